@@ -1,0 +1,107 @@
+"""The report of a run: one page that needs nothing but itself, the front as CSV, its picture."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from analysis import figures
+from analysis.front import front, hypervolume
+from analysis.load import load, networks
+from rtune.ledger import fold
+from rtune.runfolder import RunError, RunFolder
+
+FIGURES = ("weight_sparsity", "channel_sparsity", "removable_channels")
+
+
+def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
+    """Writes index.html, front.csv, front.svg and front.png; returns their paths, the page first.
+
+    A run without a network gets a page that says so, and an empty front.csv.
+
+    Args:
+        folder: the run.
+        output: a folder, made if need be; `report/` in the run folder when None.
+
+    Raises:
+        RunError: `output` cannot be written.
+    """
+    target = output or folder.path / "report"
+    final = networks(load(folder))
+    objectives = list(folder.spec.search.objectives)
+    members = front(final, objectives)
+    page, table = target / "index.html", target / "front.csv"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        members.to_csv(table, index=False)
+        page.write_text(_page(folder, final, members), encoding="utf-8")
+        if final.empty:
+            return [page, table]
+        pictures = [target / "front.svg", target / "front.png"]
+        figures.save_static(final, objectives, folder.spec.searched(), pictures)
+    except OSError as error:
+        raise RunError(f"the report cannot be written: {error}") from None
+    return [page, table, *pictures]
+
+
+def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    search = folder.spec
+    objectives = list(search.search.objectives)
+    log = folder.read()
+    ledger = fold(log.records)
+    columns, rows = _table(members, objectives, search.searched())
+    plot = ""
+    if not members.empty:
+        figure = figures.interactive(final, objectives, search.searched())
+        plot = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    counts = pd.Series([t.status for t in ledger.trials.values()], dtype=str).value_counts()
+    attack = search.file.evaluation
+    return environment.get_template("report.html.j2").render(
+        name=folder.name,
+        description=search.file.description,
+        front=rows,
+        networks=len(final),
+        objectives=[figures.label(name) for name in objectives],
+        hypervolume=hypervolume(final[objectives].to_numpy(float)),
+        plot=Markup(plot),
+        columns=columns,
+        dataset=search.file.data.dataset,
+        validation="validation split",
+        attack=f"{'PGD' if attack.random_start else 'IFGSM'}-{attack.steps} "
+        f"(epsilon {attack.epsilon:.4g}, step size {attack.step_size:.4g})",
+        counts=list(counts.items()),
+        epochs=sum(t.epoch for t in ledger.trials.values()),
+        broken=[f"{t.id} {t.status}: {t.error}" for t in ledger.trials.values() if t.error],
+        notes=log.notes,
+        search_file=(folder.path / "search.yaml").read_text(encoding="utf-8"),
+    )
+
+
+def _table(members: pd.DataFrame, objectives: list[str], searched: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells; searched values that no member has are left out."""
+    metrics = list(dict.fromkeys([*objectives, *FIGURES]))
+    used = [path for path in searched if members[path].notna().any()]
+    columns = ["trial", *map(figures.label, metrics), "parameters", "MACs", "epoch", *used]
+    rows = [
+        [
+            str(row["trial"]),
+            *(f"{row[name]:.3f}" for name in metrics),
+            f"{row['parameters']:,.0f}",
+            f"{row['macs']:,.0f}",
+            str(row["epoch"]),
+            *(_value(row[path]) for path in used),
+        ]
+        for row in members.to_dict("records")
+    ]
+    return columns, rows
+
+
+def _value(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

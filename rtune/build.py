@@ -1,0 +1,70 @@
+"""From a trial's settings to the parts of `rtune.robust`."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from rtune.config import AttackConfig, DataConfig, EvaluationConfig, ModelConfig, PruningConfig, TrialConfig
+from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer, data
+
+
+def device() -> torch.device:
+    """The accelerator this process was given, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=2)
+def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
+    """Train and validation splits, read once a process. Raises DataError."""
+    folder = None if config.folder is None else Path(config.folder).expanduser()
+    train, validation = data.load(config.dataset, folder, seed, download)
+    return train.to(where), validation.to(where)
+
+
+def model(config: ModelConfig, dataset: str) -> PreActResNet:
+    """The network for a data set's images, with fresh weights from torch's global generator."""
+    source = data.SOURCES[dataset]
+    noisy = config.network == "enresnet"
+    return PreActResNet(
+        depth=config.depth,
+        width=config.width,
+        in_channels=source.image_shape[0],
+        classes=source.classes,
+        members=config.enresnet.members if noisy else 1,
+        gamma=config.enresnet.gamma if noisy else 0.0,
+    )
+
+
+def pruner(config: PruningConfig, network: PreActResNet) -> Pruner:
+    """The chosen method on a network."""
+    if config.method == "rvsm":
+        return RVSM(network, **config.rvsm.model_dump())
+    if config.method == "rgsm":
+        return RGSM(network, **config.rgsm.model_dump())
+    if config.method == "admm":
+        return ADMM(network, **config.admm.model_dump())
+    return Pruner(network)
+
+
+def attack(config: AttackConfig | EvaluationConfig) -> PGD:
+    return PGD(config.epsilon, config.step_size, config.steps, config.random_start)
+
+
+def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
+    """A trial's training, from its start. Fresh weights come from `seed`."""
+    source = data.SOURCES[config.data.dataset]
+    padding, flip = config.data.crop_padding, config.data.flip
+    recipe = Recipe(
+        max_epochs=config.training.max_epochs,
+        batch_size=config.training.batch_size,
+        lr=config.training.lr,
+        momentum=config.training.momentum,
+        weight_decay=config.training.weight_decay,
+        milestones=tuple(config.training.milestones),
+        crop_padding=source.crop_padding if padding is None else padding,
+        flip=source.flip if flip is None else flip,
+    )
+    torch.manual_seed(seed)
+    network = model(config.model, config.data.dataset).to(train.labels.device)
+    return Trainer(network, pruner(config.pruning, network), attack(config.attack), train, recipe, seed)

@@ -1,0 +1,177 @@
+"""The command line. Heavy imports happen inside the command that needs them."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rtune import __version__, spec, yamlfile
+
+F = TypeVar("F", bound=Callable[..., Any])
+RUNS = click.option(
+    "--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
+)
+
+
+class UsageFailure(click.ClickException):
+    """Bad input: one sentence, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"rtune: {self.message}", err=True)
+
+
+class _Seconds(click.ParamType[float]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, float) else spec.seconds(str(value))
+        except ValueError as error:
+            raise UsageFailure(f"--time-budget {error}") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rtune")
+def main() -> None:
+    """Distributed hyperparameter search for robust pruning."""
+
+
+def launch_options(command: F) -> F:
+    """Options of a launch, shared by `search` and `resume`."""
+    for option in reversed(
+        [
+            click.option("--trials", type=int, help="Trials of the whole run."),
+            click.option("--time-budget", type=_Seconds(), help="End after this time, such as 90s, 30m, 2h."),
+            click.option("--concurrency", type=int, help="Trials at once; as many as fit by default."),
+            click.option("--gpus-per-trial", type=float, help="GPUs of a trial; 0.25 puts four on one."),
+            click.option("--address", help="A running Ray cluster, such as auto; this machine by default."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("space")
+@click.option("--name", help="Name of the run; the space's and the time by default.")
+@RUNS
+@launch_options
+@click.option("--max-epochs", type=int, help="Epochs of a full training.")
+@click.option("--sampler", help="random, tpe or nsga2.")
+@click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file.")
+def search(space: str, name: str | None, runs: Path, address: str | None, sets: tuple[str, ...], **options: Any) -> None:
+    """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
+    from rtune import commands
+
+    fields = {
+        "trials": "search.trials",
+        "time_budget": "search.time_budget",
+        "concurrency": "search.concurrency",
+        "gpus_per_trial": "search.gpus_per_trial",
+        "sampler": "search.sampler",
+        "seed": "search.seed",
+        "max_epochs": "training.max_epochs",
+    }
+    overrides = [_assignment(text) for text in sets]
+    overrides += [(fields[key], value) for key, value in options.items() if value is not None]
+    with failures():
+        file = spec.find(space)
+        sys.exit(commands.search(spec.load(file, overrides), file.stem, name, runs, address))
+
+
+@main.command()
+@click.argument("run")
+@RUNS
+@launch_options
+def resume(run: str, runs: Path, address: str | None, **limits: Any) -> None:
+    """Go on with RUN: unfinished trials from their checkpoints, then new ones."""
+    from rtune import commands
+
+    with failures():
+        sys.exit(commands.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
+
+
+@main.command()
+@click.argument("run")
+@RUNS
+@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="A file instead of standard output.")
+def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
+    """Print all rows of RUN, one a trial and epoch."""
+    from rtune import commands
+
+    with failures():
+        commands.results(run, runs, kind, output)
+
+
+@main.command()
+@click.argument("run")
+@RUNS
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(run: str, runs: Path, as_json: bool) -> None:
+    """Say what RUN has done, what runs, the hypervolume and the time left."""
+    from rtune import commands
+
+    with failures():
+        commands.status(run, runs, as_json)
+
+
+@main.command()
+@click.argument("run")
+@RUNS
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; RUN/report by default.")
+def report(run: str, runs: Path, output: Path | None) -> None:
+    """Write RUN's report: a page, the front as CSV, and its picture."""
+    from rtune import commands
+
+    with failures():
+        commands.report(run, runs, output)
+
+
+@main.command()
+def spaces() -> None:
+    """List the built-in search spaces."""
+    for name, file in spec.built_in().items():
+        with failures():
+            click.echo(f"{name:20} {spec.load(file).file.description}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of search files, for editors."""
+    from rtune.jsonschema import search_file_schema
+
+    click.echo(json.dumps(search_file_schema(), indent=2))
+
+
+class failures:  # noqa: N801 - reads as a word in `with failures():`
+    """Turns what may go wrong for a person into one sentence and an exit code."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from rtune.runfolder import RunError
+
+        if isinstance(error, spec.SpecError | RunError):
+            raise UsageFailure(str(error)) from None
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output has gone; there is nobody left to tell.
+            sys.stderr.close()
+            sys.exit(1)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
+    try:
+        return path, yamlfile.parse_value(value)
+    except yamlfile.YamlError as error:
+        raise UsageFailure(f"--set {path}: {error}") from None

@@ -1,0 +1,236 @@
+"""What the commands do, below the command line's parsing."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pandas as pd
+from rich.table import Table
+
+import analysis
+from rtune import __version__, runfolder, schema, spec, summary
+from rtune.ledger import Ledger, fold
+
+if TYPE_CHECKING:
+    from rtune.search.launch import Limits
+
+_STATES = (*schema.STATUSES, "waiting")
+
+
+def search(search_spec: spec.Spec, stem: str, name: str | None, runs: Path, address: str | None) -> int:
+    """Starts a run; exit code. Nothing is written unless data and resources are there."""
+    name = name or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    runfolder.available(runs, name)
+    _check_data(search_spec)
+    from rtune.search.launch import Limits
+
+    limits = Limits.of(search_spec.search, search_spec.trials)
+    return _launch(lambda: runfolder.RunFolder.create(runs, name, search_spec, _provenance()), limits, address)
+
+
+def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -> int:
+    """Goes on with a run, up to more trials if asked; exit code."""
+    folder = runfolder.find(run, runs)
+    if folder.is_live():
+        raise runfolder.RunError(f"{folder.path} is in use: a launch is running on it")
+    for option, value in changes.items():
+        if value <= 0 and not (option == "gpus_per_trial" and value == 0):
+            raise runfolder.RunError(f"--{option.replace('_', '-')} is {value}; it must be above 0")
+    ledger = fold(folder.read().records)
+    trials = max([folder.spec.trials, *(launch.trials for launch in ledger.launches)])
+    wanted = changes.get("trials", trials)
+    if wanted < len(ledger.trials):
+        raise runfolder.RunError(f"--trials is {wanted}, but {folder.path} has begun {len(ledger.trials)} already")
+    _check_data(folder.spec)
+    import dataclasses
+
+    from rtune.search.launch import Limits
+
+    limits = dataclasses.replace(Limits.of(folder.spec.search, trials), **changes)
+    return _launch(lambda: folder, limits, address)
+
+
+def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
+    """All rows of a run on standard output or in a file."""
+    import pyarrow.parquet
+
+    table = analysis.table(runfolder.find(run, runs))
+    target: Any = output or sys.stdout.buffer
+    if kind == "parquet":
+        if output is None and sys.stdout.isatty():
+            raise spec.SpecError("--format parquet is not text; name a file with --output")
+        pyarrow.parquet.write_table(table, target)
+        return
+    frame = table.to_pandas()
+    if kind == "csv":
+        text = frame.to_csv(index=False)
+    else:
+        text = frame.to_json(orient="records", date_format="iso", indent=1) + "\n"
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    else:
+        target.write(text.encode())
+
+
+def status(run: str, runs: Path, as_json: bool) -> None:
+    """Where a run stands."""
+    folder = runfolder.find(run, runs)
+    log = folder.read()
+    ledger = fold(log.records)
+    live = folder.is_live()
+    trials = max([folder.spec.trials, *(launch.trials for launch in ledger.launches)])
+    counts = summary.counts(ledger, trials)
+    if not live and "running" in counts:
+        counts["interrupted"] = counts.pop("running")
+    concurrency = ledger.launches[-1].concurrency if ledger.launches else 1
+    objectives = folder.spec.search.objectives
+    facts = {
+        "run": str(folder.path),
+        "live": live,
+        "trials": trials,
+        **{state: counts.get(state, 0) for state in _STATES},
+        "epochs": sum(t.epoch for t in ledger.trials.values()),
+        "objectives": list(objectives),
+        "hypervolume": summary.run_hypervolume(ledger, objectives),
+        "seconds_left": summary.seconds_left(ledger, trials, folder.spec.max_epochs, concurrency),
+        "notes": log.notes,
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    _print_status(facts, ledger, folder)
+
+
+def report(run: str, runs: Path, output: Path | None) -> None:
+    """Writes a run's report and says where."""
+    from analysis.report import write
+
+    folder = runfolder.find(run, runs)
+    for path in write(folder, output):
+        click.echo(path)
+
+
+def _launch(make: Callable[[], runfolder.RunFolder], limits: "Limits", address: str | None) -> int:
+    """Starts Ray, makes or opens the run folder, runs trials, and reports; exit code."""
+    from rtune.search import launch
+    from rtune.search.progress import Progress
+    from rtune.search.quiet import Diversion
+
+    try:
+        with Diversion() as diversion, launch.cluster(address):
+            concurrency = launch.check_resources(limits)
+            folder = make()
+            diversion.into(folder.path / "launch.log")
+            diversion.console.print(
+                f"{limits.trials} trials on {folder.spec.file.data.dataset}, {concurrency} at once; "
+                f"run folder {folder.path}",
+                soft_wrap=True,
+            )
+            reason = launch.launch(folder, limits, concurrency, Progress(diversion.console))
+    except launch.ResourceError as error:
+        raise spec.SpecError(str(error)) from None
+    return _conclude(folder, reason)
+
+
+def _conclude(folder: runfolder.RunFolder, reason: str | None) -> int:
+    """Prints the front and the report's path, or how to go on; exit code."""
+    from analysis.report import write
+    from rtune.search.quiet import make_console
+
+    networks = analysis.networks(analysis.load(folder))
+    console = make_console(sys.stdout)
+    if networks.empty and reason is None:
+        click.echo(f"rtune: no trial ended with a network; see 'rtune status {folder.path}'", err=True)
+        return 1
+    if not networks.empty:
+        console.print(_front_table(folder, networks))
+        page = write(folder)[0]
+        console.print(f"report: {page.resolve()}", soft_wrap=True)
+    if reason is not None:
+        console.print(
+            f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.path}",
+            soft_wrap=True,
+        )
+    return 130 if reason == "interrupted" else 0
+
+
+def _front_table(folder: runfolder.RunFolder, networks: pd.DataFrame) -> Table:
+    objectives = list(folder.spec.search.objectives)
+    front = analysis.front(networks, objectives)
+    volume = analysis.hypervolume(networks[objectives].to_numpy(float))
+    table = Table(
+        title=f"front: {len(front)} of {len(networks)} networks; hypervolume {volume:.3f}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("trial")
+    shown = list(dict.fromkeys([*objectives, "weight_sparsity", "channel_sparsity"]))
+    for name in shown:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("parameters", justify="right")
+    table.add_column("MACs", justify="right")
+    table.add_column("epochs", justify="right")
+    table.add_column("settings")
+    searched = folder.spec.searched()
+    for row in front.to_dict("records"):
+        values = {path: row[path] for path in searched if pd.notna(row[path])}
+        table.add_row(
+            str(row["trial"]),
+            *(f"{row[name]:.3f}" for name in shown),
+            f"{row['parameters']:,.0f}",
+            f"{row['macs']:,.0f}",
+            str(row["epoch"]),
+            summary.settings(values),
+        )
+    return table
+
+
+def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFolder) -> None:
+    states = ", ".join(f"{facts[s]} {s}" for s in _STATES if facts[s]) or "nothing begun"
+    click.echo(f"{facts['run']}: {facts['trials']} trials: {states}")
+    click.echo(f"epochs run: {facts['epochs']}; hypervolume of {', '.join(facts['objectives'])}: {facts['hypervolume']:.3f}")
+    left = facts["seconds_left"]
+    if facts["live"]:
+        click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))
+    elif facts["interrupted"] or facts["waiting"]:
+        more = "" if left is None else f" (about {summary.clock(left)})"
+        click.echo(f"no launch is running; go on with: rtune resume {folder.path}{more}")
+    else:
+        click.echo("the search is done")
+    for trial in ledger.trials.values():
+        if trial.error is not None:
+            click.echo(f"{trial.id} {summary.outcome(trial, folder.spec.max_epochs)}: {trial.error}")
+    for note in facts["notes"]:
+        click.echo(f"note: {note}")
+
+
+def _check_data(search_spec: spec.Spec) -> None:
+    """Fetches the data if need be; a person hears of missing data before anything is written."""
+    import torch
+
+    from rtune import build
+    from rtune.robust import DataError
+
+    try:
+        build.splits(search_spec.file.data, search_spec.search.seed, torch.device("cpu"), download=True)
+    except DataError as error:
+        raise spec.SpecError(str(error)) from None
+
+
+def _provenance() -> dict[str, Any]:
+    packages = ("torch", "torchvision", "ray", "optuna", "numpy")
+    return {
+        "rtune": __version__,
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["rtune", *sys.argv[1:]]),
+    }

@@ -1,0 +1,125 @@
+"""What one trial is made of: data, network, attacks, pruning, training. Plain values, no ranges.
+
+The defaults are the paper's (arXiv 2003.00631, section 4). This module stays free of torch, so
+that a search file is checked at once; a test holds the names below to those of `rtune.robust`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A mapping of the search file: unknown fields and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Section):
+    """Which images. `folder` holds the files (downloads go there); digits need none."""
+
+    dataset: Literal["digits", "fashion-mnist", "cifar10", "cifar100"] = "cifar10"
+    folder: str | None = None
+    crop_padding: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="pixels; null for the data set's own default"
+    )
+    flip: bool | None = Field(None, description="mirror images; null for the data set's own default")
+
+
+class EnResNetConfig(Section):
+    """Ensemble of `members` networks with noise of strength `gamma` after each residual block."""
+
+    members: Count = 2
+    gamma: NonNegative = 0.1
+
+
+class ModelConfig(Section):
+    """PreActResNet-`depth`; `enresnet` is its noisy ensemble and takes the section of that name."""
+
+    network: Literal["resnet", "enresnet"] = "resnet"
+    depth: Literal[20, 32, 38, 44, 56, 110] = 20
+    width: Count = 16
+    enresnet: EnResNetConfig = EnResNetConfig()
+
+
+class AttackConfig(Section):
+    """PGD on the training images: pixel units of images in [0, 1]."""
+
+    epsilon: Positive = 8 / 255
+    step_size: Positive = 2 / 255
+    steps: Count = 10
+    random_start: bool = True
+
+
+class EvaluationConfig(Section):
+    """The search attack, on the validation images; the default is the paper's A3, IFGSM-20."""
+
+    epsilon: Positive = 8 / 255
+    step_size: Positive = 2 / 255
+    steps: Count = 20
+    random_start: bool = False
+
+
+class RVSMConfig(Section):
+    """RVSM (sparse weights); `lambda_1` is the paper's lambda."""
+
+    beta: Positive = 1e-2
+    lambda_1: NonNegative = 1e-6
+    penalty: Literal["l0", "l1", "transformed_l1"] = "l0"
+
+
+class RGSMConfig(Section):
+    """RGSM (sparse channels)."""
+
+    beta: Positive = 1.0
+    lambda_1: NonNegative = 5e-2
+    lambda_2: NonNegative = 1e-5
+    penalty: Literal["group_l0", "group_lasso"] = "group_l0"
+
+
+class ADMMConfig(Section):
+    """ADMM towards a fixed `sparsity` (the paper's p, as a fraction)."""
+
+    rho: Positive = 1e-2
+    sparsity: Fraction = 0.8
+    granularity: Literal["weights", "channels"] = "weights"
+
+
+class PruningConfig(Section):
+    """A method and its own section."""
+
+    method: Literal["none", "rvsm", "rgsm", "admm"] = "rvsm"
+    rvsm: RVSMConfig = RVSMConfig()
+    rgsm: RGSMConfig = RGSMConfig()
+    admm: ADMMConfig = ADMMConfig()
+
+
+class TrainingConfig(Section):
+    """SGD with Nesterov momentum; the rate is divided by 10 at `milestones` of `max_epochs`."""
+
+    max_epochs: Count = 200
+    batch_size: Count = 128
+    lr: Positive = 0.1
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    milestones: list[Annotated[float, Field(gt=0, le=1)]] = [0.4, 0.6, 0.8]
+
+
+class TrialConfig(Section):
+    """Everything that decides a trial's outcome, but its seed."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    attack: AttackConfig = AttackConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    pruning: PruningConfig = PruningConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+# Section -> the field whose value opens one of its sub-sections (those it names).
+SELECTORS = {"model": "network", "pruning": "method"}

@@ -1,0 +1,44 @@
+"""The JSON schema of search files: plain settings, or a range where a value may be searched."""
+
+from typing import Any
+
+from rtune.ranges import KINDS
+from rtune.spec import FIXED, SEARCHABLE, SearchFile
+
+
+def search_file_schema() -> dict[str, Any]:
+    """For an editor: completes fields, and allows ranges where `rtune search` does."""
+    schema = SearchFile.model_json_schema()
+    schema["title"] = "rtune search file"
+    del schema["properties"]["provenance"]
+    schema["$defs"]["Range"] = {
+        "description": "a range to search",
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {kind: {"type": "array", "minItems": 1 if kind == "choice" else 2}},
+                "required": [kind],
+                "additionalProperties": False,
+            }
+            for kind in KINDS
+        ],
+    }
+    for section in SEARCHABLE:
+        _allow_ranges(schema, _target(schema["properties"][section]), section)
+    return schema
+
+
+def _allow_ranges(schema: dict[str, Any], definition: str, path: str) -> None:
+    for name, field in schema["$defs"][definition]["properties"].items():
+        inner = _target(field)
+        if inner is not None:
+            _allow_ranges(schema, inner, f"{path}.{name}")
+        elif f"{path}.{name}" not in FIXED:
+            plain = {k: field.pop(k) for k in list(field) if k not in ("default", "description", "title")}
+            field["anyOf"] = [plain, {"$ref": "#/$defs/Range"}]
+
+
+def _target(field: dict[str, Any]) -> Any:
+    """The definition a field refers to, None for a plain one."""
+    reference = field.get("$ref") or next((o["$ref"] for o in field.get("allOf", ())), None)
+    return None if reference is None else reference.rsplit("/", 1)[1]

@@ -1,0 +1,96 @@
+"""Trials as a fold over a run's log: one function for resume, status, results and report."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Trial:
+    """One setting and what became of it.
+
+    Attributes:
+        id: `t0001` and on, in the order of suggestion.
+        seed: of everything random in it.
+        values: searched values, dotted path -> value; only those that apply.
+        sampler: `point`, or the sampler that suggested it.
+        facts: what the sampler must remember of it.
+        epochs: records of its epochs, 1, 2, ... without gaps.
+        status: `running` until an end is recorded, then `stopped`, `finished`, `diverged`, `failed`.
+        error: last line of what made it fail, or why it diverged.
+        ended_epoch: the epoch in which it diverged or failed; None for other ends.
+    """
+
+    id: str
+    seed: int
+    values: dict[str, Any]
+    sampler: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    status: str = "running"
+    error: str | None = None
+    ended_epoch: int | None = None
+    ended_time: float | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs recorded."""
+        return len(self.epochs)
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        return self.epochs[-1] if self.epochs else None
+
+    def objectives(self, names: Iterable[str]) -> tuple[float, ...] | None:
+        """The last epoch's objectives; None for a trial that has none or has no network."""
+        if self.last is None or self.status in ("diverged", "failed"):
+            return None
+        return tuple(self.last[name] for name in names)
+
+
+@dataclass
+class Launch:
+    """What one launch ran with."""
+
+    time: float
+    trials: int
+    concurrency: int
+
+
+@dataclass
+class Ledger:
+    """Everything the log says."""
+
+    trials: dict[str, Trial] = field(default_factory=dict)
+    launches: list[Launch] = field(default_factory=list)
+
+    def apply(self, record: dict[str, Any]) -> None:
+        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `end`."""
+        kind = record["kind"]
+        if kind == "launch":
+            self.launches.append(Launch(record["time"], record["trials"], record["concurrency"]))
+        elif kind == "trial":
+            trial = Trial(
+                record["trial"], record["seed"], record["values"], record["sampler"], record["facts"]
+            )
+            self.trials[trial.id] = trial
+        elif kind == "epoch":
+            trial = self.trials[record["trial"]]
+            trial.epochs.append(record)
+            if record["decision"] != "continue":
+                trial.status = {"stop": "stopped", "finish": "finished"}[record["decision"]]
+                trial.ended_time = record["time"]
+        elif kind == "end":
+            trial = self.trials[record["trial"]]
+            trial.status = record["status"]
+            trial.error = record["error"]
+            trial.ended_epoch = record["epoch"]
+            trial.ended_time = record["time"]
+
+
+def fold(records: Iterable[dict[str, Any]]) -> Ledger:
+    """The ledger of a whole log."""
+    ledger = Ledger()
+    for record in records:
+        ledger.apply(record)
+    return ledger

@@ -1,0 +1,83 @@
+"""The ranges a search file may give instead of a value."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Numbers between `low` and `high`, both included; `log`: uniform in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def probes(self) -> list[Any]:
+        """Values that must all be valid for the range to be."""
+        return [self.low, self.high]
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`: numbers, texts or booleans."""
+
+    values: tuple[Any, ...]
+
+    def probes(self) -> list[Any]:
+        return list(self.values)
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values
+
+
+Range = Uniform | Choice
+KINDS = ("uniform", "log_uniform", "int_uniform", "log_int_uniform", "choice")
+
+
+def parse(value: dict[Any, Any]) -> Range:
+    """A range from its mapping, such as {log_uniform: [1e-3, 1]}.
+
+    Raises:
+        ValueError: the rule that is broken, as the end of a sentence that names the field.
+    """
+    if len(value) != 1 or (kind := next(iter(value))) not in KINDS:
+        raise ValueError(f"is {value}; a range is one of {', '.join(KINDS)}, such as {{log_uniform: [1e-3, 1]}}")
+    bounds = value[kind]
+    if not isinstance(bounds, list):
+        raise ValueError(f"has {kind}: {bounds!r}; a list is expected")
+    if kind == "choice":
+        return _parse_choice(bounds)
+    integer = "int" in kind
+    numbers = int if integer else int | float
+    if len(bounds) != 2 or not all(isinstance(b, numbers) and not isinstance(b, bool) for b in bounds):
+        raise ValueError(f"has {kind}: {bounds}; two {'whole ' if integer else ''}numbers are expected, low and high")
+    low, high = bounds
+    if not low < high:
+        state = "empty" if low == high else "reversed"
+        raise ValueError(f"has {kind}: {bounds}, which is {state}; low must be below high")
+    log = kind.startswith("log")
+    if log and low <= 0:
+        raise ValueError(f"has {kind}: {bounds}; low must be above 0 on a logarithmic scale")
+    return Uniform(low, high, log, integer)
+
+
+def dump(domain: Range) -> dict[str, list[Any]]:
+    """The mapping that `parse` reads."""
+    if isinstance(domain, Choice):
+        return {"choice": list(domain.values)}
+    kind = "log_" * domain.log + "int_" * domain.integer + "uniform"
+    return {kind: [domain.low, domain.high]}
+
+
+def _parse_choice(values: list[Any]) -> Choice:
+    if not values:
+        raise ValueError("has an empty choice; at least one value is expected")
+    if not all(isinstance(v, str | int | float | bool) for v in values):
+        raise ValueError(f"has choice: {values}; numbers, texts or booleans are expected")
+    if len({(type(v), v) for v in values}) < len(values):
+        raise ValueError(f"has choice: {values}; each value may be there once")
+    return Choice(tuple(values))

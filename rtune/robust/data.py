@@ -1,0 +1,224 @@
+"""Data sets, whole on the device as uint8; batches are cut, cropped and flipped there.
+
+The test split has its own loader, which searching never calls: `load_test`.
+"""
+
+import gzip
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.nn import functional as F
+
+DEFAULT_FOLDER = Path("~/.cache/rtune/data").expanduser()
+
+
+class DataError(Exception):
+    """The data cannot be had; the message says which, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8 and labels (N,) int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        image_shape: (C, H, W).
+        classes: number of classes.
+        validation: size of the validation split, a fraction or a number of images.
+        crop_padding: default padding, in pixels, of the random crop; 0 for none.
+        flip: whether a horizontal flip keeps the label.
+        read: (train?, folder, download?) -> images (N, C, H, W) uint8 and labels (N,), as numpy.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: int
+    validation: float | int
+    crop_padding: int
+    flip: bool
+    read: Callable[[bool, Path, bool], tuple[np.ndarray, np.ndarray]]
+
+
+def load(
+    name: str, folder: Path | None = None, seed: int = 0, download: bool = True
+) -> tuple[Split, Split]:
+    """Train and validation splits of a data set.
+
+    The validation images are drawn from the training part, stratified by class: 5,000 on CIFAR,
+    a tenth of Fashion-MNIST, a quarter of the digits left after the test split.
+
+    Args:
+        name: a key of `SOURCES`.
+        folder: where the files are, or go; `DEFAULT_FOLDER` when None. Digits need none.
+        seed: of the split.
+        download: whether missing files may be fetched (into `folder`).
+
+    Raises:
+        DataError: the data is not in `folder` and could not be fetched.
+    """
+    source = _source(name)
+    images, labels = _read(name, True, folder, download)
+    train, validation = _split(labels, source.validation, seed)
+    return _as_split(images, labels, train), _as_split(images, labels, validation)
+
+
+def load_test(name: str, folder: Path | None = None, download: bool = True) -> Split:
+    """The test split, for the final evaluation only. Arguments and errors as `load`."""
+    images, labels = _read(name, False, folder, download)
+    return _as_split(images, labels, np.arange(len(labels)))
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 pixels as float32 in [0, 1]; not normalised further, so epsilon is in pixel units."""
+    return images.float().div_(255)
+
+
+def batches(
+    split: Split, size: int, generator: torch.Generator, crop_padding: int = 0, flip: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of augmented batches (float images in [0, 1], labels) in random order.
+
+    The images are spread over ceil(N / size) batches whose sizes differ by one at most, so that
+    batch normalisation never sees a stray image alone.
+
+    Args:
+        split: the images, resident on the device.
+        size: most images a batch, at least 1.
+        generator: on the split's device; order and augmentation come from it alone.
+        crop_padding: pad by this many zero pixels and crop back at a random offset; 0 for none.
+        flip: mirror each image with probability 1/2.
+    """
+    device = split.labels.device
+    order = torch.randperm(len(split), generator=generator, device=device)
+    for index in order.tensor_split(math.ceil(len(split) / size)):
+        images = split.images[index]
+        if crop_padding:
+            images = random_crop(images, crop_padding, generator)
+        if flip:
+            images = random_flip(images, generator)
+        yield to_float(images), split.labels[index]
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Each image padded by `padding` zeros and cropped back at its own random offset."""
+    n, channels, height, width = images.shape
+    padded = F.pad(images, [padding] * 4)
+    offsets = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)
+    columns = offsets[1] + torch.arange(width, device=images.device)
+    image = torch.arange(n, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right with probability 1/2."""
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(mirrored, images.flip(3), images)
+
+
+def _source(name: str) -> DataSource:
+    if name not in SOURCES:
+        raise DataError(f"dataset is {name!r}; it must be one of {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    return _source(name).read(train, DEFAULT_FOLDER if folder is None else folder, download)
+
+
+def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    kept, held = train_test_split(
+        np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
+    )
+    return np.sort(kept), np.sort(held)
+
+
+def _as_split(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Split:
+    return Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index].astype(np.int64)))
+
+
+def _read_digits(train: bool, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    bunch = load_digits()
+    # Pixels are 0..16. The set ships without a test part: a fixed fifth is cut off here.
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    index = _split(bunch.target, 0.2, seed=0)[0 if train else 1]
+    return images[index], bunch.target[index]
+
+
+def _read_fashion_mnist(train: bool, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    part = "train" if train else "t10k"
+    files = [folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    if all(file.is_file() for file in files):
+        images, labels = (_read_idx(file) for file in files)
+        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+            raise DataError(f"{folder}: the {part} images and labels do not belong together")
+        return images[:, None], labels
+    data = _torchvision("FashionMNIST", "fashion-mnist", train, folder, download)
+    return data.data.numpy()[:, None], data.targets.numpy()
+
+
+def _read_cifar(name: str) -> Callable[[bool, Path, bool], tuple[np.ndarray, np.ndarray]]:
+    def read(train: bool, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
+        data = _torchvision(name, name.lower(), train, folder, download)
+        return np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.asarray(data.targets)
+
+    return read
+
+
+def _torchvision(kind: str, name: str, train: bool, folder: Path, download: bool):  # type: ignore[no-untyped-def]
+    from torchvision import datasets  # heavy, and digits do without it
+
+    try:
+        return getattr(datasets, kind)(str(folder), train=train, download=False)
+    except RuntimeError:  # torchvision's word for files missing or broken
+        if not download:
+            raise DataError(f"{name} is not in {folder}, and downloading is off") from None
+    try:
+        return getattr(datasets, kind)(str(folder), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name} is not in {folder} and could not be downloaded ({error}); "
+            "put its files there, or name their folder as data.folder"
+        ) from None
+
+
+def _read_idx(file: Path) -> np.ndarray:
+    """A gzipped IDX file of unsigned bytes: magic 0, 0, 8, rank; big-endian sizes; the bytes."""
+    try:
+        with gzip.open(file) as stream:
+            raw = stream.read()
+        rank = raw[3]
+        shape = np.frombuffer(raw, ">u4", count=rank, offset=4)
+        if raw[:3] != b"\0\0\x08":
+            raise ValueError("its magic number is not that of unsigned bytes")
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"{file} is not a readable IDX file: {error}") from None
+
+
+SOURCES = {
+    "digits": DataSource((1, 8, 8), 10, 0.25, 0, False, _read_digits),
+    "fashion-mnist": DataSource((1, 28, 28), 10, 0.1, 2, True, _read_fashion_mnist),
+    "cifar10": DataSource((3, 32, 32), 10, 5_000, 4, True, _read_cifar("CIFAR10")),
+    "cifar100": DataSource((3, 32, 32), 100, 5_000, 4, True, _read_cifar("CIFAR100")),
+}

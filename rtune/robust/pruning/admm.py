@@ -1,0 +1,79 @@
+"""ADMM pruning, the paper's baseline, given a fair run."""
+
+import torch
+from torch import Tensor, nn
+
+from rtune.robust.pruning import prox
+from rtune.robust.pruning.base import Pruner, choose, copies
+
+
+class ADMM(Pruner):
+    """Alternating Direction Method of Multipliers towards a fixed sparsity (section 3, baseline).
+
+    Each batch: w <- w - lr * rho * (w - u + z), then u <- projection of w + z and
+    z <- z + w - u. The dual variables z live as long as the training does. Validation, and the
+    network handed back, use the projection of w itself, so that the sparsity asked for is the
+    sparsity obtained; training goes on from the dense w.
+
+    Args:
+        model: see `Pruner`.
+        rho: strength of the tie, above 0; 1e-2 in the paper.
+        sparsity: fraction to prune, in [0, 1); 0.8 in the paper.
+        granularity: `weights`, or `channels` (whole input channels, by norm). The projection
+            ranks all layers together.
+    """
+
+    def __init__(self, model: nn.Module, rho: float, sparsity: float, granularity: str = "weights") -> None:
+        super().__init__(model)
+        self.rho = rho
+        self.sparsity = sparsity
+        self._project = choose(
+            "granularity", granularity, {"weights": self._top_weights, "channels": self._top_channels}
+        )
+        self.dense = copies(self.weights)
+        self.z = [torch.zeros_like(w) for w in self.weights]
+        with torch.no_grad():
+            self.u: list[Tensor] = self._project(self.weights)
+
+    @torch.no_grad()
+    def pull(self, lr: float) -> None:
+        targets = torch._foreach_sub(self.u, self.z)
+        torch._foreach_lerp_(self.weights, targets, lr * self.rho)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        shifted = torch._foreach_add(self.weights, self.z)
+        self.u = self._project(shifted)
+        self.z = list(torch._foreach_sub(shifted, self.u))
+
+    @torch.no_grad()
+    def replace(self) -> None:
+        self.dense = copies(self.weights)
+        torch._foreach_copy_(self.weights, self._project(self.weights))
+
+    @torch.no_grad()
+    def resume(self) -> None:
+        torch._foreach_copy_(self.weights, self.dense)
+
+    def state(self) -> dict[str, list[Tensor]]:
+        return {"u": self.u, "z": self.z, "dense": self.dense}
+
+    def _top_weights(self, tensors: list[Tensor]) -> list[Tensor]:
+        flat = torch.cat([t.flatten() for t in tensors])
+        keep = _largest(flat.abs(), self.sparsity).split([t.numel() for t in tensors])
+        return [t * k.view_as(t) for t, k in zip(tensors, keep, strict=True)]
+
+    def _top_channels(self, tensors: list[Tensor]) -> list[Tensor]:
+        pairs = list(zip(tensors, self.groups, strict=True))
+        norms = [prox.channel_norms(t, g) for t, g in pairs]
+        keep = _largest(torch.cat([n.flatten() for n in norms]), self.sparsity)
+        parts = keep.split([n.numel() for n in norms])
+        return [
+            prox.scale_channels(t, k.view_as(n), g) for (t, g), n, k in zip(pairs, norms, parts, strict=True)
+        ]
+
+
+def _largest(scores: Tensor, sparsity: float) -> Tensor:
+    """1 for the largest scores, 0 for round(sparsity * n) others; exact in number even with ties."""
+    kept = scores.numel() - round(sparsity * scores.numel())
+    return torch.zeros_like(scores).index_fill_(0, scores.topk(kept, sorted=False).indices, 1)

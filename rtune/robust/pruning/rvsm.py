@@ -1,0 +1,98 @@
+"""RVSM and RGSM: relaxed variable splitting for single weights and for channels."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rtune.robust.pruning import prox
+from rtune.robust.pruning.base import Pruner, choose, copies
+
+_Prox = Callable[[Tensor, int], Tensor]
+
+
+class _RelaxedSplitting(Pruner):
+    """Descent on f(w) + lambda_1 * P(u) + beta/2 * |w - u|^2, alternating in w and u."""
+
+    def __init__(self, model: nn.Module, beta: float, prox_of: _Prox) -> None:
+        super().__init__(model)
+        self.beta = beta
+        self._prox = prox_of
+        self.u = copies(self.weights)
+        self.update()
+
+    @torch.no_grad()
+    def pull(self, lr: float) -> None:
+        """w <- w - lr * beta * (w - u)."""
+        torch._foreach_lerp_(self.weights, self.u, lr * self.beta)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """u <- argmin_u lambda_1 * P(u) + beta/2 * |w - u|^2."""
+        self.u = [self._prox(w, g) for w, g in zip(self.weights, self.groups, strict=True)]
+
+    @torch.no_grad()
+    def replace(self) -> None:
+        """w <- u: without it the weights come near zero and never reach it (section 3)."""
+        torch._foreach_copy_(self.weights, self.u)
+
+    def state(self) -> dict[str, list[Tensor]]:
+        return {"u": self.u}
+
+
+class RVSM(_RelaxedSplitting):
+    """Relaxed Variable Splitting Method: sparse weights (arXiv 2003.00631, algorithm 1).
+
+    Args:
+        model: see `Pruner`.
+        beta: strength of the tie between w and u, above 0.
+        lambda_1: the sparsity penalty (the paper's lambda), at least 0. With `l0` the threshold
+            is sqrt(2 lambda_1 / beta), with `l1` lambda_1 / beta.
+        penalty: `l0`, `l1` or `transformed_l1` (its shape parameter a is 1).
+    """
+
+    def __init__(self, model: nn.Module, beta: float, lambda_1: float, penalty: str = "l0") -> None:
+        proxes = {"l0": prox.prox_l0, "l1": prox.prox_l1, "transformed_l1": prox.prox_transformed_l1}
+        chosen = choose("penalty", penalty, proxes)
+        super().__init__(model, beta, lambda w, _groups: chosen(w, lambda_1 / beta))
+
+
+class RGSM(_RelaxedSplitting):
+    """Relaxed Group-wise Splitting Method: sparse channels (arXiv 2003.00631, algorithm 2).
+
+    A group is an input channel of a convolution (its norm runs over output channels and kernel).
+
+    Args:
+        model: see `Pruner`.
+        beta: strength of the tie between w and u, above 0.
+        lambda_1: the penalty on u, at least 0: `group_l0` zeroes channels whose norm is not above
+            sqrt(2 lambda_1 / beta), `group_lasso` shrinks norms by lambda_1 / beta.
+        lambda_2: weight of the group lasso sum_g |w_g| that is added to the loss, at least 0.
+        penalty: `group_l0` or `group_lasso`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        beta: float,
+        lambda_1: float,
+        lambda_2: float,
+        penalty: str = "group_l0",
+    ) -> None:
+        proxes = {"group_l0": prox.prox_group_l0, "group_lasso": prox.prox_group_lasso}
+        chosen = choose("penalty", penalty, proxes)
+        self.lambda_2 = lambda_2
+        super().__init__(model, beta, lambda w, groups: chosen(w, lambda_1 / beta, groups))
+
+    @torch.no_grad()
+    def pull(self, lr: float) -> None:
+        """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients, then pull w to u."""
+        if self.lambda_2:
+            torch._foreach_add_([w.grad for w in self.weights], self._directions(), alpha=self.lambda_2)
+        super().pull(lr)
+
+    def _directions(self) -> list[Tensor]:
+        return [
+            prox.scale_channels(w, prox.channel_norms(w, g).clamp_min(1e-15).reciprocal(), g)
+            for w, g in zip(self.weights, self.groups, strict=True)
+        ]

@@ -1,0 +1,186 @@
+"""The run folder: what a search leaves behind, and all that is needed to go on with it.
+
+    search.yaml      the resolved search file, versions, seed; written once
+    results/NNNN.jsonl   append-only log, a segment a launch, a JSON record a line
+    trials/ID/       checkpoints
+    report/          what `rtune report` makes
+    launch.log       the framework's own words
+
+The log is the truth: killed at any byte it stays readable, because a launch never writes to
+another's segment and a torn last line is left out. Reading needs neither Ray nor torch.
+"""
+
+import fcntl
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import yaml
+
+from rtune import schema, spec, yamlfile
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class RunError(Exception):
+    """The run folder cannot be made, read or used; the message says why."""
+
+
+@dataclass
+class Log:
+    """Records read back, and a note for each line that had to be left out."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class RunFolder:
+    """A run folder that exists. `create` makes one."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RunError unless `path` holds a readable search.yaml."""
+        self.path = path
+        file = path / "search.yaml"
+        if not file.is_file():
+            what = "has no search.yaml" if path.is_dir() else "does not exist"
+            raise RunError(f"{path} is not a run folder: it {what}")
+        try:
+            tree, origins = yamlfile.read(file)
+            self.spec = spec.from_tree(tree, origins, str(file))
+        except (yamlfile.YamlError, spec.SpecError) as error:
+            raise RunError(f"{path} is not a usable run folder: {error}") from None
+        version = (tree.get("provenance") or {}).get("schema")
+        if version != schema.VERSION:
+            raise RunError(f"{path} has results of schema {version}; this rtune reads {schema.VERSION}")
+
+    @classmethod
+    def create(cls, runs: Path, name: str, search: spec.Spec, provenance: dict[str, Any]) -> "RunFolder":
+        """Makes `runs/name`, or raises RunError and leaves nothing behind."""
+        path = available(runs, name)
+        tree = search.to_tree() | {"provenance": provenance | {"schema": schema.VERSION}}
+        temporary = runs / f".{name}.new"
+        try:
+            (temporary / "results").mkdir(parents=True, exist_ok=True)
+            (temporary / "trials").mkdir(exist_ok=True)
+            (temporary / "search.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+            os.rename(temporary, path)
+        except OSError as error:
+            raise RunError(f"run folder {path} cannot be made: {error}") from None
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def trial_folder(self, trial: str) -> Path:
+        return self.path / "trials" / trial
+
+    def read(self) -> Log:
+        """All records in the order they were written."""
+        log = Log()
+        for segment in self._segments():
+            for number, line in enumerate(segment.read_bytes().split(b"\n"), start=1):
+                if not line:
+                    continue
+                try:
+                    record = json.loads(line)
+                    record["kind"]
+                except (ValueError, TypeError, KeyError):
+                    log.notes.append(f"{segment}:{number}: left out, the record is torn or foreign")
+                else:
+                    log.records.append(record)
+        return log
+
+    def is_live(self) -> bool:
+        """Whether a launch on this machine is writing to the run."""
+        try:
+            with _Lock(self.path):
+                return False
+        except RunError:
+            return True
+
+    def launch(self) -> "Writer":
+        """The only writer of the run; use it as a context. Raises RunError if there is one."""
+        return Writer(self.path, len(self._segments()) + 1)
+
+    def _segments(self) -> list[Path]:
+        return sorted((self.path / "results").glob("*.jsonl"))
+
+
+class Writer:
+    """Appends records to a launch's own segment, whole lines, flushed to the system at once.
+
+    A record survives the death of the process; only a power cut can lose the last moments.
+    """
+
+    def __init__(self, path: Path, segment: int) -> None:
+        self._lock = _Lock(path)
+        self._lock.__enter__()
+        file = path / "results" / f"{segment:04d}.jsonl"
+        try:
+            self._file: IO[bytes] = open(file, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            self._lock.__exit__(None, None, None)
+            raise RunError(f"{file} cannot be written: {error}") from None
+
+    def append(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._lock.__exit__(kind, error, trace)
+
+
+def available(runs: Path, name: str) -> Path:
+    """The path of a new run. Raises RunError if the name is taken or cannot be a folder's."""
+    if not _NAME.fullmatch(name):
+        raise RunError(f"run name {name!r} must be letters, digits, '.', '_' and '-', a letter or digit first")
+    path = runs / name
+    if path.exists():
+        raise RunError(
+            f"run name {name!r} is taken: {path} exists; choose another --name, or go on with 'rtune resume {path}'"
+        )
+    return path
+
+
+def find(run: str, runs: Path = Path("runs")) -> RunFolder:
+    """The run folder at a path, or of that name in `runs`. Raises RunError."""
+    path = Path(run)
+    if not path.exists() and _NAME.fullmatch(run) and (runs / run).exists():
+        path = runs / run
+    return RunFolder(path)
+
+
+class _Lock:
+    """An advisory lock that dies with its process, so that it is never stale."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        # The folder itself is locked: a reader leaves no file behind, and needs no right to write.
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        for patience in (0.1, 0.4, 0.0):  # another's `is_live` holds it for a moment
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                time.sleep(patience)
+        os.close(self._descriptor)
+        raise RunError(f"{self._path} is in use: a launch is running on it")
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+

@@ -1,0 +1,41 @@
+"""The schema of a run's results, in one place (see docs/run-folder.md). Version 1."""
+
+import pyarrow as pa
+
+VERSION = 1
+
+# Fractions in [0, 1], on the validation split; of the sparse network at the epoch's end.
+ACCURACIES = ("natural_accuracy", "robust_accuracy")
+SPARSITIES = ("channel_sparsity", "weight_sparsity", "removable_channels")
+# Of the compacted network (removable channels cut out); seconds of wall time.
+COSTS = ("macs", "parameters", "train_seconds", "eval_seconds")
+METRICS = (*ACCURACIES, *SPARSITIES, *COSTS)
+
+# running: its launch lives; interrupted: it does not, `rtune resume` goes on with it.
+STATUSES = ("running", "interrupted", "stopped", "finished", "diverged", "failed")
+
+# One row per trial and epoch. Between `sampler` and the metrics come the searched values, each
+# under its dotted path (float64, int64, bool or string; null where it does not apply).
+HEAD = pa.schema(
+    [
+        pa.field("trial", pa.string(), nullable=False),
+        pa.field("epoch", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("sampler", pa.string(), nullable=False),
+    ]
+)
+TAIL = pa.schema(
+    [
+        *(pa.field(name, pa.float64()) for name in (*ACCURACIES, *SPARSITIES)),
+        pa.field("macs", pa.int64()),
+        pa.field("parameters", pa.int64()),
+        pa.field("train_seconds", pa.float64()),
+        pa.field("eval_seconds", pa.float64()),
+        pa.field("rung", pa.int64()),
+        pa.field("rung_position", pa.int64()),
+        pa.field("rung_size", pa.int64()),
+        pa.field("time", pa.timestamp("ms", tz="UTC")),
+        pa.field("error", pa.string()),
+    ]
+)

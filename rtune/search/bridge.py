@@ -1,0 +1,116 @@
+"""Ray Tune's searcher, scheduler, callback and stopper, each a thin door to `Search`."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from rtune import schema
+from rtune.ledger import Trial
+from rtune.search.state import Search
+
+
+class _NeverSaved:
+    """Ray Tune pickles its parts for `Tuner.restore`, which rtune never uses: there is nothing in them."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class BridgeSearcher(_NeverSaved, Searcher):
+    """Hands out the search's next trial as a Ray Tune config."""
+
+    def __init__(self, search: Search, task: Callable[[Trial], dict[str, Any]]) -> None:
+        super().__init__()
+        self._search = search
+        self._task = task
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        trial = self._search.next_trial()
+        return Searcher.FINISHED if trial is None else self._task(trial)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """What a trial's end means is decided by the scheduler and the callback below."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the run's log is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: see `save`."""
+
+
+class BridgeScheduler(_NeverSaved, FIFOScheduler):
+    """Passes each epoch on and stops the trial if the search says so."""
+
+    def __init__(self, search: Search, on_change: Callable[[str], None]) -> None:
+        super().__init__()
+        self._search = search
+        self._on_change = on_change
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
+        name = trial.config["trial"]
+        if "diverged" in result:
+            self._search.end(name, "diverged", result["diverged"])
+            go_on = False
+        else:
+            metrics = {metric: result[metric] for metric in schema.METRICS}
+            go_on = self._search.report(name, result["epoch"], metrics)
+        self._on_change(name)
+        return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+
+
+class BridgeCallback(_NeverSaved, Callback):
+    """Records trials that failed for good."""
+
+    def __init__(self, search: Search, on_change: Callable[[str], None], on_retry: Callable[[str, str], None]) -> None:
+        self._search = search
+        self._on_change = on_change
+        self._on_retry = on_retry
+
+    def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._on_retry(trial.config["trial"], _last_line(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        name = trial.config["trial"]
+        self._search.end(name, "failed", _last_line(trial))
+        self._on_change(name)
+
+
+class BudgetStopper(_NeverSaved, Stopper):
+    """Ends the launch when asked to, or when its time is up; trials can go on in the next.
+
+    Attributes:
+        reason: why it ended the launch, None while it has not.
+    """
+
+    def __init__(self, time_budget: float | None) -> None:
+        self.reason: str | None = None
+        self._deadline = None if time_budget is None else time.monotonic() + time_budget
+
+    def interrupt(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "time budget"
+        return self.reason is not None
+
+
+def _last_line(trial: RayTrial) -> str:
+    """The last line of the trial's traceback, which names the error."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "the worker died without a word"

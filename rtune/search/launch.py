@@ -1,0 +1,213 @@
+"""One launch: a fresh Ray Tune run over a run folder's log. Starting and resuming are the same."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+
+from rtune import trial as worker  # noqa: E402
+from rtune.ledger import Trial  # noqa: E402
+from rtune.runfolder import RunFolder  # noqa: E402
+from rtune.search import bridge  # noqa: E402
+from rtune.search.progress import Progress  # noqa: E402
+from rtune.search.state import Search  # noqa: E402
+from rtune.spec import SearchSettings  # noqa: E402
+
+
+class ResourceError(Exception):
+    """What is asked for is not there; the message says what is needed and what there is."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may differ from launch to launch of one run.
+
+    Attributes:
+        trials: trials of the whole run.
+        time_budget: seconds of this launch, None for no limit.
+        concurrency: trials at once, None for as many as fit.
+        cpus_per_trial: CPU cores, and threads, of a trial.
+        gpus_per_trial: share of a GPU, or whole GPUs.
+        max_failures: retries of a trial that raises.
+    """
+
+    trials: int
+    time_budget: float | None
+    concurrency: int | None
+    cpus_per_trial: int
+    gpus_per_trial: float
+    max_failures: int
+
+    @classmethod
+    def of(cls, search: SearchSettings, trials: int) -> "Limits":
+        return cls(
+            trials,
+            search.time_budget,
+            search.concurrency,
+            search.cpus_per_trial,
+            search.gpus_per_trial,
+            search.max_failures,
+        )
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connects to the Ray cluster at `address`, or starts one on this machine.
+
+    Raises:
+        ResourceError: there is no cluster at the address.
+    """
+    try:
+        if address is None:
+            ray.init(
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=256 * 1024**2,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ResourceError(f"no Ray cluster can be used at {address or 'this machine'}: {first}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(limits: Limits) -> int:
+    """How many trials run at once. Raises ResourceError if that cannot be what was asked for."""
+    need = {"CPU": float(limits.cpus_per_trial), "GPU": float(limits.gpus_per_trial)}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    autoscaling = Path("~/ray_bootstrap_config.yaml").expanduser().exists()  # a head made by `ray up`
+    fit = sum(min(int(node.get(k, 0) / v + 1e-9) for k, v in need.items() if v) for node in nodes)
+    if autoscaling:
+        return limits.concurrency or max(fit, 1)
+    have = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+    each = f"a trial needs {need['CPU']:g} CPU and {need['GPU']:g} GPU"
+    there = f"the {'nodes have' if len(nodes) > 1 else 'machine has'} {have}"
+    if fit == 0:
+        raise ResourceError(f"{each}, but {there}; lower --gpus-per-trial or search.cpus_per_trial")
+    if limits.concurrency is not None and limits.concurrency > fit:
+        raise ResourceError(
+            f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {fit} at once"
+        )
+    return limits.concurrency or fit
+
+
+def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progress) -> str | None:
+    """Runs trials until all are done or something ends the launch; Ray must be connected.
+
+    Returns:
+        None when every trial has ended, else why the launch did: `interrupted`, `time budget`.
+
+    Raises:
+        RunError: another launch is on the run.
+    """
+    with folder.launch() as writer:
+        search = Search(folder.spec, folder.read().records, writer.append, limits.trials)
+        if search.remaining() == 0:
+            return None
+        writer.append(_launch_record(limits, concurrency))
+        stopper = bridge.BudgetStopper(limits.time_budget)
+        with (
+            tempfile.TemporaryDirectory(prefix="rtune-") as scratch,
+            _interruptible(stopper),
+            progress.showing(search, concurrency),
+        ):
+            tuner = _tuner(folder, search, limits, concurrency, stopper, progress, scratch)
+            tuner.fit()
+        return stopper.reason
+
+
+def _tuner(
+    folder: RunFolder,
+    search: Search,
+    limits: Limits,
+    concurrency: int,
+    stopper: bridge.BudgetStopper,
+    progress: Progress,
+    scratch: str,
+) -> tune.Tuner:
+    def task(trial: Trial) -> dict[str, Any]:
+        return {
+            "trial": trial.id,
+            "seed": trial.seed,
+            "config": folder.spec.trial_config(trial.values).model_dump(mode="json"),
+            "folder": str(folder.trial_folder(trial.id).resolve()),
+            "logged": trial.epoch,
+            "split_seed": folder.spec.search.seed,
+            "threads": limits.cpus_per_trial,
+        }
+
+    resources = {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}
+    return tune.Tuner(
+        tune.with_resources(worker.run, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=bridge.BridgeSearcher(search, task),
+            scheduler=bridge.BridgeScheduler(search, progress.on_change),
+            num_samples=search.remaining(),
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            stop=stopper,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=limits.max_failures),
+            callbacks=[bridge.BridgeCallback(search, progress.on_change, progress.on_retry)],
+        ),
+    )
+
+
+def _launch_record(limits: Limits, concurrency: int) -> dict[str, Any]:
+    return {
+        "kind": "launch",
+        "time": round(time.time(), 3),
+        "trials": limits.trials,
+        "concurrency": concurrency,
+        "time_budget": limits.time_budget,
+        "cpus_per_trial": limits.cpus_per_trial,
+        "gpus_per_trial": limits.gpus_per_trial,
+    }
+
+
+@contextmanager
+def _interruptible(stopper: bridge.BudgetStopper) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the launch in order; a second one at once."""
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopper.interrupt("interrupted")
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

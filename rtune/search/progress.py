@@ -1,0 +1,133 @@
+"""The search as one watches it: a live view on a terminal, a line an event elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rtune import summary
+from rtune.ledger import Trial
+from rtune.search.state import Search
+
+_STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red"}
+_SHOWN_ENDED = 6
+# Without a terminal, a sign of life at least this often (seconds).
+_HEARTBEAT = 60.0
+
+
+class Progress:
+    """Draws a search on a console, told of changes by `on_change` and `on_retry`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._search: Search | None = None
+        self._live: Live | None = None
+        self._ended: list[str] = []
+
+    @contextmanager
+    def showing(self, search: Search, concurrency: int) -> Iterator[None]:
+        """Draws while the context lasts."""
+        self._search = search
+        self._concurrency = concurrency
+        self._start = self._spoken = time.monotonic()
+        self._ended = []
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._view, console=self._console, refresh_per_second=4) as live:
+            self._live = live
+            yield
+        self._live = None
+
+    def on_change(self, name: str) -> None:
+        """A trial has trained an epoch, or ended."""
+        search = self._open_search()
+        trial = search.ledger.trials[name]
+        ended = trial.status != "running"
+        if ended and name not in self._ended:
+            self._ended.append(name)
+            if self._live is None:
+                self._say(self._line(trial))
+        elif self._live is None and time.monotonic() - self._spoken > _HEARTBEAT:
+            self._say(self._header())
+
+    def on_retry(self, name: str, error: str) -> None:
+        """A trial broke and goes on from its checkpoint."""
+        self._console.print(
+            f"trial {name} broke and is tried again from its checkpoint: {error}", markup=False, soft_wrap=True
+        )
+
+    def _open_search(self) -> Search:
+        assert self._search is not None, "told of a change outside `showing`"
+        return self._search
+
+    def _say(self, text: str) -> None:
+        self._spoken = time.monotonic()
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self, trial: Trial) -> str:
+        search = self._open_search()
+        done = sum(t.status != "running" for t in search.ledger.trials.values())
+        reached = trial.objectives(search.spec.search.objectives)
+        figures = trial.error or ""
+        if reached is not None:
+            pairs = zip(search.spec.search.objectives, reached, strict=True)
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in pairs)
+        return (
+            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{search.trials} "
+            f"{trial.id} {summary.outcome(trial, search.spec.max_epochs)}: {figures}  "
+            f"({summary.settings(trial.values)})"
+        )
+
+    def _header(self) -> str:
+        search = self._open_search()
+        ledger, objectives = search.ledger, search.spec.search.objectives
+        count = summary.counts(ledger, search.trials)
+        states = ", ".join(f"{n} {status}" for status, n in sorted(count.items()) if n)
+        left = summary.seconds_left(ledger, search.trials, search.spec.max_epochs, self._concurrency)
+        epochs = sum(t.epoch for t in list(ledger.trials.values()))
+        return (
+            f"{search.trials} trials: {states}; {epochs} epochs; "
+            f"hypervolume {summary.run_hypervolume(ledger, objectives):.3f}; "
+            f"elapsed {summary.clock(time.monotonic() - self._start)}"
+            + (f", about {summary.clock(left)} left" if left is not None else ", starting workers")
+        )
+
+    def _view(self) -> RenderableType:
+        search = self._open_search()
+        trials = list(search.ledger.trials.values())
+        running = [t for t in trials if t.status == "running"]
+        ended = [search.ledger.trials[name] for name in self._ended[-_SHOWN_ENDED:]]
+        objectives = search.spec.search.objectives
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("trial", no_wrap=True)
+        table.add_column("epoch", justify="right", no_wrap=True)
+        table.add_column("status", no_wrap=True)
+        for name in objectives:
+            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        table.add_column("settings", overflow="ellipsis", no_wrap=True, style="dim")
+        for trial in [*ended, *running]:
+            figures = trial.last or {}
+            table.add_row(
+                trial.id,
+                f"{trial.epoch}/{search.spec.max_epochs}",
+                Text(trial.status, style=_STYLES.get(trial.status, "cyan")),
+                *(f"{figures[n]:.3f}" if n in figures else "" for n in objectives),
+                summary.settings(trial.values),
+            )
+        return Group(Text(self._header(), style="bold"), table, Text(self._best()))
+
+    def _best(self) -> str:
+        """The best value reached in each objective."""
+        search = self._open_search()
+        objectives = search.spec.search.objectives
+        points = summary.reached(search.ledger, objectives)
+        if not len(points):
+            return ""
+        best = points.max(axis=0)
+        pairs = zip(objectives, best, strict=True)
+        return "best so far: " + ", ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in pairs)

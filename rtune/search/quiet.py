@@ -1,0 +1,62 @@
+"""Keeps the framework's words off the screen and in a file."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+# Where no terminal says how wide it is, tables are not squeezed into 80 columns.
+_PLAIN_WIDTH = 160
+
+
+class Diversion:
+    """Context in which everything printed to standard output and error goes to a file.
+
+    Ray prints from Python, from C++ and from child processes; only the file descriptors catch all.
+
+    Attributes:
+        console: still reaches the person.
+    """
+
+    console: Console
+
+    def __enter__(self) -> "Diversion":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._kept = os.dup(1), os.dup(2)
+        self._screen: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+        self.console = make_console(self._screen)
+        self._first = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._send(self._first)
+        return self
+
+    def into(self, path: Path) -> None:
+        """From now on to the end of this file, what was caught so far before it."""
+        with open(path, "ab") as log:
+            self._first.seek(0)
+            log.write(self._first.read())
+            log.flush()
+            self._send(log)
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for kept, descriptor in zip(self._kept, (1, 2), strict=True):
+            os.dup2(kept, descriptor)
+            os.close(kept)
+        self._first.close()
+        self._screen.close()
+
+    def _send(self, file: IO[bytes]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def make_console(file: IO[str]) -> Console:
+    """A console on a stream, wide where the stream is no terminal."""
+    return Console(file=file, highlight=False, width=None if file.isatty() else _PLAIN_WIDTH)

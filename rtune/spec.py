@@ -1,0 +1,413 @@
+"""A search file becomes one validated object: `load(path)` gives a `Spec`.
+
+Every error is a `SpecError`: one sentence that names where, which field, its value and the rule.
+"""
+
+import copy
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from rtune import ranges, yamlfile
+from rtune.config import SELECTORS, Count, NonNegative, Positive, Section, TrialConfig
+
+OBJECTIVES = (
+    "natural_accuracy",
+    "robust_accuracy",
+    "weight_sparsity",
+    "channel_sparsity",
+    "removable_channels",
+)
+Objective = Literal[
+    "natural_accuracy", "robust_accuracy", "weight_sparsity", "channel_sparsity", "removable_channels"
+]
+SEARCHABLE = ("model", "attack", "pruning", "training")
+FIXED = ("training.max_epochs", "training.milestones")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class SpecError(Exception):
+    """The search file or an option is wrong; the message is for the person who wrote it."""
+
+
+class EarlyStopping(Section):
+    """Asynchronous successive halving by Pareto rank: rungs at grace * eta^k epochs.
+
+    `grace` null: a rung at max_epochs / eta^2 and one at max_epochs / eta, rounded up.
+    """
+
+    grace: Count | None = None
+    eta: Annotated[int, Field(ge=2)] = 3
+
+
+class SearchSettings(Section):
+    """How to search; all objectives are fractions in [0, 1] and maximised."""
+
+    trials: Count = 64
+    objectives: Annotated[list[Objective], Field(min_length=2)] = [
+        "natural_accuracy",
+        "robust_accuracy",
+        "weight_sparsity",
+    ]
+    sampler: Literal["random", "tpe", "nsga2"] = "tpe"
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
+    concurrency: Count | None = Field(None, description="trials at once; null for as many as fit")
+    cpus_per_trial: Count = 1
+    gpus_per_trial: NonNegative = 0
+    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="retries of a trial that raises")
+
+
+class SearchFile(TrialConfig):
+    """The whole file. `points` are settings tried first, as dotted paths with their values."""
+
+    description: str = ""
+    search: SearchSettings = SearchSettings()
+    points: list[dict[str, str | int | float | bool]] = []
+    provenance: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A validated search: a trial's settings, some of them ranges, and how to search them.
+
+    Attributes:
+        file: all plain settings; a searched one holds one of its values.
+        ranges: dotted path -> range, selectors (such as `pruning.method`) before what they open.
+    """
+
+    file: SearchFile
+    ranges: dict[str, ranges.Range]
+
+    @property
+    def search(self) -> SearchSettings:
+        return self.file.search
+
+    @property
+    def max_epochs(self) -> int:
+        return self.file.training.max_epochs
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        return self.file.points
+
+    @property
+    def trials(self) -> int:
+        """Number of trials to run; a file without ranges has just its points."""
+        return self.search.trials if self.ranges else min(self.search.trials, len(self.points))
+
+    @property
+    def grace(self) -> int:
+        """Epoch of the first rung; above `max_epochs` / eta there is no early stopping."""
+        early = self.search.early_stopping
+        if early is None:
+            return self.max_epochs
+        return early.grace or math.ceil(self.max_epochs / early.eta**2)
+
+    def searched(self) -> list[str]:
+        """Dotted paths of all searched values: the ranges', then those that only points set."""
+        return list(dict.fromkeys([*self.ranges, *(path for point in self.points for path in point)]))
+
+    def is_active(self, path: str, values: dict[str, Any]) -> bool:
+        """Whether a path counts, given the values chosen so far (its selector among them)."""
+        return _closed_by(path, values, self.file) is None
+
+    def trial_config(self, values: dict[str, Any]) -> TrialConfig:
+        """The settings of the trial with these searched values (dotted path -> value)."""
+        return TrialConfig.model_validate(_with(_trial_tree(self.file), values))
+
+    def to_tree(self) -> dict[str, Any]:
+        """The resolved search file, every default filled in; `from_tree` reads it back."""
+        tree = self.file.model_dump(exclude={"provenance"})
+        for section, field in SELECTORS.items():
+            for name in set(_options(section)) - set(_possible(self, f"{section}.{field}")):
+                del tree[section][name]
+        return _with(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
+
+
+def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
+    """Reads and validates a search file.
+
+    Args:
+        path: a YAML file; `8/255` may stand for a number.
+        overrides: (dotted path, value) that replace what the file says.
+
+    Raises:
+        SpecError: see the module.
+    """
+    try:
+        tree, origins = yamlfile.read(path)
+    except yamlfile.YamlError as error:
+        raise SpecError(str(error)) from None
+    for dotted, value in overrides:
+        _override(tree, origins, dotted, value)
+    return from_tree(tree, origins, str(path))
+
+
+def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spec:
+    """Validates a search file's content; `origins` and `source` say where things were written."""
+    reader = _Reader(origins, source)
+    tree = _numbers(copy.deepcopy(tree))
+    reader.read_time_budget(tree)
+    found = dict(reader.extract_ranges(tree, SearchFile, ""))
+    file = reader.validate(tree)
+    tree = file.model_dump()
+    for path, domain in found.items():
+        for value in domain.probes():
+            reader.validate(_with(tree, {path: value}), blame=path)
+    ordered = sorted(found, key=lambda path: not _is_selector(path))
+    spec = Spec(file, {path: found[path] for path in ordered})
+    reader.check(spec)
+    return spec
+
+
+class _Reader:
+    """Turns what is wrong into a sentence with its place."""
+
+    def __init__(self, origins: dict[str, str], source: str) -> None:
+        self.origins = origins
+        self.source = source
+
+    def error(self, path: str, rest: str) -> SpecError:
+        parts = path.split(".")
+        candidates = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        where = next((self.origins[c] for c in candidates if c in self.origins), self.source)
+        return SpecError(f"{where}: {path} {rest}")
+
+    def read_time_budget(self, tree: dict[str, Any]) -> None:
+        section = tree.get("search")
+        if isinstance(section, dict) and isinstance(section.get("time_budget"), str):
+            try:
+                section["time_budget"] = seconds(section["time_budget"])
+            except ValueError as error:
+                raise self.error("search.time_budget", str(error)) from None
+
+    def extract_ranges(
+        self, tree: dict[str, Any], model: type[Section], prefix: str
+    ) -> Iterator[tuple[str, ranges.Range]]:
+        """Yields the ranges and puts their first value in their place."""
+        for key, value in tree.items():
+            path = f"{prefix}{key}"
+            field = model.model_fields.get(str(key))
+            if field is None or not isinstance(value, dict) or path == "provenance":
+                continue
+            inner = _section_type(field.annotation)
+            if inner is not None:
+                yield from self.extract_ranges(value, inner, path + ".")
+                continue
+            if path.split(".")[0] not in SEARCHABLE or path in FIXED:
+                raise self.error(path, f"is {value}; it cannot be searched, a plain value is expected")
+            try:
+                domain = ranges.parse(value)
+            except ValueError as error:
+                raise self.error(path, str(error)) from None
+            tree[key] = domain.probes()[0]
+            yield path, domain
+
+    def validate(self, tree: dict[str, Any], blame: str | None = None) -> SearchFile:
+        try:
+            return SearchFile.model_validate(tree)
+        except ValidationError as failure:
+            first = failure.errors()[0]
+        path = ".".join(str(p) for p in first["loc"])
+        value = first["input"]
+        if first["type"] == "extra_forbidden":
+            raise self.error(path, f"is an unknown field{_hint(path)}")
+        rule = re.sub(r"^(Input should be|[A-Z]\w+ should)", "it must be", first["msg"])
+        rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in").replace("valid ", "")
+        if blame is not None and not path.startswith(blame):
+            path = blame
+        raise self.error(path, f"is {value!r}; {rule}")
+
+    def check(self, spec: Spec) -> None:
+        """The rules that span several fields."""
+        self._check_sections(spec)
+        self._check_points(spec)
+        search = spec.search
+        if not spec.ranges and not spec.points:
+            raise SpecError(
+                f"{self.source}: nothing is searched; give at least one range, such as "
+                "{log_uniform: [1e-3, 1]}, or points"
+            )
+        if len(set(search.objectives)) < len(search.objectives):
+            raise self.error("search.objectives", f"is {search.objectives}; each objective may be there once")
+        if spec.grace > spec.max_epochs:
+            raise self.error(
+                "search.early_stopping.grace",
+                f"is {spec.grace}; it must not be above training.max_epochs, {spec.max_epochs}",
+            )
+        if search.gpus_per_trial > 1 and search.gpus_per_trial != int(search.gpus_per_trial):
+            raise self.error(
+                "search.gpus_per_trial", f"is {search.gpus_per_trial}; above 1 it must be a whole number"
+            )
+
+    def _check_sections(self, spec: Spec) -> None:
+        """A method's parameters need the method (and a range in them even more so)."""
+        for path in self.origins:
+            section, _, name = path.partition(".")
+            if section not in SELECTORS or name not in _options(section):
+                continue
+            selector = f"{section}.{SELECTORS[section]}"
+            possible = _possible(spec, selector)
+            if name in possible:
+                continue
+            if self.origins.get(selector) == "--set" != self.origins[path]:
+                for inside in [p for p in spec.ranges if p.startswith(path + ".")]:
+                    del spec.ranges[inside]
+                continue
+            chosen = " or ".join(map(str, possible))
+            raise self.error(path, f"is given, but {selector} is {chosen}, never {name}")
+
+    def _check_points(self, spec: Spec) -> None:
+        tree = _trial_tree(spec.file)
+        for i, point in enumerate(spec.points):
+            where = f"points.{i}"
+            for path in point:
+                if path.split(".")[0] not in SEARCHABLE or path in FIXED or not _is_leaf(path):
+                    raise self.error(f"{where}.{path}", f"is no field that can be searched{_hint(path)}")
+                if (closed := _closed_by(path, point, spec.file)) is not None:
+                    raise self.error(f"{where}.{path}", f"is given, but {closed}")
+            try:
+                TrialConfig.model_validate(_with(tree, point))
+            except ValidationError as failure:
+                first = failure.errors()[0]
+                path = ".".join(map(str, first["loc"]))
+                rule = first["msg"].replace("Input should be", "it must be")
+                raise self.error(f"{where}.{path}", f"is {first['input']!r}; {rule}") from None
+
+
+def seconds(text: str) -> float:
+    """Seconds of a text such as `90`, `90s`, `30m`, `2h` or `1d`. Raises ValueError with the rule."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if match is None:
+        raise ValueError(f"is {text!r}; a time is a number with s, m, h or d, such as 30m")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def find(name: str) -> Path:
+    """The search file of that name: a path, or a built-in space. Raises SpecError."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or "/" in name:
+        if not path.is_file():
+            raise SpecError(f"search file {name} does not exist")
+        return path
+    spaces = built_in()
+    if name not in spaces:
+        close = difflib.get_close_matches(name, spaces, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SpecError(
+            f"search space {name!r} is none of the built-in ones ({', '.join(spaces)}) nor a .yaml file{hint}"
+        )
+    return spaces[name]
+
+
+def built_in() -> dict[str, Path]:
+    """Name -> file of the spaces that come with rtune."""
+    folder = Path(__file__).resolve().parent.parent / "search_spaces"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def _override(tree: dict[str, Any], origins: dict[str, str], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    node = tree
+    for key in parents:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise SpecError(f"--set: {dotted} is no field; {key} holds a plain value")
+    node[last] = value
+    for inside in [path for path in origins if path.startswith(dotted + ".")]:
+        del origins[inside]
+    for n in range(1, len(parents) + 2):
+        origins.setdefault(".".join(dotted.split(".")[:n]), "--set")
+    origins[dotted] = "--set"
+
+
+def _numbers(value: Any) -> Any:
+    """`8/255` and the like as numbers, everywhere in a tree."""
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_numbers(v) for v in value]
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+)", value)) and int(match[2]):
+        return float(match[1]) / int(match[2])
+    return value
+
+
+def _with(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    tree = copy.deepcopy(tree)
+    for dotted, value in values.items():
+        *parents, last = dotted.split(".")
+        node = tree
+        for key in parents:
+            node = node[key]
+        node[last] = value
+    return tree
+
+
+def _trial_tree(file: SearchFile) -> dict[str, Any]:
+    return file.model_dump(include=set(TrialConfig.model_fields))
+
+
+def _section_type(annotation: Any) -> type[Section] | None:
+    """The section class of a field, if it holds one."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
+
+
+def _options(section: str) -> list[str]:
+    """Sub-sections of a section that its selector opens."""
+    model = _section_type(TrialConfig.model_fields[section].annotation)
+    assert model is not None
+    return [k for k, f in model.model_fields.items() if _section_type(f.annotation) is not None]
+
+
+def _is_selector(path: str) -> bool:
+    return any(path == f"{section}.{field}" for section, field in SELECTORS.items())
+
+
+def _is_leaf(path: str) -> bool:
+    model: type[Section] | None = TrialConfig
+    for key in path.split("."):
+        if model is None or key not in model.model_fields:
+            return False
+        model = _section_type(model.model_fields[key].annotation)
+    return model is None
+
+
+def _closed_by(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
+    """Why a path does not count: `pruning.method is rvsm`; None if it does."""
+    section, _, rest = path.partition(".")
+    name = rest.split(".")[0]
+    if section not in SELECTORS or name not in _options(section):
+        return None
+    selector = f"{section}.{SELECTORS[section]}"
+    chosen = values.get(selector, getattr(getattr(file, section), SELECTORS[section]))
+    return None if chosen == name else f"{selector} is {chosen}"
+
+
+def _possible(spec: Spec, selector: str) -> list[Any]:
+    section, field = selector.split(".")
+    domain = spec.ranges.get(selector)
+    values = domain.probes() if domain else [getattr(getattr(spec.file, section), field)]
+    return list(dict.fromkeys(values + [p[selector] for p in spec.points if selector in p]))
+
+
+def _hint(path: str) -> str:
+    """`; did you mean ...?` among the fields that stand where this one does."""
+    *parents, last = path.split(".")
+    model: type[Section] | None = SearchFile
+    for key in parents:
+        field = model.model_fields.get(key) if model else None
+        model = _section_type(field.annotation) if field else None
+    if model is None:
+        return ""
+    close = difflib.get_close_matches(last, model.model_fields, 1)
+    known = ", ".join(k for k in model.model_fields if k != "provenance")
+    return f"; did you mean {close[0]}?" if close else f"; known here: {known}"
