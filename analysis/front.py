@@ -17,7 +17,8 @@ def front(networks: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
         return known
     points = known[list(objectives)].to_numpy(float)
     best = moocore.is_nondominated(points, maximise=True, keep_weakly=True)
-    return known[best].sort_values(list(objectives), ascending=False, kind="stable")
+    members: pd.DataFrame = known[best]
+    return members.sort_values(list(objectives), ascending=False, kind="stable")
 
 
 def hypervolume(points: np.ndarray) -> float:

@@ -21,7 +21,8 @@ def load(run: str | Path | RunFolder) -> pd.DataFrame:
     Raises:
         RunError: `run` is no run folder.
     """
-    return table(run).to_pandas()
+    frame: pd.DataFrame = table(run).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return frame
 
 
 def table(run: str | Path | RunFolder) -> pa.Table:

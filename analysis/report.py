@@ -30,7 +30,7 @@ def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
     """
     target = output or folder.path / "report"
     final = networks(load(folder))
-    objectives = list(folder.spec.search.objectives)
+    objectives: list[str] = list(folder.spec.search.objectives)
     members = front(final, objectives)
     page, table = target / "index.html", target / "front.csv"
     try:
@@ -48,10 +48,12 @@ def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
 
 def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     search = folder.spec
-    objectives = list(search.search.objectives)
+    objectives: list[str] = list(search.search.objectives)
     log = folder.read()
     ledger = fold(log.records)
     columns, rows = _table(members, objectives, search.searched())
@@ -82,7 +84,9 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
     )
 
 
-def _table(members: pd.DataFrame, objectives: list[str], searched: list[str]) -> tuple[list[str], list[list[str]]]:
+def _table(
+    members: pd.DataFrame, objectives: list[str], searched: list[str]
+) -> tuple[list[str], list[list[str]]]:
     """Headings and cells; searched values that no member has are left out."""
     metrics = list(dict.fromkeys([*objectives, *FIGURES]))
     used = [path for path in searched if members[path].notna().any()]

@@ -64,8 +64,12 @@ def launch_options(command: F) -> F:
 @click.option("--max-epochs", type=int, help="Epochs of a full training.")
 @click.option("--sampler", help="random, tpe or nsga2.")
 @click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
-@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file.")
-def search(space: str, name: str | None, runs: Path, address: str | None, sets: tuple[str, ...], **options: Any) -> None:
+@click.option(
+    "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."
+)
+def search(
+    space: str, name: str | None, runs: Path, address: str | None, sets: tuple[str, ...], **options: Any
+) -> None:
     """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
     from rtune import commands
 
@@ -100,7 +104,9 @@ def resume(run: str, runs: Path, address: str | None, **limits: Any) -> None:
 @main.command()
 @click.argument("run")
 @RUNS
-@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file instead of standard output.")
 def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
     """Print all rows of RUN, one a trial and epoch."""

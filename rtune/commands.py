@@ -31,7 +31,9 @@ def search(search_spec: spec.Spec, stem: str, name: str | None, runs: Path, addr
     from rtune.search.launch import Limits
 
     limits = Limits.of(search_spec.search, search_spec.trials)
-    return _launch(lambda: runfolder.RunFolder.create(runs, name, search_spec, _provenance()), limits, address)
+    return _launch(
+        lambda: runfolder.RunFolder.create(runs, name, search_spec, _provenance()), limits, address
+    )
 
 
 def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -> int:
@@ -46,7 +48,9 @@ def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -
     trials = max([folder.spec.trials, *(launch.trials for launch in ledger.launches)])
     wanted = changes.get("trials", trials)
     if wanted < len(ledger.trials):
-        raise runfolder.RunError(f"--trials is {wanted}, but {folder.path} has begun {len(ledger.trials)} already")
+        raise runfolder.RunError(
+            f"--trials is {wanted}, but {folder.path} has begun {len(ledger.trials)} already"
+        )
     _check_data(folder.spec)
     import dataclasses
 
@@ -60,14 +64,14 @@ def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
     """All rows of a run on standard output or in a file."""
     import pyarrow.parquet
 
-    table = analysis.table(runfolder.find(run, runs))
+    folder = runfolder.find(run, runs)
     target: Any = output or sys.stdout.buffer
     if kind == "parquet":
         if output is None and sys.stdout.isatty():
             raise spec.SpecError("--format parquet is not text; name a file with --output")
-        pyarrow.parquet.write_table(table, target)
+        pyarrow.parquet.write_table(analysis.table(folder), target)
         return
-    frame = table.to_pandas()
+    frame = analysis.load(folder)
     if kind == "csv":
         text = frame.to_csv(index=False)
     else:
@@ -195,7 +199,8 @@ def _front_table(folder: runfolder.RunFolder, networks: pd.DataFrame) -> Table:
 def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFolder) -> None:
     states = ", ".join(f"{facts[s]} {s}" for s in _STATES if facts[s]) or "nothing begun"
     click.echo(f"{facts['run']}: {facts['trials']} trials: {states}")
-    click.echo(f"epochs run: {facts['epochs']}; hypervolume of {', '.join(facts['objectives'])}: {facts['hypervolume']:.3f}")
+    objectives = ", ".join(facts["objectives"])
+    click.echo(f"{facts['epochs']} epochs run; hypervolume of {objectives}: {facts['hypervolume']:.3f}")
     left = facts["seconds_left"]
     if facts["live"]:
         click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))

@@ -1,10 +1,10 @@
-"""What one trial is made of: data, network, attacks, pruning, training. Plain values, no ranges.
+"""What a search file is made of, as plain values without ranges: a trial's settings, and the search's.
 
 The defaults are the paper's (arXiv 2003.00631, section 4). This module stays free of torch, so
 that a search file is checked at once; a test holds the names below to those of `rtune.robust`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,3 +123,48 @@ class TrialConfig(Section):
 
 # Section -> the field whose value opens one of its sub-sections (those it names).
 SELECTORS = {"model": "network", "pruning": "method"}
+# What may be searched, and what in there may not.
+SEARCHABLE = ("model", "attack", "pruning", "training")
+FIXED = ("training.max_epochs", "training.milestones")
+
+Objective = Literal[
+    "natural_accuracy", "robust_accuracy", "weight_sparsity", "channel_sparsity", "removable_channels"
+]
+
+
+class EarlyStopping(Section):
+    """Asynchronous successive halving by Pareto rank: rungs at grace * eta^k epochs.
+
+    `grace` null: max_epochs / eta^2, rounded up, but at least 3: earlier, a trial says little.
+    """
+
+    grace: Count | None = None
+    eta: Annotated[int, Field(ge=2)] = 3
+
+
+class SearchSettings(Section):
+    """How to search; all objectives are fractions in [0, 1] and maximised."""
+
+    trials: Count = 64
+    objectives: Annotated[list[Objective], Field(min_length=2)] = [
+        "natural_accuracy",
+        "robust_accuracy",
+        "weight_sparsity",
+    ]
+    sampler: Literal["random", "tpe", "nsga2"] = "tpe"
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
+    concurrency: Count | None = Field(None, description="trials at once; null for as many as fit")
+    cpus_per_trial: Count = 1
+    gpus_per_trial: NonNegative = 0
+    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="retries of a trial that raises")
+
+
+class SearchFile(TrialConfig):
+    """The whole file. `points` are settings tried first, as dotted paths with their values."""
+
+    description: str = ""
+    search: SearchSettings = SearchSettings()
+    points: list[dict[str, str | int | float | bool]] = []
+    provenance: dict[str, Any] | None = None

@@ -45,7 +45,9 @@ def parse(value: dict[Any, Any]) -> Range:
         ValueError: the rule that is broken, as the end of a sentence that names the field.
     """
     if len(value) != 1 or (kind := next(iter(value))) not in KINDS:
-        raise ValueError(f"is {value}; a range is one of {', '.join(KINDS)}, such as {{log_uniform: [1e-3, 1]}}")
+        raise ValueError(
+            f"is {value}; a range is one of {', '.join(KINDS)}, such as {{log_uniform: [1e-3, 1]}}"
+        )
     bounds = value[kind]
     if not isinstance(bounds, list):
         raise ValueError(f"has {kind}: {bounds!r}; a list is expected")
@@ -54,7 +56,9 @@ def parse(value: dict[Any, Any]) -> Range:
     integer = "int" in kind
     numbers = int if integer else int | float
     if len(bounds) != 2 or not all(isinstance(b, numbers) and not isinstance(b, bool) for b in bounds):
-        raise ValueError(f"has {kind}: {bounds}; two {'whole ' if integer else ''}numbers are expected, low and high")
+        raise ValueError(
+            f"has {kind}: {bounds}; two {'whole ' if integer else ''}numbers are expected, low and high"
+        )
     low, high = bounds
     if not low < high:
         state = "empty" if low == high else "reversed"

@@ -146,11 +146,14 @@ class Writer:
 def available(runs: Path, name: str) -> Path:
     """The path of a new run. Raises RunError if the name is taken or cannot be a folder's."""
     if not _NAME.fullmatch(name):
-        raise RunError(f"run name {name!r} must be letters, digits, '.', '_' and '-', a letter or digit first")
+        raise RunError(
+            f"run name {name!r} must be letters, digits, '.', '_' and '-', a letter or digit first"
+        )
     path = runs / name
     if path.exists():
         raise RunError(
-            f"run name {name!r} is taken: {path} exists; choose another --name, or go on with 'rtune resume {path}'"
+            f"run name {name!r} is taken: {path} exists; choose another --name, "
+            f"or go on with 'rtune resume {path}'"
         )
     return path
 
@@ -183,4 +186,3 @@ class _Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-

@@ -10,68 +10,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from rtune import ranges, yamlfile
-from rtune.config import SELECTORS, Count, NonNegative, Positive, Section, TrialConfig
+from rtune.config import FIXED, SEARCHABLE, SELECTORS, SearchFile, SearchSettings, Section, TrialConfig
 
-OBJECTIVES = (
-    "natural_accuracy",
-    "robust_accuracy",
-    "weight_sparsity",
-    "channel_sparsity",
-    "removable_channels",
-)
-Objective = Literal[
-    "natural_accuracy", "robust_accuracy", "weight_sparsity", "channel_sparsity", "removable_channels"
-]
-SEARCHABLE = ("model", "attack", "pruning", "training")
-FIXED = ("training.max_epochs", "training.milestones")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class SpecError(Exception):
     """The search file or an option is wrong; the message is for the person who wrote it."""
-
-
-class EarlyStopping(Section):
-    """Asynchronous successive halving by Pareto rank: rungs at grace * eta^k epochs.
-
-    `grace` null: a rung at max_epochs / eta^2 and one at max_epochs / eta, rounded up.
-    """
-
-    grace: Count | None = None
-    eta: Annotated[int, Field(ge=2)] = 3
-
-
-class SearchSettings(Section):
-    """How to search; all objectives are fractions in [0, 1] and maximised."""
-
-    trials: Count = 64
-    objectives: Annotated[list[Objective], Field(min_length=2)] = [
-        "natural_accuracy",
-        "robust_accuracy",
-        "weight_sparsity",
-    ]
-    sampler: Literal["random", "tpe", "nsga2"] = "tpe"
-    early_stopping: EarlyStopping | None = EarlyStopping()
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
-    concurrency: Count | None = Field(None, description="trials at once; null for as many as fit")
-    cpus_per_trial: Count = 1
-    gpus_per_trial: NonNegative = 0
-    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="retries of a trial that raises")
-
-
-class SearchFile(TrialConfig):
-    """The whole file. `points` are settings tried first, as dotted paths with their values."""
-
-    description: str = ""
-    search: SearchSettings = SearchSettings()
-    points: list[dict[str, str | int | float | bool]] = []
-    provenance: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,11 +55,11 @@ class Spec:
 
     @property
     def grace(self) -> int:
-        """Epoch of the first rung; above `max_epochs` / eta there is no early stopping."""
+        """Epoch of the first rung; from `max_epochs` on there is no early stopping."""
         early = self.search.early_stopping
         if early is None:
             return self.max_epochs
-        return early.grace or math.ceil(self.max_epochs / early.eta**2)
+        return early.grace or max(3, math.ceil(self.max_epochs / early.eta**2))
 
     def searched(self) -> list[str]:
         """Dotted paths of all searched values: the ranges', then those that only points set."""
@@ -221,7 +171,9 @@ class _Reader:
         if first["type"] == "extra_forbidden":
             raise self.error(path, f"is an unknown field{_hint(path)}")
         rule = re.sub(r"^(Input should be|[A-Z]\w+ should)", "it must be", first["msg"])
-        rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in").replace("valid ", "")
+        rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in").replace(
+            "valid ", ""
+        )
         if blame is not None and not path.startswith(blame):
             path = blame
         raise self.error(path, f"is {value!r}; {rule}")
@@ -238,10 +190,11 @@ class _Reader:
             )
         if len(set(search.objectives)) < len(search.objectives):
             raise self.error("search.objectives", f"is {search.objectives}; each objective may be there once")
-        if spec.grace > spec.max_epochs:
+        early = search.early_stopping
+        if early is not None and early.grace is not None and early.grace > spec.max_epochs:
             raise self.error(
                 "search.early_stopping.grace",
-                f"is {spec.grace}; it must not be above training.max_epochs, {spec.max_epochs}",
+                f"is {early.grace}; it must not be above training.max_epochs, {spec.max_epochs}",
             )
         if search.gpus_per_trial > 1 and search.gpus_per_trial != int(search.gpus_per_trial):
             raise self.error(

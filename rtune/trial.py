@@ -12,6 +12,7 @@ from rtune import build, checkpoint
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
+    PreActResNet,
     Split,
     Trainer,
     accuracy,
@@ -75,6 +76,7 @@ def _epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str
     trainer.train_epoch()
     trained = time.perf_counter()
     model = trainer.model
+    assert isinstance(model, PreActResNet)
     with seeded(epoch_seed(trainer.seed, trainer.epoch, "evaluation"), validation.labels.device):
         natural = accuracy(model, validation)
         robust = accuracy(model, validation, build.attack(config.evaluation))

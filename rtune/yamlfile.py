@@ -38,8 +38,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise YamlError(f"{path}:{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise YamlError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(value, dict):
-        raise YamlError(f"{path}: a mapping of fields is expected, such as 'data:' and below it 'dataset: digits'")
+    if node is None or not isinstance(value, dict):
+        raise YamlError(
+            f"{path}: a mapping of fields is expected, such as 'data:' and below it 'dataset: digits'"
+        )
     origins: dict[str, str] = {}
     _walk(node, "", path, origins)
     return value, origins

@@ -28,7 +28,9 @@ class PGD:
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0 or not self.step_size > 0:
-            raise ValueError(f"epsilon is {self.epsilon} and step_size {self.step_size}; both must be above 0")
+            raise ValueError(
+                f"epsilon is {self.epsilon} and step_size {self.step_size}; both must be above 0"
+            )
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; it must be at least 1")
 

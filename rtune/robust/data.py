@@ -58,9 +58,7 @@ class DataSource:
     read: Callable[[bool, Path, bool], tuple[np.ndarray, np.ndarray]]
 
 
-def load(
-    name: str, folder: Path | None = None, seed: int = 0, download: bool = True
-) -> tuple[Split, Split]:
+def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = True) -> tuple[Split, Split]:
     """Train and validation splits of a data set.
 
     The validation images are drawn from the training part, stratified by class: 5,000 on CIFAR,

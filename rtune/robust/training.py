@@ -122,7 +122,7 @@ class Trainer:
         self.model.train()
         loss = F.cross_entropy(self.model(adversarial), labels)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.pruner.pull(lr)
         self._optimizer.step()
         self.pruner.update()

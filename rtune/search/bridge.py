@@ -32,11 +32,13 @@ class BridgeSearcher(_NeverSaved, Searcher):
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         trial = self._search.next_trial()
         return Searcher.FINISHED if trial is None else self._task(trial)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """What a trial's end means is decided by the scheduler and the callback below."""
 
     def save(self, checkpoint_path: str) -> None:
@@ -50,7 +52,7 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
     """Passes each epoch on and stops the trial if the search says so."""
 
     def __init__(self, search: Search, on_change: Callable[[str], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
         self._on_change = on_change
 
@@ -72,7 +74,9 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
 class BridgeCallback(_NeverSaved, Callback):
     """Records trials that failed for good."""
 
-    def __init__(self, search: Search, on_change: Callable[[str], None], on_retry: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, search: Search, on_change: Callable[[str], None], on_retry: Callable[[str, str], None]
+    ) -> None:
         self._search = search
         self._on_change = on_change
         self._on_retry = on_retry

@@ -1,8 +1,7 @@
 """Asynchronous successive halving whose rungs compare trials by Pareto rank.
 
 Plain ASHA (Li et al., arXiv 1810.05934) needs one number a trial. Here a rung orders its trials by
-non-domination rank and, within a rank, by crowding distance (Deb et al., NSGA-II, 2002), so that a
-front survives spread out. Knows neither Ray nor files.
+non-domination rank and, within a rank, by hypervolume contribution. Knows neither Ray nor files.
 """
 
 from dataclasses import dataclass
@@ -11,6 +10,10 @@ import moocore
 import numpy as np
 
 Point = tuple[float, ...]
+
+# How far below the worst of a rung its reference point lies, as a share of each objective's range:
+# the best in one objective counts even if it is the worst in all others, but not for much.
+_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class ParetoHalving:
     """Decides at epochs grace * eta^k, below `max_epochs`, whether a trial goes on.
 
     Of n trials that have reached a rung, the best ceil(n / eta) go on; a trial is judged once a
-    rung, when it arrives, against those that came before.
+    rung, when it arrives, against those that came before. The first eta - 1 all go on: there is
+    little to judge them by.
 
     Args:
         grace: epoch of the first rung, at least 1.
@@ -63,7 +67,8 @@ class ParetoHalving:
         rung = self.rungs[level]
         rung[trial] = point
         position = self._position(rung)
-        return Verdict(position <= -(-len(rung) // self.eta), level, position, len(rung))
+        keep = len(rung) < self.eta or position <= -(-len(rung) // self.eta)
+        return Verdict(keep, level, position, len(rung))
 
     def diverged(self, trial: str, epoch: int) -> None:
         """Counts a trial that broke in `epoch` as the last at the rung it was on its way to."""
@@ -78,22 +83,18 @@ class ParetoHalving:
 
 
 def order(points: np.ndarray) -> list[int]:
-    """Indices of points (n, objectives), maximised, from best to worst; ties keep their order."""
+    """Indices of points (n, objectives), maximised, from best to worst; ties keep their order.
+
+    By non-domination rank; within a rank by the hypervolume that is lost without the point. Plain
+    crowding would always keep the ends of a front, and one end here is a network that is all zeros
+    and knows nothing.
+    """
     ranks = moocore.pareto_rank(points, maximise=True)
-    spread = np.empty(len(points))
+    low, high = points.min(axis=0), points.max(axis=0)
+    width = np.where(high > low, high - low, 1.0)
+    scaled = (points - low) / width
+    gain = np.empty(len(points))
     for rank in np.unique(ranks):
         members = ranks == rank
-        spread[members] = crowding_distance(points[members])
-    return [int(i) for i in np.lexsort((np.arange(len(points)), -spread, ranks))]
-
-
-def crowding_distance(points: np.ndarray) -> np.ndarray:
-    """NSGA-II's distance (n,) of each point of one front (n, objectives); infinite at the ends."""
-    distance = np.zeros(len(points))
-    for column in points.T:
-        index = np.argsort(column, kind="stable")
-        width = column[index[-1]] - column[index[0]]
-        distance[index[[0, -1]]] = np.inf
-        if width > 0:
-            distance[index[1:-1]] += (column[index[2:]] - column[index[:-2]]) / width
-    return distance
+        gain[members] = moocore.hv_contributions(scaled[members], ref=-_MARGIN, maximise=True)
+    return [int(i) for i in np.lexsort((np.arange(len(points)), -gain, ranks))]

@@ -1,5 +1,6 @@
 """One launch: a fresh Ray Tune run over a run folder's log. Starting and resuming are the same."""
 
+import logging
 import os
 import signal
 import tempfile
@@ -27,12 +28,12 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
+from rtune.config import SearchSettings  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
 from rtune.runfolder import RunFolder  # noqa: E402
 from rtune.search import bridge  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
-from rtune.spec import SearchSettings  # noqa: E402
 
 
 class ResourceError(Exception):
@@ -83,11 +84,11 @@ def cluster(address: str | None) -> Iterator[None]:
             ray.init(
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 object_store_memory=256 * 1024**2,
             )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise ResourceError(f"no Ray cluster can be used at {address or 'this machine'}: {first}") from None

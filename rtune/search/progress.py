@@ -58,7 +58,9 @@ class Progress:
     def on_retry(self, name: str, error: str) -> None:
         """A trial broke and goes on from its checkpoint."""
         self._console.print(
-            f"trial {name} broke and is tried again from its checkpoint: {error}", markup=False, soft_wrap=True
+            f"trial {name} broke and is tried again from its checkpoint: {error}",
+            markup=False,
+            soft_wrap=True,
         )
 
     def _open_search(self) -> Search:

@@ -29,7 +29,7 @@ class Diversion:
         self._kept = os.dup(1), os.dup(2)
         self._screen: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
         self.console = make_console(self._screen)
-        self._first = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._first = tempfile.TemporaryFile()
         self._send(self._first)
         return self
 

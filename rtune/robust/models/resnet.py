@@ -116,7 +116,8 @@ def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
         return x + gamma * x.std() * torch.randn_like(x)
     parts = x.unflatten(1, (members, -1))
     std = parts.std(dim=(0, 2, 3, 4), keepdim=True)
-    return (parts + gamma * std * torch.randn_like(parts)).flatten(1, 2)
+    noisy: Tensor = parts + gamma * std * torch.randn_like(parts)
+    return noisy.flatten(1, 2)
 
 
 def _conv(channels: int, out: int, kernel: int, members: int, stride: int = 1) -> nn.Conv2d:

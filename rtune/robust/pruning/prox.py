@@ -58,7 +58,8 @@ def prox_group_lasso(w: Tensor, t: float, groups: int = 1) -> Tensor:
 
 def channel_norms(w: Tensor, groups: int = 1) -> Tensor:
     """l2 norms (groups, in) of the input channels: over the output-channel and kernel axes."""
-    return torch.linalg.vector_norm(_by_channel(w, groups), dim=(1, 3))
+    norms: Tensor = torch.linalg.vector_norm(_by_channel(w, groups), dim=(1, 3))
+    return norms
 
 
 def scale_channels(w: Tensor, factor: Tensor, groups: int = 1) -> Tensor:

@@ -88,7 +88,8 @@ class RGSM(_RelaxedSplitting):
     def pull(self, lr: float) -> None:
         """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients, then pull w to u."""
         if self.lambda_2:
-            torch._foreach_add_([w.grad for w in self.weights], self._directions(), alpha=self.lambda_2)
+            gradients = [w.grad for w in self.weights if w.grad is not None]
+            torch._foreach_add_(gradients, self._directions(), alpha=self.lambda_2)
         super().pull(lr)
 
     def _directions(self) -> list[Tensor]:

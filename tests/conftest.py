@@ -1,0 +1,31 @@
+"""Shared by all tests: one thread, as the trials have, and helpers that run the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
+Rtune = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def rtune(tmp_path: Path) -> Rtune:
+    """Runs `rtune ARGS` in an empty folder, as a user does."""
+
+    def run(*args: str, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "rtune", *args],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    return run

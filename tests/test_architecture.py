@@ -1,0 +1,41 @@
+"""The walls of the house, and that the command line stays quick to open."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_walls_hold() -> None:
+    from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml")) == EXIT_STATUS_SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import rtune.cli, rtune.spec", {"torch", "ray", "pandas", "optuna", "plotly", "matplotlib"}),
+        ("import analysis, analysis.report", {"torch", "ray", "optuna", "rtune.robust"}),
+        ("import rtune.robust", {"ray", "optuna", "pydantic", "analysis"}),
+    ],
+)
+def test_what_an_import_drags_in(statement: str, forbidden: set[str]) -> None:
+    code = f"{statement}; import sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not forbidden & set(loaded.stdout.split())
+
+
+def test_no_file_is_too_long_to_hold_in_mind() -> None:
+    long = {
+        str(path.relative_to(ROOT)): n
+        for folder in ("rtune", "analysis", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        if (n := len(path.read_text().splitlines())) > 420
+    }
+    assert not long

@@ -1,0 +1,106 @@
+"""Checkpoints are written whole, checked when read, and never run code."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rtune import checkpoint
+from rtune.checkpoint import Checkpoint, CheckpointError
+
+CONFIG: dict[str, Any] = {"model": {"width": 4}}
+
+
+def make(epoch: int, trial: str = "t0001", config: dict[str, Any] = CONFIG) -> Checkpoint:
+    torch.manual_seed(epoch)
+    tensors = {"model.a": torch.randn(3, 4), "model.n": torch.tensor(epoch), "pruner.u": torch.randn(2)}
+    return Checkpoint(trial, epoch, config, {"robust_accuracy": 0.1 + 0.2}, tensors)
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path / "new" / "folder", make(3))
+    found = checkpoint.read(path)
+    assert (found.trial, found.epoch, found.config, found.metrics) == (
+        "t0001",
+        3,
+        CONFIG,
+        {"robust_accuracy": 0.1 + 0.2},
+    )
+    for name, tensor in make(3).tensors.items():
+        assert torch.equal(found.tensors[name], tensor)
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    for epoch in (1, 2, 9, 10):
+        checkpoint.write(tmp_path, make(epoch))
+    assert [p.name for p in checkpoint.paths(tmp_path)] == [
+        "epoch-0010.safetensors",
+        "epoch-0009.safetensors",
+    ]
+
+
+def test_any_flipped_byte_is_found(tmp_path: Path) -> None:
+    path = checkpoint.write(tmp_path, make(1))
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        with pytest.raises(CheckpointError):
+            checkpoint.read(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_found(tmp_path: Path, share: float) -> None:
+    path = checkpoint.write(tmp_path, make(1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        checkpoint.read(path)
+
+
+def test_the_previous_valid_one_is_used_and_the_reason_given(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, make(4))
+    newest = checkpoint.write(tmp_path, make(5))
+    newest.write_bytes(newest.read_bytes()[:100])
+    (tmp_path / "epoch-0006.partial").write_bytes(b"left by a killed writer")
+    found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
+    assert found is not None
+    assert found.epoch == 4
+    assert len(notes) == 1
+    assert str(newest) in notes[0]
+
+
+def test_another_trials_checkpoint_is_not_taken(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, make(1, trial="t0002"))
+    checkpoint.write(tmp_path, make(2, config={"model": {"width": 8}}))
+    found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
+    assert found is None
+    assert len(notes) == 2
+
+
+def test_a_pickle_in_its_place_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    path = tmp_path / "epoch-0001.safetensors"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError):
+        checkpoint.read(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_saved_is_lost_when_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.write(tmp_path, make(1))
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.write(tmp_path, make(2))
+    found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
+    assert found is not None
+    assert (found.epoch, notes) == (1, [])

@@ -1,0 +1,63 @@
+"""The command line on bad input: one sentence, exit code 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rtune import spec
+from rtune.cli import main
+
+BAD = {
+    "search digits --set model.widht=8": "unknown field; did you mean width?",
+    "search digits --set model.width": "must be PATH=VALUE, such as model.width=8",
+    "search digits --set model.width={": "is not a YAML value",
+    "search digits --set model.width.x=1": "model.width is {'x': 1}",
+    "search digits --set data.x.y=1": "data.x is an unknown field",
+    "search digits --trials 0": "search.trials is 0; it must be greater than or equal to 1",
+    "search digits --trials many": "Invalid value for '--trials'",
+    "search digits --max-epochs 0": "training.max_epochs is 0",
+    "search digits --sampler best": "search.sampler is 'best'; it must be 'random', 'tpe' or 'nsga2'",
+    "search digits --seed -1": "search.seed is -1",
+    "search digits --time-budget soon": "--time-budget is 'soon'; a time is a number with s, m, h or d",
+    "search digits --concurrency 0": "search.concurrency is 0",
+    "search digits --gpus-per-trial 1.5": "above 1 it must be a whole number",
+    "search digits --name a/b": "run name 'a/b' must be letters",
+    "search digits --name taken": "run name 'taken' is taken",
+    "search digit": "did you mean digits?",
+    "search missing.yaml": "search file missing.yaml does not exist",
+    "search fashion-mnist-rgsm --set data.folder=nowhere": "fashion-mnist is not in nowhere",
+    "resume nowhere": "nowhere is not a run folder: it does not exist",
+    "resume runs": "runs is not a run folder: it has no search.yaml",
+    "status nowhere": "nowhere is not a run folder",
+    "results nowhere": "nowhere is not a run folder",
+    "results nowhere --format xml": "'xml' is not one of",
+    "report nowhere": "nowhere is not a run folder",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_sentence_and_exit_2(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Where the data set is asked for, no server of the world is.
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
+    Path("runs/taken").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code == 2, result.output
+    assert BAD[line] in result.stderr
+    message = [
+        text for text in result.stderr.splitlines() if text and not text.startswith(("Usage:", "Try "))
+    ]
+    assert len(message) == 1
+    assert "Traceback" not in result.output
+    left = [path for path in sorted(tmp_path.rglob("*")) if path not in before and "nowhere" not in str(path)]
+    assert left == []
+
+
+def test_spaces_and_schema_are_printed() -> None:
+    listed = CliRunner().invoke(main, ["spaces"])
+    assert [line.split()[0] for line in listed.output.splitlines()] == list(spec.built_in())
+    assert '"Range"' in CliRunner().invoke(main, ["schema"]).output

@@ -1,0 +1,185 @@
+"""The run folder survives what a machine can do to it."""
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analysis
+from rtune import runfolder, schema, spec
+from rtune.ledger import fold
+from rtune.runfolder import RunError, RunFolder
+
+TREE = {
+    "data": {"dataset": "digits"},
+    "pruning": {"rvsm": {"beta": {"log_uniform": [0.01, 1]}}},
+    "training": {"max_epochs": 3},
+    "search": {"trials": 2},
+}
+
+
+def make(tmp_path: Path, name: str = "run") -> RunFolder:
+    return RunFolder.create(tmp_path, name, spec.from_tree(TREE, {}, "test"), {"rtune": "0"})
+
+
+def epoch(trial: str, number: int, decision: str = "continue") -> dict[str, Any]:
+    metrics = dict.fromkeys(schema.METRICS, 0.5) | {"macs": 7, "parameters": 9}
+    return {"kind": "epoch", "trial": trial, "epoch": number, "decision": decision, "time": 1.5, **metrics}
+
+
+def trial(name: str) -> dict[str, Any]:
+    return {
+        "kind": "trial",
+        "trial": name,
+        "seed": 1,
+        "values": {"pruning.rvsm.beta": 0.1},
+        "sampler": "tpe",
+        "facts": {},
+        "time": 1.0,
+    }
+
+
+RECORDS = [trial("t0001"), epoch("t0001", 1), trial("t0002"), epoch("t0001", 2), epoch("t0001", 3, "finish")]
+
+
+def test_records_come_back_in_order_over_launches(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    for part in (RECORDS[:2], RECORDS[2:]):
+        with folder.launch() as writer:
+            for record in part:
+                writer.append(record)
+    log = RunFolder(folder.path).read()
+    assert log.records == RECORDS
+    assert log.notes == []
+    assert len(list((folder.path / "results").iterdir())) == 2
+
+
+def test_cut_at_any_byte_it_stays_readable(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with folder.launch() as writer:
+        for record in RECORDS:
+            writer.append(record)
+    segment = next((folder.path / "results").iterdir())
+    whole = segment.read_bytes()
+    ends = [i for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        segment.write_bytes(whole[:cut])
+        log = folder.read()
+        complete = sum(end <= cut for end in ends)
+        assert log.records == RECORDS[:complete]
+        assert len(log.notes) == (
+            0 if complete == cut == 0 or cut in (e + 1 for e in ends) or cut in ends else 1
+        )
+        with folder.launch() as writer:  # the next launch is not harmed by the torn end
+            writer.append(trial("t0003"))
+        assert folder.read().records == [*RECORDS[:complete], trial("t0003")]
+        segment.with_name("0002.jsonl").unlink()
+    assert analysis.load(folder.path)["trial"].tolist() == ["t0001"] * 3
+
+
+def test_rows_have_the_schemas_columns_and_types(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with folder.launch() as writer:
+        for record in RECORDS:
+            writer.append(record)
+        failure = {
+            "kind": "end",
+            "trial": "t0002",
+            "status": "diverged",
+            "epoch": 1,
+            "error": "nan",
+            "time": 3.0,
+        }
+        writer.append(failure)
+    table = analysis.table(folder)
+    assert table.schema.names == [*schema.HEAD.names, "pruning.rvsm.beta", *schema.TAIL.names]
+    rows = analysis.load(folder)
+    assert rows["epoch"].tolist() == [1, 2, 3, 1]
+    assert rows["status"].tolist() == ["finished"] * 3 + ["diverged"]
+    assert rows["error"].tolist()[-1] == "nan"
+    assert rows["robust_accuracy"].isna().tolist() == [False] * 3 + [True]
+    assert rows["macs"].tolist()[0] == 7
+    assert analysis.networks(rows)["epoch"].tolist() == [3]
+
+
+def test_running_means_that_a_launch_lives(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with folder.launch() as writer:
+        for record in RECORDS[:2]:
+            writer.append(record)
+        assert folder.is_live()
+        assert set(analysis.load(folder)["status"]) == {"running"}
+    assert not folder.is_live()
+    assert set(analysis.load(folder)["status"]) == {"interrupted"}
+
+
+def _hold(path: Path, ready: Any, done: Any) -> None:
+    with RunFolder(path).launch():
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_launch_is_refused_and_a_dead_ones_lock_is_gone(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(folder.path, ready, done))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(RunError, match="is in use: a launch is running on it"):
+        folder.launch()
+    other.kill()
+    other.join()
+    with folder.launch() as writer:
+        writer.append(RECORDS[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not a run folder: it has no search.yaml"),
+        ("a: 1", "is an unknown field"),
+        ("{", "not valid YAML"),
+        ("pruning: {rvsm: {beta: {uniform: [1, 2]}}}", "has results of schema None"),
+    ],
+)
+def test_what_is_no_run_folder_is_said(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "search.yaml").write_text(content)
+    with pytest.raises(RunError, match=message):
+        RunFolder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="must be letters"):
+        runfolder.available(tmp_path, name)
+
+
+def test_a_taken_name_is_refused_and_nothing_touched(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    before = sorted((p, p.stat().st_mtime_ns) for p in folder.path.rglob("*"))
+    with pytest.raises(RunError, match=r"is taken: .* exists"):
+        make(tmp_path)
+    assert sorted((p, p.stat().st_mtime_ns) for p in folder.path.rglob("*")) == before
+
+
+def test_no_nan_gets_into_the_log(tmp_path: Path) -> None:
+    with make(tmp_path).launch() as writer, pytest.raises(ValueError, match="JSON compliant"):
+        writer.append({"kind": "epoch", "robust_accuracy": float("nan")})
+
+
+def test_the_fold_knows_every_end() -> None:
+    ledger = fold(
+        [
+            *RECORDS,
+            {"kind": "end", "trial": "t0002", "status": "failed", "epoch": 1, "error": "x", "time": 2.0},
+        ]
+    )
+    assert [(t.status, t.epoch, t.error) for t in ledger.trials.values()] == [
+        ("finished", 3, None),
+        ("failed", 0, "x"),
+    ]
+    assert json.dumps(ledger.trials["t0001"].objectives(["macs", "parameters"])) == "[7, 9]"

@@ -1,0 +1,199 @@
+"""Search files: what is accepted, and one clear sentence for what is not."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtune import ranges, spec
+from rtune.jsonschema import search_file_schema
+
+GOOD = """\
+data: {dataset: digits}
+model:
+  network: {choice: [resnet, enresnet]}
+  enresnet:
+    gamma: {uniform: [0, 0.2]}
+attack:
+  epsilon: 8/255
+pruning:
+  method: {choice: [none, rvsm]}
+  rvsm:
+    beta: {log_uniform: [1e-3, 1]}
+training: {max_epochs: 9}
+"""
+
+
+def load(tmp_path: Path, text: str, *overrides: tuple[str, Any]) -> spec.Spec:
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    return spec.load(file, overrides)
+
+
+def test_a_file_becomes_settings_and_ranges(tmp_path: Path) -> None:
+    found = load(tmp_path, GOOD)
+    assert found.file.attack.epsilon == 8 / 255
+    assert found.ranges["pruning.rvsm.beta"] == ranges.Uniform(1e-3, 1, log=True)
+    # Selectors come first, so that a sampler knows what they open.
+    assert list(found.ranges)[:2] == ["model.network", "pruning.method"]
+    assert found.grace == 3
+
+
+def test_a_method_opens_its_own_parameters(tmp_path: Path) -> None:
+    found = load(tmp_path, GOOD)
+    assert found.is_active("pruning.rvsm.beta", {"pruning.method": "rvsm"})
+    assert not found.is_active("pruning.rvsm.beta", {"pruning.method": "none"})
+    assert found.is_active("model.network", {})
+    config = found.trial_config(
+        {"pruning.method": "rvsm", "pruning.rvsm.beta": 0.5, "model.network": "resnet"}
+    )
+    assert config.pruning.rvsm.beta == 0.5
+
+
+def test_defaults_are_the_papers(tmp_path: Path) -> None:
+    config = load(tmp_path, "pruning: {rvsm: {beta: {log_uniform: [0.01, 1]}}}").file
+    assert (config.data.dataset, config.model.depth, config.model.width) == ("cifar10", 20, 16)
+    assert (config.attack.steps, config.attack.epsilon, config.attack.step_size) == (10, 8 / 255, 2 / 255)
+    assert (config.evaluation.steps, config.evaluation.random_start) == (20, False)
+    training = config.training
+    assert (training.max_epochs, training.batch_size, training.lr) == (200, 128, 0.1)
+    assert (training.momentum, training.weight_decay, training.milestones) == (0.9, 5e-4, [0.4, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("name", spec.built_in())
+def test_built_in_spaces_are_valid_and_round_trip(name: str) -> None:
+    found = spec.load(spec.built_in()[name])
+    again = spec.from_tree(yaml.safe_load(yaml.safe_dump(found.to_tree())), {}, "again")
+    assert again.file == found.file
+    assert again.ranges == found.ranges
+    assert found.file.description
+    jsonschema.validate(
+        yaml.safe_load(spec.built_in()[name].read_text().replace("1e-", "1.0e-")), search_file_schema()
+    )
+
+
+def test_the_spaces_hold_the_papers_settings() -> None:
+    for name in ("cifar10-rvsm", "cifar10-rgsm", "cifar10-admm", "cifar10-enresnet"):
+        found = spec.load(spec.built_in()[name])
+        for point in found.points:
+            for path, value in point.items():
+                assert found.ranges[path].holds(value), (name, path)
+    paper = spec.load(spec.built_in()["cifar10-paper"])
+    assert not paper.ranges
+    assert paper.trials == len(paper.points) == 20
+    assert paper.search.early_stopping is None
+
+
+WRONG = {
+    "model.widht=8": "model.widht is an unknown field; did you mean width?",
+    "model.width='8'": "model.width is '8'; it must be a",
+    "model.width=0": "model.width is 0; it must be greater than or equal to 1",
+    "model.depth=21": "model.depth is 21; it must be 20, 32, 38, 44, 56 or 110",
+    "attack.epsilon=.nan": "attack.epsilon is nan; it must be",
+    "data.dataset=mnist": "data.dataset is 'mnist'; it must be 'digits', 'fashion-mnist',",
+    "pruning.method=rvms": "pruning.method is 'rvms'; it must be 'none', 'rvsm', 'rgsm' or 'admm'",
+    "pruning.method={choice: [rvsm, x]}": "pruning.method is 'x'; it must be",
+    "pruning.method={choice: []}": "pruning.method has an empty choice",
+    "pruning.method={choice: [rvsm, rvsm]}": "each value may be there once",
+    "pruning.rvsm.beta={uniform: [1, 0.1]}": "which is reversed; low must be below high",
+    "pruning.rvsm.beta={uniform: [1, 1]}": "which is empty; low must be below high",
+    "pruning.rvsm.beta={log_uniform: [0, 1]}": "low must be above 0 on a logarithmic scale",
+    "pruning.rvsm.beta={uniform: [-1, 1]}": "pruning.rvsm.beta is -1; it must be greater than 0",
+    "pruning.rvsm.beta={uniform: 3}": "a list is expected",
+    "pruning.rvsm.beta={uniform: [1]}": "two numbers are expected, low and high",
+    "pruning.rvsm.beta={range: [1, 2]}": "a range is one of uniform, log_uniform",
+    "model.width={int_uniform: [1, 2.5]}": "two whole numbers are expected",
+    "pruning.admm.rho=0.1": "pruning.admm is given, but pruning.method is none or rvsm, never admm",
+    "search.trials={choice: [1, 2]}": "cannot be searched, a plain value is expected",
+    "training.max_epochs={choice: [1, 2]}": "cannot be searched",
+    "search.trials=0": "search.trials is 0; it must be greater than or equal to 1",
+    "search.early_stopping={grace: 30}": "grace is 30; it must not be above training.max_epochs, 9",
+    "search.early_stopping={eta: 1}": "search.early_stopping.eta is 1; it must be greater than or equal to 2",
+    "search.objectives=[natural_accuracy]": "search.objectives is ['natural_accuracy']; it must",
+    "search.objectives=[natural_accuracy, speed]": "search.objectives.1 is 'speed'; it must be",
+    "search.objectives=[natural_accuracy, natural_accuracy]": "each objective may be there once",
+    "search.time_budget=3x": "search.time_budget is '3x'; a time is a number with s, m, h or d, such as 30m",
+    "search.gpus_per_trial=1.5": "above 1 it must be a whole number",
+    "search=null": "search is None; it must be a mapping of fields",
+    "training=[1]": "training is [1]; it must be a mapping of fields",
+    "points=[{pruning.method: none, pruning.rvsm.beta: 0.1}]": "is given, but pruning.method is none",
+    "points=[{model.widht: 1}]": "model.widht is no field that can be searched; did you mean width?",
+    "points=[{model.width: -1}]": "points.0.model.width is -1; it must be",
+    "points=[{search.trials: 1}]": "search.trials is no field that can be searched",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, override: str) -> None:
+    path, _, value = override.partition("=")
+    with pytest.raises(spec.SpecError) as error:
+        load(tmp_path, GOOD, (path, yaml.safe_load(value)))
+    assert WRONG[override] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_errors_name_the_line(tmp_path: Path) -> None:
+    with pytest.raises(spec.SpecError, match=r"s\.yaml:5: model\.enresnet\.gamma is -1"):
+        load(tmp_path, GOOD.replace("gamma: {uniform: [0, 0.2]}", "gamma: -1"))
+    with pytest.raises(spec.SpecError, match=r"s\.yaml:14: training is given twice"):
+        load(tmp_path, GOOD + "\ntraining: {lr: 1}")
+    with pytest.raises(spec.SpecError, match=r"s\.yaml:2: not valid YAML"):
+        load(tmp_path, "a: 1\n  b: 2")
+    with pytest.raises(spec.SpecError, match="a mapping of fields is expected"):
+        load(tmp_path, "- 1")
+    with pytest.raises(spec.SpecError, match="nothing is searched"):
+        load(tmp_path, "data: {dataset: digits}")
+
+
+def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(spec.SpecError, match="not valid YAML"):
+        load(tmp_path, "data: !!python/object/apply:os.system ['true']")
+
+
+def test_setting_the_method_drops_the_others_parameters(tmp_path: Path) -> None:
+    found = load(tmp_path, GOOD, ("pruning.method", "none"))
+    assert "pruning.rvsm.beta" not in found.ranges
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
+def test_no_content_gives_a_traceback(value: Any) -> None:
+    for tree in (
+        {"model": value},
+        {"pruning": {"rvsm": {"beta": value}}},
+        {"points": value},
+        {"search": {"time_budget": value}},
+    ):
+        with contextlib.suppress(spec.SpecError):
+            spec.from_tree(tree, {}, "file")
+
+
+def test_times() -> None:
+    assert [spec.seconds(t) for t in ("90", "90s", "1.5m", "2h", "1d")] == [90, 90, 90, 7200, 86400]
+
+
+def test_names_agree_with_the_science() -> None:
+    from typing import get_args
+
+    from rtune.config import DataConfig, ModelConfig
+    from rtune.robust.data import SOURCES
+    from rtune.robust.models import DEPTHS
+
+    assert get_args(DataConfig.model_fields["dataset"].annotation) == tuple(SOURCES)
+    assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
+
+
+def test_unknown_space_names_the_near_one() -> None:
+    with pytest.raises(spec.SpecError, match="did you mean digits"):
+        spec.find("digit")
+    with pytest.raises(spec.SpecError, match=r"nowhere/x\.yaml does not exist"):
+        spec.find("nowhere/x.yaml")

@@ -1,0 +1,150 @@
+"""The search as a fold over its log: what lived through a log equals what is rebuilt from it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtune import schema, spec
+from rtune.search.state import Search
+
+TREE = {
+    "data": {"dataset": "digits"},
+    "model": {"network": {"choice": ["resnet", "enresnet"]}, "enresnet": {"gamma": {"uniform": [0, 0.3]}}},
+    "pruning": {
+        "method": {"choice": ["rvsm", "rgsm"]},
+        "rvsm": {"beta": {"log_uniform": [0.01, 1]}, "penalty": {"choice": ["l0", "l1"]}},
+        "rgsm": {"lambda_1": {"log_uniform": [0.01, 1]}},
+    },
+    "training": {"max_epochs": 9, "batch_size": {"int_uniform": [16, 128]}},
+    "points": [{"pruning.method": "rgsm", "pruning.rgsm.lambda_1": 0.05, "model.width": 4}],
+}
+
+
+def make_spec(sampler: str = "tpe", trials: int = 12) -> spec.Spec:
+    return spec.from_tree({**TREE, "search": {"sampler": sampler, "trials": trials, "seed": 3}}, {}, "test")
+
+
+def metrics(trial: str, epoch: int) -> dict[str, Any]:
+    """Some curve that differs from trial to trial."""
+    level = (int(trial[1:]) * 37 % 11) / 11
+    grown = level * epoch / 9
+    values = {"natural_accuracy": grown, "robust_accuracy": grown / 2, "weight_sparsity": 1 - level}
+    return {name: values.get(name, 1) for name in schema.METRICS}
+
+
+def drive(search: Search, choices: st.DataObject | None, workers: int = 3, steps: int = 10_000) -> None:
+    """Workers that finish epochs in any order; now and then a trial breaks."""
+    running: list[str] = []
+    for _ in range(steps):
+        while len(running) < workers and (trial := search.next_trial()) is not None:
+            running.append(trial.id)
+        if not running:
+            return
+        pick = choices.draw(st.integers(0, len(running) - 1)) if choices else 0
+        name = running[pick]
+        fate = choices.draw(st.integers(0, 19)) if choices else 9
+        if fate < 2:
+            search.end(name, ("diverged", "failed")[fate], "why")
+            running.remove(name)
+        elif not search.report(
+            name, search.ledger.trials[name].epoch + 1, metrics(name, search.ledger.trials[name].epoch + 1)
+        ):
+            running.remove(name)
+
+
+def picture(search: Search) -> Any:
+    trials = {k: (t.values, t.seed, t.status, t.epoch) for k, t in search.ledger.trials.items()}
+    study = [(t.state.name, t.params, t.values, t.system_attrs) for t in search.sampler._study.trials]
+    return json.loads(json.dumps([trials, search.halving.rungs, study]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(choices=st.data(), sampler=st.sampled_from(["random", "tpe", "nsga2"]), cut=st.integers(0, 200))
+def test_rebuilding_from_the_log_gives_the_object_that_lived(choices: Any, sampler: str, cut: int) -> None:
+    log: list[str] = []
+    lived = Search(make_spec(sampler), [], lambda record: log.append(json.dumps(record)))
+    drive(lived, choices, steps=cut)
+    rebuilt = Search(make_spec(sampler), [json.loads(line) for line in log], lambda record: None)
+    assert picture(rebuilt) == picture(lived)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_a_search_cut_anywhere_ends_as_one_never_cut(sampler: str) -> None:
+    """One worker: the log of a search that is rebuilt after every record is the same log."""
+
+    def run(cut: bool) -> list[dict[str, Any]]:
+        log: list[str] = []
+
+        def append(record: dict[str, Any]) -> None:
+            log.append(json.dumps({k: v for k, v in record.items() if k != "time"}))
+
+        def rebuilt() -> Search:
+            return Search(make_spec(sampler), [{**json.loads(line), "time": 0.0} for line in log], append)
+
+        while (search := rebuilt()).remaining() > 0:
+            drive(search, None, workers=1, steps=1 if cut else 10_000)
+        return [json.loads(line) for line in log]
+
+    assert run(cut=True) == run(cut=False)
+
+
+def test_points_come_first_then_suggestions_up_to_the_number_of_trials() -> None:
+    log: list[dict[str, Any]] = []
+    search = Search(make_spec(trials=5), [], log.append)
+    drive(search, None)
+    trials = list(search.ledger.trials.values())
+    assert [t.id for t in trials] == ["t0001", "t0002", "t0003", "t0004", "t0005"]
+    assert trials[0].values == TREE["points"][0]
+    assert [t.sampler for t in trials] == ["point"] + ["tpe"] * 4
+    assert len({t.seed for t in trials}) == 5
+    assert search.remaining() == 0
+    more = Search(make_spec(trials=5), log, log.append, trials=7)
+    assert more.remaining() == 2
+    drive(more, None)
+    assert len(more.ledger.trials) == 7
+
+
+def test_suggestions_hold_only_what_applies() -> None:
+    search = Search(make_spec("random", trials=40), [], lambda record: None)
+    drive(search, None)
+    for trial in list(search.ledger.trials.values())[1:]:
+        methods = {p.split(".")[1] for p in trial.values if p.startswith("pruning.") and p.count(".") == 2}
+        assert methods == {trial.values["pruning.method"]}
+        assert ("model.enresnet.gamma" in trial.values) == (trial.values["model.network"] == "enresnet")
+        assert make_spec().trial_config(trial.values)
+
+
+def test_unfinished_trials_are_handed_out_first() -> None:
+    log: list[dict[str, Any]] = []
+    first = Search(make_spec(), [], log.append)
+    names = [first.next_trial().id for _ in range(3)]
+    first.report(names[0], 1, metrics(names[0], 1))
+    second = Search(make_spec(), log, log.append)
+    assert [second.next_trial().id for _ in range(3)] == names
+    assert second.ledger.trials[names[0]].epoch == 1
+    assert second.next_trial().id == "t0004"
+
+
+def test_an_epoch_reported_twice_is_taken_in_once() -> None:
+    log: list[dict[str, Any]] = []
+    search = Search(make_spec(), [], log.append)
+    name = search.next_trial().id
+    assert search.report(name, 1, metrics(name, 1))
+    assert search.report(name, 1, metrics(name, 1))
+    assert sum(r["kind"] == "epoch" for r in log) == 1
+
+
+def test_a_stopped_trial_never_counts_as_a_finished_one() -> None:
+    search = Search(make_spec("tpe", trials=12), [], lambda record: None)
+    drive(search, None, workers=2)
+    told = {"stopped": [], "finished": []}
+    for number, trial in enumerate(search.ledger.trials.values()):
+        told[trial.status].append(search.sampler._study.trials[number].values)
+    assert told["stopped"]
+    assert told["finished"]
+    for stopped in told["stopped"]:
+        for finished in told["finished"]:
+            assert all(s < f for s, f in zip(stopped, finished, strict=True))
