@@ -42,7 +42,7 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
         "epochs": len(rows),
         "hypervolume": round(analysis.hypervolume(networks[objectives].to_numpy(float)), 4),
         "best_robust_accuracy": round(float(best), 4),
-        # Points of robust accuracy that the best network above 80 % weight sparsity is behind the best of all.
+        # In points of robust accuracy, against the best network of the whole run.
         "points_behind_above_80_percent_weight_sparsity": round(float(100 * (best - sparse)), 2),
         "front": len(front),
         "front_above_30_percent_channel_sparsity_within_10_points": len(working),

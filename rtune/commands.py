@@ -1,5 +1,6 @@
 """What the commands do, below the command line's parsing."""
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -7,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import pandas as pd
@@ -16,9 +17,7 @@ from rich.table import Table
 import analysis
 from rtune import __version__, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
-
-if TYPE_CHECKING:
-    from rtune.search.launch import Limits
+from rtune.search import resources
 
 _STATES = (*schema.STATUSES, "waiting")
 
@@ -27,13 +26,12 @@ def search(search_spec: spec.Spec, stem: str, name: str | None, runs: Path, addr
     """Starts a run; exit code. Nothing is written unless data and resources are there."""
     name = name or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     runfolder.available(runs, name)
-    _check_data(search_spec)
-    from rtune.search.launch import Limits
+    limits = resources.Limits.of(search_spec.search, search_spec.trials)
 
-    limits = Limits.of(search_spec.search, search_spec.trials)
-    return _launch(
-        lambda: runfolder.RunFolder.create(runs, name, search_spec, _provenance()), limits, address
-    )
+    def make() -> runfolder.RunFolder:
+        return runfolder.RunFolder.create(runs, name, search_spec, _provenance())
+
+    return _launch(search_spec, make, limits, address)
 
 
 def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -> int:
@@ -51,13 +49,8 @@ def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -
         raise runfolder.RunError(
             f"--trials is {wanted}, but {folder.path} has begun {len(ledger.trials)} already"
         )
-    _check_data(folder.spec)
-    import dataclasses
-
-    from rtune.search.launch import Limits
-
-    limits = dataclasses.replace(Limits.of(folder.spec.search, trials), **changes)
-    return _launch(lambda: folder, limits, address)
+    limits = dataclasses.replace(resources.Limits.of(folder.spec.search, trials), **changes)
+    return _launch(folder.spec, lambda: folder, limits, address)
 
 
 def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
@@ -120,24 +113,36 @@ def report(run: str, runs: Path, output: Path | None) -> None:
         click.echo(path)
 
 
-def _launch(make: Callable[[], runfolder.RunFolder], limits: "Limits", address: str | None) -> int:
-    """Starts Ray, makes or opens the run folder, runs trials, and reports; exit code."""
-    from rtune.search import launch
-    from rtune.search.progress import Progress
-    from rtune.search.quiet import Diversion
-
+def _launch(
+    search_spec: spec.Spec,
+    make: Callable[[], runfolder.RunFolder],
+    limits: resources.Limits,
+    address: str | None,
+) -> int:
+    """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code."""
     try:
+        # What costs least to find out comes first; nothing is written before all is well.
+        if address is None:
+            concurrency = resources.fitting(limits, [resources.local()])
+        else:
+            resources.check_answers(address)
+        _check_data(search_spec)
+        from rtune.search import launch
+        from rtune.search.progress import Progress
+        from rtune.search.quiet import Diversion
+
         with Diversion() as diversion, launch.cluster(address):
-            concurrency = launch.check_resources(limits)
+            if address is not None:
+                concurrency = resources.fitting(limits, launch.nodes())
             folder = make()
             diversion.into(folder.path / "launch.log")
             diversion.console.print(
-                f"{limits.trials} trials on {folder.spec.file.data.dataset}, {concurrency} at once; "
-                f"run folder {folder.path}",
+                f"{limits.trials} trials on {search_spec.file.data.dataset}, {concurrency} at once; "
+                f"run folder {folder.path}, report at the end in {folder.path / 'report' / 'index.html'}",
                 soft_wrap=True,
             )
             reason = launch.launch(folder, limits, concurrency, Progress(diversion.console))
-    except launch.ResourceError as error:
+    except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
     return _conclude(folder, reason)
 

@@ -79,6 +79,7 @@ def test_a_search_ends_with_a_front_and_a_report(finished: tuple[Path, Any]) -> 
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith("5 trials on digits, ")
+    assert lines[0].endswith("report at the end in runs/run/report/index.html")
     assert any(line.startswith("front: ") for line in lines)
     assert lines[-1] == f"report: {run / 'report' / 'index.html'}"
     assert len(lines) < 30  # no wall of framework log

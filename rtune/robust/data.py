@@ -66,12 +66,13 @@ def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = 
 
     Args:
         name: a key of `SOURCES`.
-        folder: where the files are, or go; `DEFAULT_FOLDER` when None. Digits need none.
+        folder: where the files are, or go; it must exist. `DEFAULT_FOLDER`, made if need be, when
+            None. Digits need none.
         seed: of the split.
         download: whether missing files may be fetched (into `folder`).
 
     Raises:
-        DataError: the data is not in `folder` and could not be fetched.
+        DataError: there is no such folder, or the data is not in it and could not be fetched.
     """
     source = _source(name)
     images, labels = _read(name, True, folder, download)
@@ -141,6 +142,8 @@ def _source(name: str) -> DataSource:
 
 
 def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"the data folder {folder} does not exist")
     return _source(name).read(train, DEFAULT_FOLDER if folder is None else folder, download)
 
 
@@ -194,8 +197,9 @@ def _torchvision(kind: str, name: str, train: bool, folder: Path, download: bool
     try:
         return getattr(datasets, kind)(str(folder), train=train, download=True)
     except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{name} is not in {folder} and could not be downloaded ({error}); "
+            f"{name} is not in {folder} and could not be downloaded ({reason}); "
             "put its files there, or name their folder as data.folder"
         ) from None
 

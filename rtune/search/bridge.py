@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -114,7 +115,9 @@ class BudgetStopper(_NeverSaved, Stopper):
 
 
 def _last_line(trial: RayTrial) -> str:
-    """The last line of the trial's traceback, which names the error."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    """The last line of the trial's newest traceback, which names the error."""
+    # Not trial.get_error(): that looks where Ray uploads the file at the end of the run.
+    file = trial.error_file
+    text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "the worker died without a word"

@@ -7,8 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,48 +26,12 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
-from rtune.config import SearchSettings  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
 from rtune.runfolder import RunFolder  # noqa: E402
-from rtune.search import bridge  # noqa: E402
+from rtune.search import bridge, resources  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
+from rtune.search.resources import Limits  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
-
-
-class ResourceError(Exception):
-    """What is asked for is not there; the message says what is needed and what there is."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may differ from launch to launch of one run.
-
-    Attributes:
-        trials: trials of the whole run.
-        time_budget: seconds of this launch, None for no limit.
-        concurrency: trials at once, None for as many as fit.
-        cpus_per_trial: CPU cores, and threads, of a trial.
-        gpus_per_trial: share of a GPU, or whole GPUs.
-        max_failures: retries of a trial that raises.
-    """
-
-    trials: int
-    time_budget: float | None
-    concurrency: int | None
-    cpus_per_trial: int
-    gpus_per_trial: float
-    max_failures: int
-
-    @classmethod
-    def of(cls, search: SearchSettings, trials: int) -> "Limits":
-        return cls(
-            trials,
-            search.time_budget,
-            search.concurrency,
-            search.cpus_per_trial,
-            search.gpus_per_trial,
-            search.max_failures,
-        )
 
 
 @contextmanager
@@ -81,7 +43,10 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     try:
         if address is None:
+            here = resources.local()
             ray.init(
+                num_cpus=int(here["CPU"]),
+                num_gpus=int(here["GPU"]),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -91,31 +56,18 @@ def cluster(address: str | None) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ResourceError(f"no Ray cluster can be used at {address or 'this machine'}: {first}") from None
+        raise resources.ResourceError(
+            f"no Ray cluster can be used at {address or 'this machine'}: {first}"
+        ) from None
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def check_resources(limits: Limits) -> int:
-    """How many trials run at once. Raises ResourceError if that cannot be what was asked for."""
-    need = {"CPU": float(limits.cpus_per_trial), "GPU": float(limits.gpus_per_trial)}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    autoscaling = Path("~/ray_bootstrap_config.yaml").expanduser().exists()  # a head made by `ray up`
-    fit = sum(min(int(node.get(k, 0) / v + 1e-9) for k, v in need.items() if v) for node in nodes)
-    if autoscaling:
-        return limits.concurrency or max(fit, 1)
-    have = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
-    each = f"a trial needs {need['CPU']:g} CPU and {need['GPU']:g} GPU"
-    there = f"the {'nodes have' if len(nodes) > 1 else 'machine has'} {have}"
-    if fit == 0:
-        raise ResourceError(f"{each}, but {there}; lower --gpus-per-trial or search.cpus_per_trial")
-    if limits.concurrency is not None and limits.concurrency > fit:
-        raise ResourceError(
-            f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {fit} at once"
-        )
-    return limits.concurrency or fit
+def nodes() -> list[dict[str, float]]:
+    """Resources of each live node of the connected cluster."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progress) -> str | None:
@@ -163,9 +115,8 @@ def _tuner(
             "threads": limits.cpus_per_trial,
         }
 
-    resources = {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}
     return tune.Tuner(
-        tune.with_resources(worker.run, resources),
+        tune.with_resources(worker.run, {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}),
         tune_config=tune.TuneConfig(
             search_alg=bridge.BridgeSearcher(search, task),
             scheduler=bridge.BridgeScheduler(search, progress.on_change),

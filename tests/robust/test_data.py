@@ -1,10 +1,13 @@
 """Data: splits that never overlap, augmentation by hand, and readers on files in the exact format."""
 
+import functools
 import gzip
 import hashlib
+import http.server
 import pickle
 import struct
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -187,13 +190,19 @@ def test_a_download_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_cifar_downloads_when_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole way through torchvision, from an archive served as a file of this machine."""
+    """The whole way through torchvision, from a server on this machine."""
     raw = write_cifar(tmp_path / "served", monkeypatch, "CIFAR10", 1200)
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "served" / datasets.CIFAR10.base_folder, datasets.CIFAR10.base_folder)
-    monkeypatch.setattr(datasets.CIFAR10, "url", archive.as_uri())
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
-    train, _ = data.load("cifar10", tmp_path / "cache")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        monkeypatch.setattr(datasets.CIFAR10, "url", url)
+        (tmp_path / "cache").mkdir()
+        train, _ = data.load("cifar10", tmp_path / "cache")
+        server.shutdown()
     assert len(train) == 1000
     assert rows(train) <= {image.tobytes() for image in raw}

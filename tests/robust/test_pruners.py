@@ -14,7 +14,7 @@ METHODS = {
     "rvsm-l1": lambda m: RVSM(m, beta=0.5, lambda_1=0.02, penalty="l1"),
     "rvsm-transformed-l1": lambda m: RVSM(m, beta=0.5, lambda_1=0.02, penalty="transformed_l1"),
     "rgsm": lambda m: RGSM(m, beta=1.0, lambda_1=0.9, lambda_2=1e-3),
-    "rgsm-lasso": lambda m: RGSM(m, beta=1.0, lambda_1=0.2, lambda_2=1e-3, penalty="group_lasso"),
+    "rgsm-lasso": lambda m: RGSM(m, beta=1.0, lambda_1=1.45, lambda_2=1e-3, penalty="group_lasso"),
     "admm": lambda m: ADMM(m, rho=0.1, sparsity=0.7),
     "admm-channels": lambda m: ADMM(m, rho=0.1, sparsity=0.4, granularity="channels"),
 }

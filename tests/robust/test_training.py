@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_is_said() -> None:
 
 
 def test_it_learns_digits_robustly_and_prunes() -> None:
-    trainer = make("rgsm", recipe=Recipe(6, 64, milestones=(0.7,), crop_padding=0, flip=False), width=8)
+    trainer = make("rgsm", recipe=Recipe(6, 32, milestones=(0.7,), crop_padding=0, flip=False), width=8)
     for _ in range(6):
         trainer.train_epoch()
     validation = load("digits")[1]
