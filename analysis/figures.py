@@ -71,8 +71,8 @@ def interactive(networks: pd.DataFrame, objectives: Sequence[str], searched: Seq
                 row=1,
                 col=column,
             )
-        figure.update_xaxes(title=label(x), row=1, col=column)
-        figure.update_yaxes(title=label(y), row=1, col=column)
+        figure.update_xaxes(title=label(x), range=_window(networks, objectives, x), row=1, col=column)
+        figure.update_yaxes(title=label(y), range=_window(networks, objectives, y), row=1, col=column)
     figure.update_layout(
         template="plotly_white",
         height=460,
@@ -85,7 +85,10 @@ def interactive(networks: pd.DataFrame, objectives: Sequence[str], searched: Seq
 def save_static(
     networks: pd.DataFrame, objectives: Sequence[str], searched: Sequence[str], paths: Sequence[Path]
 ) -> None:
-    """The same picture as files; the format is each path's suffix (svg, png, pdf)."""
+    """The same picture as files; the format is each path's suffix (svg, png, pdf).
+
+    Networks far from the front lie outside the window.
+    """
     pairs = list(itertools.combinations(objectives, 2))
     members = set(front(networks, objectives)["trial"])
     figure, axes = plt.subplots(1, len(pairs), figsize=(4.4 * len(pairs), 4), squeeze=False)
@@ -97,8 +100,8 @@ def save_static(
             style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
             axis.scatter(part[x][~on], part[y][~on], s=22, alpha=0.35, **style)
             axis.scatter(part[x][on], part[y][on], s=60, label=kind, **style)
-        axis.set_xlabel(label(x))
-        axis.set_ylabel(label(y))
+        axis.set(xlabel=label(x), xlim=_window(networks, objectives, x))
+        axis.set(ylabel=label(y), ylim=_window(networks, objectives, y))
         axis.grid(alpha=0.25)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
@@ -118,6 +121,13 @@ def _groups(networks: pd.DataFrame, searched: Sequence[str]) -> Iterator[tuple[i
         names = pd.Series("network", index=networks.index)
     for i, (kind, part) in enumerate(networks.groupby(names)):
         yield i, str(kind), part
+
+
+def _window(networks: pd.DataFrame, objectives: Sequence[str], name: str) -> tuple[float, float]:
+    """Range of an axis that shows the whole front with some air; hopeless networks may lie outside."""
+    values = front(networks, objectives)[name]
+    air = 0.12 * (values.max() - values.min()) or 0.05
+    return float(values.min() - air), float(values.max() + air)
 
 
 def _staircase(networks: pd.DataFrame, x: str, y: str) -> np.ndarray:

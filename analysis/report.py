@@ -73,7 +73,6 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
         plot=Markup(plot),
         columns=columns,
         dataset=search.file.data.dataset,
-        validation="validation split",
         attack=f"{'PGD' if attack.random_start else 'IFGSM'}-{attack.steps} "
         f"(epsilon {attack.epsilon:.4g}, step size {attack.step_size:.4g})",
         counts=list(counts.items()),

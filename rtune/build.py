@@ -9,11 +9,6 @@ from rtune.config import AttackConfig, DataConfig, EvaluationConfig, ModelConfig
 from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer, data
 
 
-def device() -> torch.device:
-    """The accelerator this process was given, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @lru_cache(maxsize=2)
 def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
     """Train and validation splits, read once a process. Raises DataError."""

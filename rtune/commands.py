@@ -144,6 +144,9 @@ def _launch(
             reason = launch.launch(folder, limits, concurrency, Progress(diversion.console))
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
+    except runfolder.LaunchError as error:
+        click.echo(f"rtune: {error}", err=True)
+        return 1
     return _conclude(folder, reason)
 
 

@@ -31,6 +31,10 @@ class RunError(Exception):
     """The run folder cannot be made, read or used; the message says why."""
 
 
+class LaunchError(Exception):
+    """A launch broke; what it did so far is saved."""
+
+
 @dataclass
 class Log:
     """Records read back, and a note for each line that had to be left out."""

@@ -30,7 +30,7 @@ def run(task: dict[str, Any]) -> None:
 
     Args:
         task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's),
-            `logged` (epochs already in the run's log), `split_seed`, `threads`.
+            `logged` (epochs already in the run's log), `split_seed`, `threads`, `device`.
     """
     torch.set_num_threads(task["threads"])
     try:
@@ -48,7 +48,7 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     config = TrialConfig.model_validate(task["config"])
     folder = Path(task["folder"])
-    device = build.device()
+    device = torch.device(task["device"])
     train, validation = build.splits(config.data, task["split_seed"], device, download=False)
     trainer = build.trainer(config, train, task["seed"])
     saved, notes = checkpoint.newest(folder, task["trial"], task["config"])

@@ -27,7 +27,7 @@ from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
-from rtune.runfolder import RunFolder  # noqa: E402
+from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
 from rtune.search import bridge, resources  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
@@ -78,6 +78,7 @@ def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progre
 
     Raises:
         RunError: another launch is on the run.
+        LaunchError: Ray Tune gave up, or the log could not be written.
     """
     with folder.launch() as writer:
         search = Search(folder.spec, folder.read().records, writer.append, limits.trials)
@@ -91,7 +92,14 @@ def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progre
             progress.showing(search, concurrency),
         ):
             tuner = _tuner(folder, search, limits, concurrency, stopper, progress, scratch)
-            tuner.fit()
+            try:
+                tuner.fit()
+            except tune.TuneError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise LaunchError(
+                    f"the launch broke ({reason}); {folder.path / 'launch.log'} has the whole story, "
+                    f"every finished epoch is saved; go on with: rtune resume {folder.path}"
+                ) from error
         return stopper.reason
 
 
@@ -113,6 +121,7 @@ def _tuner(
             "logged": trial.epoch,
             "split_seed": folder.spec.search.seed,
             "threads": limits.cpus_per_trial,
+            "device": "cuda" if limits.gpus_per_trial else "cpu",
         }
 
     return tune.Tuner(

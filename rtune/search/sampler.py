@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
@@ -40,7 +41,8 @@ class Sampler:
     def suggest(self, trial: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Searched values of a new trial, and the facts that `add` needs to bring it back."""
         count = len(self._numbers)
-        self._study.sampler = _optuna_sampler(self._spec.search.sampler, self._spec.search.seed + count)
+        seed = int(np.random.SeedSequence([self._spec.search.seed, count]).generate_state(1)[0])
+        self._study.sampler = _optuna_sampler(self._spec.search.sampler, seed)
         asked = self._study.ask()
         values: dict[str, Any] = {}
         for path, domain in self._spec.ranges.items():

@@ -107,7 +107,12 @@ class Search:
         return decision == "continue"
 
     def end(self, trial: str, status: str, error: str) -> None:
-        """Records that a trial `diverged` or `failed`, in the epoch after its last."""
+        """Records that a trial `diverged` or `failed`, in the epoch after its last.
+
+        A worker that dies after its trial has ended changes nothing.
+        """
+        if self.ledger.trials[trial].status != "running":
+            return
         epoch = self.ledger.trials[trial].epoch + 1
         if status == "diverged":
             self.halving.diverged(trial, epoch)
