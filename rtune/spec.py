@@ -98,6 +98,10 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
         raise SpecError(str(error)) from None
     for dotted, value in overrides:
         _override(tree, origins, dotted, value)
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get("folder"), str):
+        # A run goes on from elsewhere, and its workers live elsewhere.
+        data["folder"] = str(Path(data["folder"]).expanduser().absolute())
     return from_tree(tree, origins, str(path))
 
 

@@ -29,7 +29,7 @@ def run(task: dict[str, Any]) -> None:
     """The function Ray Tune calls.
 
     Args:
-        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's),
+        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `data_folder`, `folder` (the trial's),
             `logged` (epochs already in the run's log), `split_seed`, `threads`, `device`.
     """
     torch.set_num_threads(task["threads"])
@@ -49,7 +49,8 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     config = TrialConfig.model_validate(task["config"])
     folder = Path(task["folder"])
     device = torch.device(task["device"])
-    train, validation = build.splits(config.data, task["split_seed"], device, download=False)
+    data = config.data.model_copy(update={"folder": task["data_folder"]})
+    train, validation = build.splits(data, task["split_seed"], device, download=False)
     trainer = build.trainer(config, train, task["seed"])
     saved, notes = checkpoint.newest(folder, task["trial"], task["config"])
     for note in notes:

@@ -26,7 +26,7 @@ BAD = {
     "search digits --name taken": "run name 'taken' is taken",
     "search digit": "did you mean digits?",
     "search missing.yaml": "search file missing.yaml does not exist",
-    "search fashion-mnist-rgsm --set data.folder=nowhere": "the data folder nowhere does not exist",
+    "search fashion-mnist-rgsm --set data.folder=nowhere": "nowhere does not exist",
     "resume nowhere": "nowhere is not a run folder: it does not exist",
     "resume runs": "runs is not a run folder: it has no search.yaml",
     "status nowhere": "nowhere is not a run folder",

@@ -100,7 +100,7 @@ def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progre
                     f"the launch broke ({reason}); {folder.path / 'launch.log'} has the whole story, "
                     f"every finished epoch is saved; go on with: rtune resume {folder.path}"
                 ) from error
-        return stopper.reason
+        return None if search.is_done() else stopper.reason or "Ray Tune ended it"
 
 
 def _tuner(
@@ -113,10 +113,13 @@ def _tuner(
     scratch: str,
 ) -> tune.Tuner:
     def task(trial: Trial) -> dict[str, Any]:
+        config = folder.spec.trial_config(trial.values).model_dump(mode="json")
         return {
             "trial": trial.id,
             "seed": trial.seed,
-            "config": folder.spec.trial_config(trial.values).model_dump(mode="json"),
+            # Where the data lies is no part of a trial's identity.
+            "data_folder": config["data"].pop("folder"),
+            "config": config,
             "folder": str(folder.trial_folder(trial.id).resolve()),
             "logged": trial.epoch,
             "split_seed": folder.spec.search.seed,

@@ -38,7 +38,14 @@ class Progress:
         if not self._console.is_terminal:
             yield
             return
-        with Live(get_renderable=self._view, console=self._console, refresh_per_second=4) as live:
+        # Not redirecting: Live would draw what `Diversion` sends to a file, Ray's words above all.
+        with Live(
+            get_renderable=self._view,
+            console=self._console,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:
             self._live = live
             yield
         self._live = None

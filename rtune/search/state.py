@@ -79,6 +79,10 @@ class Search:
             new = min(new, len(self.spec.points) - len(self.ledger.trials))
         return len(self._unfinished) + max(0, new)
 
+    def is_done(self) -> bool:
+        """Whether every trial has been handed out and has ended."""
+        return self.remaining() == 0 and all(t.status != "running" for t in self.ledger.trials.values())
+
     def report(self, trial: str, epoch: int, metrics: dict[str, Any]) -> bool:
         """Takes in a trained epoch; True if the trial goes on.
 

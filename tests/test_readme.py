@@ -1,0 +1,40 @@
+"""What the README shows is there: its Python runs, its commands and links exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rtune.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_notebook_example_runs_and_prunes(capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "rtune.robust" in c)
+    exec(compile(code, "README.md", "exec"), {})
+    natural, robust, channels = map(float, capsys.readouterr().out.split())
+    assert natural > 0.9
+    assert robust > 0.7
+    assert channels > 0.5
+
+
+def test_every_command_and_option_named_exists() -> None:
+    named = set(re.findall(r"`(?:\.venv/bin/)?rtune (\w+)", README))
+    assert named <= set(main.commands)
+    assert {"search", "resume", "status", "results", "report"} <= named
+    helped = CliRunner().invoke(main, ["search", "--help"]).output
+    for option in set(re.findall(r"`(--[a-z-]+)[` ]", README)):
+        assert option in helped, option
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_make_target_named_exists() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^ {4}make (\w+)", README, re.MULTILINE)) <= set(targets)

@@ -1,0 +1,96 @@
+"""One trial on one worker, without a cluster: saving, going on, and what it never touches."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rtune import checkpoint, schema, spec
+from rtune.robust import data
+from rtune.trial import epochs
+
+TREE = {
+    "data": {"dataset": "digits"},
+    "model": {"network": "enresnet", "width": 2, "enresnet": {"members": 2}},
+    "attack": {"steps": 1},
+    "evaluation": {"steps": 1},
+    "pruning": {"rvsm": {"beta": {"log_uniform": [0.1, 1]}}},
+    "training": {"max_epochs": 3},
+}
+SECONDS = ("train_seconds", "eval_seconds")
+
+
+def task(folder: Path, logged: int = 0) -> dict[str, Any]:
+    config = spec.from_tree(TREE, {}, "test").trial_config(
+        {"pruning.rvsm.beta": 0.5, "pruning.rvsm.lambda_1": 1e-3}
+    )
+    tree = config.model_dump(mode="json")
+    return {
+        "trial": "t0001",
+        "seed": 5,
+        "data_folder": tree["data"].pop("folder"),
+        "config": tree,
+        "folder": str(folder),
+        "logged": logged,
+        "split_seed": 0,
+        "threads": 1,
+        "device": "cpu",
+    }
+
+
+def figures(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in SECONDS}
+
+
+def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:
+    straight = list(epochs(task(tmp_path / "straight")))
+    assert [epoch for epoch, _ in straight] == [1, 2, 3]
+    assert set(straight[0][1]) == set(schema.METRICS)
+    last = checkpoint.read(checkpoint.paths(tmp_path / "straight")[0])
+    for cut in (1, 2):
+        folder = tmp_path / f"cut{cut}"
+        worker = epochs(task(folder))
+        before = [next(worker) for _ in range(cut)]
+        after = list(epochs(task(folder, logged=cut)))
+        assert [(e, figures(m)) for e, m in before + after] == [(e, figures(m)) for e, m in straight]
+        found = checkpoint.read(checkpoint.paths(folder)[0])
+        assert found.epoch == 3
+        assert all(torch.equal(found.tensors[k], v) for k, v in last.tensors.items())
+
+
+def test_an_epoch_that_was_saved_but_not_logged_is_not_trained_again(tmp_path: Path) -> None:
+    worker = epochs(task(tmp_path))
+    saved = [next(worker), next(worker)]
+    again = next(epochs(task(tmp_path, logged=1)))
+    assert again == saved[1]  # the seconds it took included
+
+
+def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
+    straight = list(epochs(task(tmp_path / "straight")))
+    worker = epochs(task(tmp_path / "hurt"))
+    next(worker), next(worker)
+    newest = checkpoint.paths(tmp_path / "hurt")[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    after = list(epochs(task(tmp_path / "hurt", logged=2)))
+    assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]
+
+
+def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
+    test = {
+        image.numpy().tobytes()
+        for image in data._as_split(*data._read_digits(False, tmp_path, False), slice(None)).images
+    }
+    seen: set[bytes] = set()
+    original = data.to_float
+
+    def watched(images: torch.Tensor) -> torch.Tensor:
+        seen.update(image.numpy().tobytes() for image in images)
+        return original(images)
+
+    monkeypatch.setattr(data, "to_float", watched)
+    monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
+    next(epochs(task(tmp_path)))
+    assert len(seen) > 1400
+    assert not seen & test
