@@ -12,7 +12,7 @@ from rtune.ledger import Ledger, Trial
 
 def counts(ledger: Ledger, trials: int) -> dict[str, int]:
     """Trials by status; `waiting` are those not begun."""
-    by_status = Counter(trial.status for trial in ledger.trials.values())
+    by_status = Counter(trial.status for trial in list(ledger.trials.values()))
     return {**by_status, "waiting": max(0, trials - len(ledger.trials))}
 
 

@@ -204,7 +204,8 @@ def test_a_time_budget_ends_the_launch_in_order(tmp_path: Path, rtune: Rtune) ->
     done = rtune("search", "digits", "--name", "run", "--trials", "50", "--time-budget", "12s", *TINY)
     assert done.returncode == 0, done.stderr
     assert "ended early (time budget)" in done.stdout
-    assert len(check_whole(tmp_path / "runs" / "run", 9)) > 0
+    rows = check_whole(tmp_path / "runs" / "run", 8)  # how many is the machine's business
+    assert set(rows["status"]) <= {"interrupted", "finished", "stopped"}
 
 
 def test_trials_that_misbehave_are_recorded_and_the_search_goes_on(tmp_path: Path, rtune: Rtune) -> None:

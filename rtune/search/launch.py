@@ -45,6 +45,7 @@ def cluster(address: str | None) -> Iterator[None]:
         if address is None:
             here = resources.local()
             ray.init(
+                address="local",  # without it Ray would join whatever cluster it finds here
                 num_cpus=int(here["CPU"]),
                 num_gpus=int(here["GPU"]),
                 include_dashboard=False,
