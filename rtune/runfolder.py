@@ -125,6 +125,7 @@ class Writer:
     def __init__(self, path: Path, segment: int) -> None:
         self._lock = _Lock(path)
         self._lock.__enter__()
+        self._torn = False  # a record after a torn one would be lost with it
         file = path / "results" / f"{segment:04d}.jsonl"
         try:
             self._file: IO[bytes] = open(file, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
@@ -133,8 +134,14 @@ class Writer:
             raise RunError(f"{file} cannot be written: {error}") from None
 
     def append(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
-        self._file.write(line.encode())
+        """Raises OSError if the record cannot be written whole; from then on nothing is written."""
+        line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+        if self._torn:
+            raise OSError("an earlier record could not be written")
+        self._torn = True
+        if self._file.write(line) != len(line):
+            raise OSError("the record could not be written whole; the disk may be full")
+        self._torn = False
 
     def __enter__(self) -> "Writer":
         return self

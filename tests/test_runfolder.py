@@ -183,3 +183,26 @@ def test_the_fold_knows_every_end() -> None:
         ("failed", 0, "x"),
     ]
     assert json.dumps(ledger.trials["t0001"].objectives(["macs", "parameters"])) == "[7, 9]"
+
+
+def test_a_full_disk_tears_one_record_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path)
+    with folder.launch() as writer:
+        writer.append(RECORDS[0])
+        raw = writer._file
+
+        class Full:
+            """Takes ten bytes of a record, as a disk does that has no more room."""
+
+            def write(self, line: bytes) -> int:
+                return raw.write(line[:10]) or 0
+
+        writer._file = Full()  # type: ignore[assignment]
+        with pytest.raises(OSError, match="disk may be full"):
+            writer.append(RECORDS[1])
+        writer._file = raw
+        with pytest.raises(OSError, match="an earlier record"):
+            writer.append(RECORDS[2])
+    log = folder.read()
+    assert log.records == RECORDS[:1]
+    assert len(log.notes) == 1

@@ -38,26 +38,29 @@ class Sampler:
         self._study = optuna.create_study(directions=["maximize"] * len(spec.search.objectives))
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Searched values of a new trial, and the facts that `add` needs to bring it back."""
+    def suggest(self, trial: str, point: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Searched values of a new trial, and the facts that `add` needs to bring it back.
+
+        `point` has values that are given (dotted path -> value); the others are sampled.
+        """
         count = len(self._numbers)
+        inside = self._inside(point)
+        if inside:
+            self._study.enqueue_trial(inside)
         seed = int(np.random.SeedSequence([self._spec.search.seed, count]).generate_state(1)[0])
         self._study.sampler = _optuna_sampler(self._spec.search.sampler, seed)
         asked = self._study.ask()
-        values: dict[str, Any] = {}
+        values = dict(point)
         for path, domain in self._spec.ranges.items():
-            if self._spec.is_active(path, values):
+            given = path in point and path not in inside  # outside of the range: none of the study's
+            if not given and self._spec.is_active(path, values):
                 values[path] = _suggest(asked, path, domain)
         self._numbers[trial] = asked.number
         return values, self._study.trials[asked.number].system_attrs
 
     def add(self, trial: Trial) -> None:
-        """Takes in a trial that was not suggested by this object: a point, or one from the log."""
-        inside = {
-            path: value
-            for path, value in trial.values.items()
-            if path in self._distributions and self._spec.ranges[path].holds(value)
-        }
+        """Takes in a trial from the log."""
+        inside = self._inside(trial.values)
         self._numbers[trial.id] = len(self._study.trials)
         self._study.add_trial(
             create_trial(
@@ -67,6 +70,10 @@ class Sampler:
                 system_attrs=json.loads(json.dumps(trial.facts)),
             )
         )
+
+    def _inside(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Those values that lie in their ranges."""
+        return {p: v for p, v in values.items() if p in self._spec.ranges and self._spec.ranges[p].holds(v)}
 
     def tell(self, trial: Trial) -> None:
         """Takes in the end of a trial: its last objectives, shifted as the module says."""

@@ -37,7 +37,8 @@ class Search:
         early = spec.search.early_stopping
         self.halving = ParetoHalving(spec.grace, early.eta if early else 2, spec.max_epochs)
         self.sampler = Sampler(spec)
-        self.trials = spec.trials if trials is None else trials
+        wanted = spec.trials if trials is None else trials
+        self.trials = wanted if spec.ranges else min(wanted, len(spec.points))
         self._append = append
         for record in records:
             self._apply(record)
@@ -52,14 +53,10 @@ class Search:
             return None
         name = f"t{number:04d}"
         points = self.spec.points
-        if number <= len(points):
-            trial = Trial(name, self._seed(number), points[number - 1], "point")
-            self.sampler.add(trial)
-        elif self.spec.ranges:
-            values, facts = self.sampler.suggest(name)
-            trial = Trial(name, self._seed(number), values, self.spec.search.sampler, facts)
-        else:
-            return None
+        point = points[number - 1] if number <= len(points) else {}
+        values, facts = self.sampler.suggest(name, point)
+        source = "point" if point else self.spec.search.sampler
+        trial = Trial(name, self._seed(number), values, source, facts)
         self._write(
             {
                 "kind": "trial",
@@ -74,10 +71,7 @@ class Search:
 
     def remaining(self) -> int:
         """Trials that `next_trial` has yet to hand out."""
-        new = self.trials - len(self.ledger.trials)
-        if not self.spec.ranges:
-            new = min(new, len(self.spec.points) - len(self.ledger.trials))
-        return len(self._unfinished) + max(0, new)
+        return len(self._unfinished) + max(0, self.trials - len(self.ledger.trials))
 
     def is_done(self) -> bool:
         """Whether every trial has been handed out and has ended."""
