@@ -63,8 +63,8 @@ def interactive(networks: pd.DataFrame, objectives: Sequence[str], searched: Seq
                 marker={
                     "color": COLOURS[i],
                     "symbol": SYMBOLS[i],
-                    "size": [11 if t in members else 7 for t in part["trial"]],
-                    "opacity": [1.0 if t in members else 0.35 for t in part["trial"]],
+                    "size": [12 if t in members else 9 for t in part["trial"]],
+                    "opacity": [1.0 if t in members else 0.5 for t in part["trial"]],
                 },
                 text=part["trial"],
                 hovertemplate=f"%{{text}}<br>{label(x)} %{{x:.3f}}<br>{label(y)} %{{y:.3f}}<extra></extra>",
@@ -98,7 +98,7 @@ def save_static(
         for i, kind, part in _groups(networks, searched):
             on = part["trial"].isin(members)
             style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
-            axis.scatter(part[x][~on], part[y][~on], s=22, alpha=0.35, **style)
+            axis.scatter(part[x][~on], part[y][~on], s=28, alpha=0.5, **style)
             axis.scatter(part[x][on], part[y][on], s=60, label=kind, **style)
         axis.set(xlabel=label(x), xlim=_window(networks, objectives, x))
         axis.set(ylabel=label(y), ylim=_window(networks, objectives, y))

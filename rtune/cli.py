@@ -35,7 +35,26 @@ class _Seconds(click.ParamType[float]):
             raise UsageFailure(f"--time-budget {error}") from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _OneSentence(click.Group):
+    """click's own usage errors in one line too."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            code = super().main(*args, **kwargs | {"standalone_mode": False})
+        except click.UsageError as error:
+            sentence = " ".join(error.format_message().split())
+            click.echo(f"rtune: {sentence}", err=True)
+            code = 2
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("rtune: interrupted", err=True)
+            code = 130
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=_OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rtune")
 def main() -> None:
     """Distributed hyperparameter search for robust pruning."""

@@ -1,10 +1,10 @@
 """What the commands do, below the command line's parsing."""
 
-import dataclasses
 import datetime
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +18,14 @@ import analysis
 from rtune import __version__, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.search import resources
+from rtune.search.interrupt import Interrupt
 
 _STATES = (*schema.STATUSES, "waiting")
 
 
 def search(search_spec: spec.Spec, stem: str, name: str | None, runs: Path, address: str | None) -> int:
     """Starts a run; exit code. Nothing is written unless data and resources are there."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     name = name or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     runfolder.available(runs, name)
     limits = resources.Limits.of(search_spec.search, search_spec.trials)
@@ -39,25 +41,37 @@ def resume(run: str, runs: Path, address: str | None, changes: dict[str, Any]) -
     folder = runfolder.find(run, runs)
     if folder.is_live():
         raise runfolder.RunError(f"{folder.path} is in use: a launch is running on it")
-    for option, value in changes.items():
-        if value <= 0 and not (option == "gpus_per_trial" and value == 0):
-            raise runfolder.RunError(f"--{option.replace('_', '-')} is {value}; it must be above 0")
+    tree = folder.spec.to_tree()
+    tree["search"].update(changes)
+    settings = spec.from_tree(tree, {}, "command line").search
     ledger = fold(folder.read().records)
-    trials = max([folder.spec.trials, *(launch.trials for launch in ledger.launches)])
-    wanted = changes.get("trials", trials)
+    wanted = changes.get("trials", _trials(folder, ledger))
     if wanted < len(ledger.trials):
         raise runfolder.RunError(
             f"--trials is {wanted}, but {folder.path} has begun {len(ledger.trials)} already"
         )
-    limits = dataclasses.replace(resources.Limits.of(folder.spec.search, trials), **changes)
-    return _launch(folder.spec, lambda: folder, limits, address)
+    return _launch(folder.spec, lambda: folder, resources.Limits.of(settings, wanted), address)
+
+
+def _trials(folder: runfolder.RunFolder, ledger: Ledger) -> int:
+    """Trials of the whole run, as the newest launch has it."""
+    return ledger.launches[-1].trials if ledger.launches else folder.spec.trials
 
 
 def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
     """All rows of a run on standard output or in a file."""
+    folder = runfolder.find(run, runs)
+    try:
+        _write_results(folder, kind, output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise runfolder.RunError(f"the results cannot be written: {error}") from None
+
+
+def _write_results(folder: runfolder.RunFolder, kind: str, output: Path | None) -> None:
     import pyarrow.parquet
 
-    folder = runfolder.find(run, runs)
     target: Any = output or sys.stdout.buffer
     if kind == "parquet":
         if output is None and sys.stdout.isatty():
@@ -81,7 +95,7 @@ def status(run: str, runs: Path, as_json: bool) -> None:
     log = folder.read()
     ledger = fold(log.records)
     live = folder.is_live()
-    trials = max([folder.spec.trials, *(launch.trials for launch in ledger.launches)])
+    trials = _trials(folder, ledger)
     counts = summary.counts(ledger, trials)
     if not live and "running" in counts:
         counts["interrupted"] = counts.pop("running")
@@ -120,34 +134,48 @@ def _launch(
     address: str | None,
 ) -> int:
     """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code."""
+    folder: runfolder.RunFolder | None = None
     try:
-        # What costs least to find out comes first; nothing is written before all is well.
-        if address is None:
-            concurrency = resources.fitting(limits, [resources.local()])
-        else:
-            resources.check_answers(address)
-        _check_data(search_spec)
-        from rtune.search import launch
-        from rtune.search.progress import Progress
-        from rtune.search.quiet import Diversion
+        with Interrupt() as interrupt:
+            # What costs least to find out comes first; nothing is written before all is well.
+            if address is None:
+                concurrency = resources.fitting(limits, [resources.local()])
+            else:
+                resources.check_answers(address)
+            _check_data(search_spec)
+            from rtune.search import launch
+            from rtune.search.progress import Progress
+            from rtune.search.quiet import Diversion
 
-        with Diversion() as diversion, launch.cluster(address):
-            if address is not None:
-                concurrency = resources.fitting(limits, launch.nodes())
-            folder = make()
-            diversion.into(folder.path / "launch.log")
-            diversion.console.print(
-                f"{limits.trials} trials on {search_spec.file.data.dataset}, {concurrency} at once; "
-                f"run folder {folder.path}, report at the end in {folder.path / 'report' / 'index.html'}",
-                soft_wrap=True,
-            )
-            reason = launch.launch(folder, limits, concurrency, Progress(diversion.console))
+            with Diversion() as diversion, launch.cluster(address):
+                if address is not None:
+                    concurrency = resources.fitting(limits, launch.nodes())
+                interrupt.listen()
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+                folder = make()
+                diversion.into(folder.path / "launch.log")
+                diversion.console.print(
+                    f"{limits.trials} trials on {search_spec.file.data.dataset}, {concurrency} at once; "
+                    f"run folder {folder.path}, report at the end in {folder.path / 'report' / 'index.html'}",
+                    soft_wrap=True,
+                )
+                progress = Progress(diversion.console)
+                reason = launch.launch(folder, limits, concurrency, progress, interrupt)
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:
         click.echo(f"rtune: {error}", err=True)
         return 1
+    except KeyboardInterrupt:
+        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder)
+        click.echo(f"rtune: {more}", err=True)
+        return 130
     return _conclude(folder, reason)
+
+
+def _how_to_go_on(reason: str, folder: runfolder.RunFolder) -> str:
+    return f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.path}"
 
 
 def _conclude(folder: runfolder.RunFolder, reason: str | None) -> int:
@@ -165,10 +193,7 @@ def _conclude(folder: runfolder.RunFolder, reason: str | None) -> int:
         page = write(folder)[0]
         console.print(f"report: {page.resolve()}", soft_wrap=True)
     if reason is not None:
-        console.print(
-            f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.path}",
-            soft_wrap=True,
-        )
+        console.print(_how_to_go_on(reason, folder), soft_wrap=True)
     return 130 if reason == "interrupted" else 0
 
 

@@ -1,7 +1,11 @@
 """The ranges a search file may give instead of a value."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+# Ranges of more whole numbers than this are not tried one by one.
+_MANY = 128
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,14 @@ class Uniform:
     integer: bool = False
 
     def probes(self) -> list[Any]:
-        """Values that must all be valid for the range to be."""
-        return [self.low, self.high]
+        """Values that must all be valid for the range to be: all of them, or ends and a middle."""
+        if self.integer:
+            whole = range(int(self.low), int(self.high) + 1)
+            return list(whole) if len(whole) <= _MANY else [whole[0], whole[-1], *whole[1 : _MANY - 1]]
+        low, high = float(self.low), float(self.high)
+        middle = (low + high) / 2
+        # No whole number, so that a field of whole numbers refuses the range.
+        return [low, high, middle if not middle.is_integer() else middle + (high - middle) / math.pi]
 
     def holds(self, value: Any) -> bool:
         return isinstance(value, int | float) and self.low <= value <= self.high

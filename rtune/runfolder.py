@@ -24,7 +24,15 @@ import yaml
 
 from rtune import schema, spec, yamlfile
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+# What a record must have to be taken in (docs/run-folder.md).
+_FIELDS = {
+    "launch": {"time", "trials", "concurrency"},
+    "trial": {"time", "trial", "seed", "values", "sampler", "facts"},
+    "epoch": {"time", "trial", "epoch", "decision", *schema.METRICS},
+    "end": {"time", "trial", "status", "epoch", "error"},
+}
 
 
 class RunError(Exception):
@@ -87,17 +95,18 @@ class RunFolder:
     def read(self) -> Log:
         """All records in the order they were written."""
         log = Log()
+        known: set[str] = set()
         for segment in self._segments():
             for number, line in enumerate(segment.read_bytes().split(b"\n"), start=1):
                 if not line:
                     continue
-                try:
-                    record = json.loads(line)
-                    record["kind"]
-                except (ValueError, TypeError, KeyError):
+                record = _record(line, known)
+                if record is None:
                     log.notes.append(f"{segment}:{number}: left out, the record is torn or foreign")
-                else:
-                    log.records.append(record)
+                    continue
+                log.records.append(record)
+                if record["kind"] == "trial":
+                    known.add(record["trial"])
         return log
 
     def is_live(self) -> bool:
@@ -154,11 +163,23 @@ class Writer:
         self._lock.__exit__(kind, error, trace)
 
 
+def _record(line: bytes, known: set[str]) -> dict[str, Any] | None:
+    """A line's record; None if it is none, lacks a field, or speaks of a trial not `known`."""
+    try:
+        record = json.loads(line)
+        whole = _FIELDS[record["kind"]] <= set(record)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    fits = record["kind"] not in ("epoch", "end") or record.get("trial") in known
+    return record if whole and fits else None
+
+
 def available(runs: Path, name: str) -> Path:
     """The path of a new run. Raises RunError if the name is taken or cannot be a folder's."""
     if not _NAME.fullmatch(name):
         raise RunError(
-            f"run name {name!r} must be letters, digits, '.', '_' and '-', a letter or digit first"
+            f"run name {name!r} must be letters, digits, '.', '_' and '-', "
+            "a letter or digit first, 100 at most"
         )
     path = runs / name
     if path.exists():
@@ -172,6 +193,8 @@ def available(runs: Path, name: str) -> Path:
 def find(run: str, runs: Path = Path("runs")) -> RunFolder:
     """The run folder at a path, or of that name in `runs`. Raises RunError."""
     path = Path(run)
+    if len(run) > 1000 or max(map(len, path.parts), default=0) > 255:
+        raise RunError(f"{run[:40]}... is not a run folder: no folder has so long a name")
     if not path.exists() and _NAME.fullmatch(run) and (runs / run).exists():
         path = runs / run
     return RunFolder(path)
@@ -190,7 +213,7 @@ class _Lock:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except BlockingIOError:
                 time.sleep(patience)
         os.close(self._descriptor)
         raise RunError(f"{self._path} is in use: a launch is running on it")

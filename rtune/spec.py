@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from rtune import ranges, yamlfile
 from rtune.config import FIXED, SEARCHABLE, SELECTORS, SearchFile, SearchSettings, Section, TrialConfig
 
+# Where a value comes from that stands in no file.
+OPTION = "command line"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -174,10 +176,7 @@ class _Reader:
         value = first["input"]
         if first["type"] == "extra_forbidden":
             raise self.error(path, f"is an unknown field{_hint(path)}")
-        rule = re.sub(r"^(Input should be|[A-Z]\w+ should)", "it must be", first["msg"])
-        rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in").replace(
-            "valid ", ""
-        )
+        rule = _rule(first["msg"])
         if blame is not None and not path.startswith(blame):
             path = blame
         raise self.error(path, f"is {value!r}; {rule}")
@@ -215,7 +214,8 @@ class _Reader:
             possible = _possible(spec, selector)
             if name in possible:
                 continue
-            if self.origins.get(selector) == "--set" != self.origins[path]:
+            written = {origin for p, origin in self.origins.items() if p == path or p.startswith(path + ".")}
+            if self.origins.get(selector) == OPTION and OPTION not in written:
                 for inside in [p for p in spec.ranges if p.startswith(path + ".")]:
                     del spec.ranges[inside]
                 continue
@@ -236,8 +236,15 @@ class _Reader:
             except ValidationError as failure:
                 first = failure.errors()[0]
                 path = ".".join(map(str, first["loc"]))
-                rule = first["msg"].replace("Input should be", "it must be")
+                rule = _rule(first["msg"])
                 raise self.error(f"{where}.{path}", f"is {first['input']!r}; {rule}") from None
+
+
+def _rule(message: str) -> str:
+    """pydantic's message as the end of our sentence."""
+    rule = re.sub(r"^[A-Z]\w+ should ", "it must ", message)
+    rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in")
+    return rule.replace("a valid integer", "a whole number").replace("valid ", "")
 
 
 def seconds(text: str) -> float:
@@ -251,6 +258,8 @@ def seconds(text: str) -> float:
 def find(name: str) -> Path:
     """The search file of that name: a path, or a built-in space. Raises SpecError."""
     path = Path(name)
+    if len(name) > 1000 or max(map(len, path.parts), default=0) > 255:
+        raise SpecError(f"search file {name[:40]}... does not exist: no file has so long a name")
     if path.suffix in (".yaml", ".yml") or "/" in name:
         if not path.is_file():
             raise SpecError(f"search file {name} does not exist")
@@ -277,13 +286,13 @@ def _override(tree: dict[str, Any], origins: dict[str, str], dotted: str, value:
     for key in parents:
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
-            raise SpecError(f"--set: {dotted} is no field; {key} holds a plain value")
+            raise SpecError(f"{OPTION}: {dotted} is no field; {key} holds a plain value")
     node[last] = value
     for inside in [path for path in origins if path.startswith(dotted + ".")]:
         del origins[inside]
     for n in range(1, len(parents) + 2):
-        origins.setdefault(".".join(dotted.split(".")[:n]), "--set")
-    origins[dotted] = "--set"
+        origins.setdefault(".".join(dotted.split(".")[:n]), OPTION)
+    origins[dotted] = OPTION
 
 
 def _numbers(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """YAML with line numbers: every dotted path knows where it was written."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         loader = _Loader(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
+        _check_plain(value)
     except (OSError, UnicodeDecodeError) as error:
         raise YamlError(f"{path} cannot be read: {error}") from None
     except yaml.MarkedYAMLError as error:
@@ -50,9 +52,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def parse_value(text: str) -> Any:
     """One YAML value from the command line. Raises YamlError."""
     try:
-        return _Loader(text).get_single_data()
-    except (yaml.YAMLError, ValueError) as error:
+        value = _Loader(text).get_single_data()
+        _check_plain(value)
+        return value
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise YamlError(f"{text!r} is not a YAML value: {' '.join(str(error).split())}") from None
+
+
+def _check_plain(value: Any) -> None:
+    """Raises ValueError or RecursionError on a value that holds itself or is nested out of hand."""
+    json.dumps(value, default=str, skipkeys=True)
 
 
 def _walk(node: yaml.Node, path: str, file: Path, origins: dict[str, str]) -> None:

@@ -206,3 +206,17 @@ def test_a_full_disk_tears_one_record_and_no_more(tmp_path: Path, monkeypatch: p
     log = folder.read()
     assert log.records == RECORDS[:1]
     assert len(log.notes) == 1
+
+
+def test_records_that_nothing_can_be_made_of_are_left_out(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with folder.launch() as writer:
+        writer.append(epoch("t0009", 1))  # of a trial that the log does not know
+        writer.append(RECORDS[0])
+        writer.append({"kind": "epoch", "trial": "t0001"})
+        writer.append({"kind": "wish"})
+        writer.append(RECORDS[1])
+    log = folder.read()
+    assert log.records == RECORDS[:2]
+    assert len(log.notes) == 3
+    assert analysis.load(folder)["epoch"].tolist() == [1]

@@ -103,11 +103,13 @@ WRONG = {
     "pruning.rvsm.beta={uniform: [1, 0.1]}": "which is reversed; low must be below high",
     "pruning.rvsm.beta={uniform: [1, 1]}": "which is empty; low must be below high",
     "pruning.rvsm.beta={log_uniform: [0, 1]}": "low must be above 0 on a logarithmic scale",
-    "pruning.rvsm.beta={uniform: [-1, 1]}": "pruning.rvsm.beta is -1; it must be greater than 0",
+    "pruning.rvsm.beta={uniform: [-1, 1]}": "pruning.rvsm.beta is -1.0; it must be greater than 0",
     "pruning.rvsm.beta={uniform: 3}": "a list is expected",
     "pruning.rvsm.beta={uniform: [1]}": "two numbers are expected, low and high",
     "pruning.rvsm.beta={range: [1, 2]}": "a range is one of uniform, log_uniform",
     "model.width={int_uniform: [1, 2.5]}": "two whole numbers are expected",
+    "model.width={uniform: [2, 5]}": "it must be a whole number",
+    "model.depth={int_uniform: [20, 38]}": "model.depth is 21; it must be 20, 32, 38, 44, 56 or 110",
     "pruning.admm.rho=0.1": "pruning.admm is given, but pruning.method is none or rvsm, never admm",
     "search.trials={choice: [1, 2]}": "cannot be searched, a plain value is expected",
     "training.max_epochs={choice: [1, 2]}": "cannot be searched",
@@ -158,6 +160,8 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_setting_the_method_drops_the_others_parameters(tmp_path: Path) -> None:
     found = load(tmp_path, GOOD, ("pruning.method", "none"))
     assert "pruning.rvsm.beta" not in found.ranges
+    with pytest.raises(spec.SpecError, match=r"pruning\.rvsm is given, but pruning\.method is none"):
+        load(tmp_path, GOOD, ("pruning.method", "none"), ("pruning.rvsm.beta", 0.5))
 
 
 @given(

@@ -3,8 +3,10 @@
 The test split has its own loader, which searching never calls: `load_test`.
 """
 
+import contextlib
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,12 @@ def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = 
     """
     source = _source(name)
     images, labels = _read(name, True, folder, download)
+    top = labels.max(initial=0)
+    if images.shape[1:] != source.image_shape or top >= source.classes:
+        raise DataError(
+            f"{name} in {folder} has images of shape {images.shape[1:]} and labels up to {top}; "
+            f"{source.image_shape} and {source.classes} classes are expected"
+        )
     train, validation = _split(labels, source.validation, seed)
     return _as_split(images, labels, train), _as_split(images, labels, validation)
 
@@ -148,9 +156,12 @@ def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[
 
 
 def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    kept, held = train_test_split(
-        np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
-    )
+    try:
+        kept, held = train_test_split(
+            np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
+        )
+    except ValueError as error:
+        raise DataError(f"{len(labels)} images cannot be split: {error}") from None
     return np.sort(kept), np.sort(held)
 
 
@@ -197,6 +208,9 @@ def _torchvision(kind: str, name: str, train: bool, folder: Path, download: bool
     try:
         return getattr(datasets, kind)(str(folder), train=train, download=True)
     except (OSError, RuntimeError) as error:
+        for left in (folder / kind / "raw", folder / kind):  # made for a download that failed
+            with contextlib.suppress(OSError):
+                left.rmdir()
         reason = " ".join(str(error).split())
         raise DataError(
             f"{name} is not in {folder} and could not be downloaded ({reason}); "
@@ -214,7 +228,7 @@ def _read_idx(file: Path) -> np.ndarray:
         if raw[:3] != b"\0\0\x08":
             raise ValueError("its magic number is not that of unsigned bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"{file} is not a readable IDX file: {error}") from None
 
 

@@ -1,5 +1,6 @@
 """Adversarial training with pruning inside the loop, an epoch at a time."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Trainer:
         """Trains one epoch and leaves the network sparse. Returns the mean loss.
 
         Raises:
-            Diverged: the mean loss is NaN or infinite; the network is then of no use.
+            Diverged: the mean loss or a weight is NaN or infinite; the network is then of no use.
         """
         lr = self.recipe.lr_at(self.epoch)
         for group in self._optimizer.param_groups:
@@ -110,8 +111,11 @@ class Trainer:
         self.pruner.replace()
         self.epoch += 1
         loss = total.item() / len(self.train)
-        if not loss < float("inf"):
+        if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {self.epoch}")
+        # The last step comes after the last loss.
+        if not torch.stack([p.isfinite().all() for p in self._parameters()]).all():
+            raise Diverged(f"a weight is not finite after epoch {self.epoch}")
         return loss
 
     def _step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:

@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from rtune import schema
 from rtune.ledger import Trial
+from rtune.search.interrupt import Interrupt
 from rtune.search.state import Search
 
 
@@ -98,18 +99,18 @@ class BudgetStopper(_NeverSaved, Stopper):
         reason: why it ended the launch, None while it has not.
     """
 
-    def __init__(self, time_budget: float | None) -> None:
+    def __init__(self, time_budget: float | None, interrupt: Interrupt) -> None:
         self.reason: str | None = None
+        self._interrupt = interrupt
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
-
-    def interrupt(self, reason: str) -> None:
-        self.reason = reason
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        if self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+        if self._interrupt.requested:
+            self.reason = "interrupted"
+        elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
             self.reason = "time budget"
         return self.reason is not None
 

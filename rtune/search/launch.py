@@ -2,12 +2,10 @@
 
 import logging
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 # Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
@@ -29,6 +27,7 @@ from rtune import trial as worker  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
 from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
 from rtune.search import bridge, resources  # noqa: E402
+from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
@@ -71,7 +70,9 @@ def nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progress) -> str | None:
+def launch(
+    folder: RunFolder, limits: Limits, concurrency: int, progress: Progress, interrupt: Interrupt
+) -> str | None:
     """Runs trials until all are done or something ends the launch; Ray must be connected.
 
     Returns:
@@ -86,10 +87,9 @@ def launch(folder: RunFolder, limits: Limits, concurrency: int, progress: Progre
         if search.remaining() == 0:
             return None
         writer.append(_launch_record(limits, concurrency))
-        stopper = bridge.BudgetStopper(limits.time_budget)
+        stopper = bridge.BudgetStopper(limits.time_budget, interrupt)
         with (
             tempfile.TemporaryDirectory(prefix="rtune-") as scratch,
-            _interruptible(stopper),
             progress.showing(search, concurrency),
         ):
             tuner = _tuner(folder, search, limits, concurrency, stopper, progress, scratch)
@@ -158,21 +158,3 @@ def _launch_record(limits: Limits, concurrency: int) -> dict[str, Any]:
         "cpus_per_trial": limits.cpus_per_trial,
         "gpus_per_trial": limits.gpus_per_trial,
     }
-
-
-@contextmanager
-def _interruptible(stopper: bridge.BudgetStopper) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the launch in order; a second one at once."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopper.interrupt("interrupted")
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

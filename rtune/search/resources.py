@@ -60,7 +60,7 @@ def fitting(limits: Limits, nodes: list[dict[str, float]]) -> int:
             was made by `ray up` may still grow: there nothing is refused.
     """
     need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
-    fit = sum(min(int(node.get(k, 0) / n + 1e-9) for k, n in need.items() if n) for node in nodes)
+    fit = sum(min(_fit(node.get(k, 0), n) for k, n in need.items() if n) for node in nodes)
     if Path("~/ray_bootstrap_config.yaml").expanduser().exists():  # on the head of such a cluster
         return limits.concurrency or max(fit, 1)
     have = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
@@ -73,6 +73,11 @@ def fitting(limits: Limits, nodes: list[dict[str, float]]) -> int:
             f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {fit} at once"
         )
     return limits.concurrency or fit
+
+
+def _fit(have: float, need: float) -> int:
+    """How many times; a share of a GPU never spans two."""
+    return int(have) * int(1 / need + 1e-9) if need < 1 else int(have / need + 1e-9)
 
 
 def check_answers(address: str) -> None:

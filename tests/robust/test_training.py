@@ -101,6 +101,12 @@ def test_a_loss_that_is_not_finite_is_said() -> None:
         trainer.train_epoch()
 
 
+def test_weights_that_are_not_finite_after_the_last_batch_are_said() -> None:
+    recipe = Recipe(max_epochs=1, batch_size=2000, lr=1e38, weight_decay=1e3, crop_padding=0, flip=False)
+    with pytest.raises(Diverged, match="a weight is not finite after epoch 1"):
+        make("none", recipe=recipe).train_epoch()
+
+
 def test_it_learns_digits_robustly_and_prunes() -> None:
     trainer = make("rgsm", recipe=Recipe(6, 32, milestones=(0.7,), crop_padding=0, flip=False), width=8)
     for _ in range(6):
