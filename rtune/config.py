@@ -162,7 +162,10 @@ class SearchSettings(Section):
 
 
 class SearchFile(TrialConfig):
-    """The whole file. `points` are settings tried first, as dotted paths with their values."""
+    """The whole file. `points` are settings tried first, as dotted paths with their values.
+
+    Searched values that a point leaves open are sampled.
+    """
 
     description: str = ""
     search: SearchSettings = SearchSettings()

@@ -25,6 +25,9 @@ def search_file_schema() -> dict[str, Any]:
     }
     for section in SEARCHABLE:
         _allow_ranges(schema, _target(schema["properties"][section]), section)
+    for field in schema["$defs"]["EvaluationConfig"]["properties"].values():
+        _allow(field, *_fraction(field))
+    _allow(schema["$defs"]["SearchSettings"]["properties"]["time_budget"], {"type": "string"})
     return schema
 
 
@@ -34,8 +37,19 @@ def _allow_ranges(schema: dict[str, Any], definition: str, path: str) -> None:
         if inner is not None:
             _allow_ranges(schema, inner, f"{path}.{name}")
         elif f"{path}.{name}" not in FIXED:
-            plain = {k: field.pop(k) for k in list(field) if k not in ("default", "description", "title")}
-            field["anyOf"] = [plain, {"$ref": "#/$defs/Range"}]
+            _allow(field, *_fraction(field), {"$ref": "#/$defs/Range"})
+
+
+def _allow(field: dict[str, Any], *others: dict[str, Any]) -> None:
+    """Lets a field be one of `others` too."""
+    if others:
+        plain = {k: field.pop(k) for k in list(field) if k not in ("default", "description", "title")}
+        field["anyOf"] = [plain, *others]
+
+
+def _fraction(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """`8/255` may stand for a number."""
+    return [{"type": "string", "pattern": r"^\d+(\.\d+)?/\d+$"}] if field.get("type") == "number" else []
 
 
 def _target(field: dict[str, Any]) -> Any:

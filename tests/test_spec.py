@@ -157,6 +157,22 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
         load(tmp_path, "data: !!python/object/apply:os.system ['true']")
 
 
+def test_the_json_schema_takes_what_the_docs_show_and_no_more() -> None:
+    good = {
+        "attack": {"epsilon": "8/255"},
+        "evaluation": {"epsilon": "8/255"},
+        "search": {"time_budget": "30m"},
+    }
+    jsonschema.validate(good, search_file_schema())
+    for bad in (
+        {"model": {"widht": 8}},
+        {"attack": {"epsilon": "big"}},
+        {"training": {"max_epochs": {"choice": [1]}}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, search_file_schema())
+
+
 def test_setting_the_method_drops_the_others_parameters(tmp_path: Path) -> None:
     found = load(tmp_path, GOOD, ("pruning.method", "none"))
     assert "pruning.rvsm.beta" not in found.ranges
