@@ -214,7 +214,7 @@ def _front_table(folder: runfolder.RunFolder, networks: pd.DataFrame) -> Table:
     table.add_column("parameters", justify="right")
     table.add_column("MACs", justify="right")
     table.add_column("epochs", justify="right")
-    table.add_column("settings")
+    table.add_column("settings", overflow="fold")  # narrow terminals cut nothing off
     searched = folder.spec.searched()
     for row in front.to_dict("records"):
         values = {path: row[path] for path in searched if pd.notna(row[path])}
