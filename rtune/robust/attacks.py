@@ -1,44 +1,61 @@
-"""Gradient attacks in the l-infinity ball; training and evaluation use the same code."""
+"""Gradient attacks; training and evaluation use the same code.
 
+Every attack is called as `attack(model, images, labels) -> adversarial images`. The model is used in
+the mode it is in; its running statistics in training mode are its own business, and the `.grad` of
+its parameters is never touched.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Loss = Literal["cross_entropy", "margin"]
+
 
 @dataclass(frozen=True)
 class PGD:
-    """k signed gradient steps on the cross-entropy, kept in the epsilon-ball and in [0, 1].
+    """k signed gradient steps, kept in the l-infinity ball of radius epsilon and in [0, 1].
 
     With a random start it is PGD-k (Madry et al., arXiv 1706.06083); without one IFGSM-k
-    (Kurakin et al., arXiv 1607.02533), the paper's attack for A3. `fgsm` is the one-step case.
+    (Kurakin et al., arXiv 1607.02533), the paper's attack for A3; `fgsm` is the one-step case. On
+    the `margin` loss it is Carlini and Wagner's attack in the l-infinity form of this literature.
 
     Attributes:
         epsilon: radius of the ball, in pixel units of images in [0, 1]; above 0.
         step_size: alpha, the length of one step, in the same units; above 0.
         steps: k, at least 1.
         random_start: start from a uniform point of the ball instead of the image itself.
+        restarts: tries from different random starts; of each image the one with the largest
+            margin is handed back. More than 1 needs `random_start`.
+        eot_draws: noise draws over which each gradient is averaged (expectation over
+            transformation, Athalye et al., arXiv 1707.07397); more than 1 for noisy networks.
+        loss: what is maximised: `cross_entropy`, or `margin` (see there).
     """
 
     epsilon: float
     step_size: float
     steps: int
     random_start: bool = True
+    restarts: int = 1
+    eot_draws: int = 1
+    loss: Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0 or not self.step_size > 0:
             raise ValueError(
                 f"epsilon is {self.epsilon} and step_size {self.step_size}; both must be above 0"
             )
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; it must be at least 1")
+        at_least_one(steps=self.steps, restarts=self.restarts, eot_draws=self.eot_draws)
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(f"restarts is {self.restarts}; without a random start it must be 1")
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images.
-
-        The model is used in the mode it is in. Its gradients and, in training mode, its running
-        statistics are its own business: parameters' `.grad` is never touched.
 
         Args:
             model: maps images to logits (N, classes).
@@ -47,25 +64,95 @@ class PGD:
         """
         low = (images - self.epsilon).clamp_(0, 1)
         high = (images + self.epsilon).clamp_(0, 1)
+        best = self._attempt(model, images, labels, low, high)
+        if self.restarts == 1:
+            return best
+        best_margin = mean_margin(model, best, labels, self.eot_draws)
+        for _ in range(self.restarts - 1):
+            tried = self._attempt(model, images, labels, low, high)
+            tried_margin = mean_margin(model, tried, labels, self.eot_draws)
+            better = tried_margin > best_margin
+            best = torch.where(better.view(-1, 1, 1, 1), tried, best)
+            best_margin = torch.where(better, tried_margin, best_margin)
+        return best
+
+    def _attempt(self, model: nn.Module, images: Tensor, labels: Tensor, low: Tensor, high: Tensor) -> Tensor:
         adversarial = images.detach()
         if self.random_start:
             adversarial = adversarial + self.epsilon * (2 * torch.rand_like(images) - 1)
             adversarial = torch.clamp(adversarial, low, high)
         for _ in range(self.steps):
-            adversarial.requires_grad_(True)
-            with torch.enable_grad():
-                loss = F.cross_entropy(model(adversarial), labels, reduction="sum")
-                (gradient,) = torch.autograd.grad(loss, adversarial)
-            step = self.step_size * gradient.sign()
-            adversarial = torch.clamp(adversarial.detach() + step, low, high)
+            gradient = input_gradient(model, adversarial, labels, self.loss, self.eot_draws)
+            adversarial = torch.clamp(adversarial + self.step_size * gradient.sign(), low, high)
         return adversarial
 
 
-def fgsm(epsilon: float) -> PGD:
+def fgsm(epsilon: float, eot_draws: int = 1) -> PGD:
     """FGSM (Goodfellow et al., arXiv 1412.6572): one step of length epsilon; the paper's A2."""
-    return PGD(epsilon, step_size=epsilon, steps=1, random_start=False)
+    return PGD(epsilon, step_size=epsilon, steps=1, random_start=False, eot_draws=eot_draws)
 
 
-def ifgsm(epsilon: float, step_size: float, steps: int) -> PGD:
+def ifgsm(epsilon: float, step_size: float, steps: int, eot_draws: int = 1) -> PGD:
     """IFGSM-k: PGD without a random start; the paper's A3 is k = 20 at step_size 2/255."""
-    return PGD(epsilon, step_size, steps, random_start=False)
+    return PGD(epsilon, step_size, steps, random_start=False, eot_draws=eot_draws)
+
+
+def cw(epsilon: float, step_size: float, steps: int, restarts: int = 1, eot_draws: int = 1) -> PGD:
+    """Carlini and Wagner's loss in the l-infinity ball: PGD-k on the margin.
+
+    The form in which adversarial training's literature reports "C&W" (Madry et al., section 5);
+    it stands for the paper's A4. The original l2 attack is `rtune.robust.carlini.CarliniL2`.
+    """
+    return PGD(epsilon, step_size, steps, True, restarts, eot_draws, "margin")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """max over j != y of z_j, minus z_y: above 0 where the network is fooled.
+
+    The loss f of Carlini and Wagner (arXiv 1608.04644, f_6) with its sign turned and without its
+    floor, so that a gradient never vanishes.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) int64.
+
+    Returns:
+        (N,) margins.
+    """
+    index = labels.unsqueeze(1)
+    own = logits.gather(1, index).squeeze(1)
+    return logits.scatter(1, index, -torch.inf).amax(dim=1) - own
+
+
+@torch.no_grad()
+def mean_margin(model: nn.Module, images: Tensor, labels: Tensor, draws: int) -> Tensor:
+    """(N,) margins, each the mean over `draws` passes of a network that may be noisy."""
+    return torch.stack([margin(model(images), labels) for _ in range(draws)]).mean(dim=0)
+
+
+def input_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = "cross_entropy", eot_draws: int = 1
+) -> Tensor:
+    """Gradient (N, C, H, W) of each image's loss, summed over `eot_draws` noise draws."""
+    total: Tensor | None = None
+    images = images.detach()
+    for _ in range(eot_draws):
+        images.requires_grad_(True)
+        with torch.enable_grad():
+            logits = model(images)
+            if loss == "margin":
+                value = margin(logits, labels).sum()
+            else:
+                value = F.cross_entropy(logits, labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(value, images)
+        images = images.detach()
+        total = gradient if total is None else total + gradient
+    assert total is not None
+    return total
+
+
+def at_least_one(**counts: int) -> None:
+    """Raises ValueError for the first count below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
