@@ -108,6 +108,7 @@ class TrainingConfig(Section):
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     weight_decay: NonNegative = 5e-4
     milestones: list[Annotated[float, Field(gt=0, le=1)]] = [0.4, 0.6, 0.8]
+    deterministic: bool = Field(False, description="the same bits each time on a GPU too, but slower")
 
 
 class TrialConfig(Section):
@@ -125,7 +126,7 @@ class TrialConfig(Section):
 SELECTORS = {"model": "network", "pruning": "method"}
 # What may be searched, and what in there may not.
 SEARCHABLE = ("model", "attack", "pruning", "training")
-FIXED = ("training.max_epochs", "training.milestones")
+FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
 
 Objective = Literal[
     "natural_accuracy", "robust_accuracy", "weight_sparsity", "channel_sparsity", "removable_channels"

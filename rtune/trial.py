@@ -22,7 +22,7 @@ from rtune.robust import (
     weight_sparsity,
 )
 from rtune.robust.data import SOURCES
-from rtune.robust.training import epoch_seed
+from rtune.robust.training import deterministic, epoch_seed
 
 
 def run(task: dict[str, Any]) -> None:
@@ -33,11 +33,13 @@ def run(task: dict[str, Any]) -> None:
             `logged` (epochs already in the run's log), `split_seed`, `threads`, `device`.
     """
     torch.set_num_threads(task["threads"])
-    try:
-        for epoch, metrics in epochs(task):
-            tune.report({"epoch": epoch, **metrics})
-    except Diverged as error:
-        tune.report({"diverged": str(error)})
+    # Around the trial, not the worker: Ray uses it again for the next one.
+    with deterministic(task["config"]["training"]["deterministic"]):
+        try:
+            for epoch, metrics in epochs(task):
+                tune.report({"epoch": epoch, **metrics})
+        except Diverged as error:
+            tune.report({"diverged": str(error)})
 
 
 def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:

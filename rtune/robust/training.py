@@ -1,6 +1,7 @@
 """Adversarial training with pruning inside the loop, an epoch at a time."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,6 +167,36 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def deterministic(wanted: bool = True) -> Iterator[None]:
+    """Context in which torch computes the same bits each time, on a GPU too; restored on leaving.
+
+    Only deterministic algorithms run (an operation that has none raises RuntimeError) and cuDNN does
+    not choose by timing. cuBLAS reads its workspace setting once, at its first use in a process: the
+    first context must be entered before any CUDA work. Settings are the process's, not the thread's.
+
+    Args:
+        wanted: False for a context that does nothing.
+    """
+    if not wanted:
+        yield
+        return
+    mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+        else:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,16 +15,24 @@ class ADMM(Pruner):
     network handed back, use the projection of w itself, so that the sparsity asked for is the
     sparsity obtained; training goes on from the dense w.
 
+    Of n weights (or channels) exactly round(sparsity * n) are zero, ties or not, as long as n less
+    that many are nonzero to begin with: a projection sets to zero, never to something else.
+
     Args:
         model: see `Pruner`.
         rho: strength of the tie, above 0; 1e-2 in the paper.
         sparsity: fraction to prune, in [0, 1); 0.8 in the paper.
         granularity: `weights`, or `channels` (whole input channels, by norm). The projection
             ranks all layers together.
+
+    Raises:
+        ValueError: `sparsity` is outside [0, 1).
     """
 
     def __init__(self, model: nn.Module, rho: float, sparsity: float, granularity: str = "weights") -> None:
         super().__init__(model)
+        if not 0 <= sparsity < 1:
+            raise ValueError(f"sparsity is {sparsity}; it is a fraction, at least 0 and below 1")
         self.rho = rho
         self.sparsity = sparsity
         self._project = choose(
@@ -37,11 +45,11 @@ class ADMM(Pruner):
 
     @torch.no_grad()
     def pull(self, lr: float) -> None:
-        targets = torch._foreach_sub(self.u, self.z)
-        torch._foreach_lerp_(self.weights, targets, lr * self.rho)
+        self._note(list(torch._foreach_sub(self.u, self.z)), lr * self.rho)
 
     @torch.no_grad()
     def update(self) -> None:
+        self._move()
         shifted = torch._foreach_add(self.weights, self.z)
         self.u = self._project(shifted)
         self.z = list(torch._foreach_sub(shifted, self.u))

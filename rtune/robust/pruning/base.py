@@ -11,13 +11,15 @@ class Pruner:
 
     A training loop calls, in this order:
 
-    - for each batch, `pull(lr)` between `backward` and the optimizer's step (both terms of
-      w <- w - lr * grad - lr * beta * (w - u) must see the same w), then `update()` after it;
+    - for each batch, `pull(lr)` between `backward` and the optimizer's step, `update()` after it.
+      All terms of w <- w - lr * grad - lr * beta * (w - u) must see the same w, and weight decay
+      too: so `pull` only notes its move, and `update` makes it when the optimizer has read w;
     - at the end of each epoch, `replace()`: the network becomes the sparse one, to be validated
       and saved; before the next epoch, `resume()`.
 
     Args:
-        model: a network; all its `Conv2d` weights are pruned. It must stay on its device.
+        model: a network; all its `Conv2d` weights are pruned. It must stay on its device, and
+            have the weights that training starts from.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -26,10 +28,10 @@ class Pruner:
         self.groups: list[int] = [conv.groups for conv in convs]
 
     def pull(self, lr: float) -> None:
-        """Move w towards its sparse copy and add the penalty's gradient to `w.grad`."""
+        """Note the move of w towards its sparse copy and add the penalty's gradient to `w.grad`."""
 
     def update(self) -> None:
-        """Set the sparse copy from the weights just stepped."""
+        """Make the move, once, and set the sparse copy from the weights just stepped."""
 
     def replace(self) -> None:
         """Epoch end: make the network sparse (w <- u)."""
@@ -49,6 +51,14 @@ class Pruner:
         """Raises KeyError if `state` was not made by the same method on the same network."""
         for name, tensors in self.state().items():
             torch._foreach_copy_(tensors, [state[f"{name}.{i}"] for i in range(len(tensors))])
+
+    def _note(self, targets: list[Tensor], rate: float) -> None:
+        """Notes w <- w - rate * (w - target), outside of the optimizer and its momentum."""
+        self._moves = torch._foreach_sub(targets, self.weights)
+        torch._foreach_mul_(self._moves, rate)
+
+    def _move(self) -> None:
+        torch._foreach_add_(self.weights, self._moves)
 
 
 def copies(tensors: list[Tensor]) -> list[Tensor]:

@@ -1,7 +1,9 @@
-"""Proximal maps of the penalties: each returns argmin_u  t * penalty(u) + 1/2 * (w - u)^2.
+"""Proximal maps of the penalties: each returns argmin_u  t * penalty(u) + 1/2 * |w - u|^2.
 
 In the method t = lambda_1 / beta (arXiv 2003.00631, section 3). All maps are elementwise or
-groupwise, allocate one tensor and never synchronise with the host.
+groupwise, keep shape and dtype, and never synchronise with the host. Where two u are equally good,
+at a hard threshold, the answer is 0. A NaN stays NaN: a training that diverged must not be pruned
+into one that looks well. docs/method.md derives the thresholds.
 """
 
 import math
@@ -12,7 +14,7 @@ from torch import Tensor
 
 def prox_l0(w: Tensor, t: float) -> Tensor:
     """Hard threshold: keeps w where |w| > sqrt(2 t), else 0. Any shape; t >= 0."""
-    return torch.where(w.abs() > math.sqrt(2 * t), w, 0.0)
+    return torch.where(w.abs() <= math.sqrt(2 * t), 0.0, w)
 
 
 def prox_l1(w: Tensor, t: float) -> Tensor:
@@ -21,28 +23,35 @@ def prox_l1(w: Tensor, t: float) -> Tensor:
 
 
 def prox_transformed_l1(w: Tensor, t: float, a: float = 1.0) -> Tensor:
-    """Prox of the transformed-l1 penalty rho_a(u) = (a + 1)|u| / (a + |u|), a > 0.
+    """Prox of the transformed-l1 penalty rho_a(u) = (a + 1)|u| / (a + |u|). Any shape; t >= 0, a > 0.
 
-    Closed form and threshold of Zhang and Xin (arXiv 1412.5240, theorem 3.1): below the
-    threshold the answer is 0, above it the largest root of the cubic stationarity equation,
-    in its trigonometric form.
+    For w > 0 a stationary u > 0 solves u = w - c / (a + u)^2 with c = t a (a + 1): for v = a + u and
+    s = a + w the cubic v^3 - s v^2 + c = 0, whose largest root, the only local minimum, is
+    v = s/3 + 2s/3 cos(phi/3) with cos(phi) = 1 - 27 c / (2 s^3). It beats u = 0 when w is above the
+    least value of t (a + 1) / (a + u) + u/2 over u >= 0: t (a + 1) / a while t <= a^2 / (2 (a + 1)),
+    and sqrt(2 t (a + 1)) - a/2 above that. Same closed form: Zhang and Xin, "Minimization of
+    transformed L1 penalty: closed form representation and iterative thresholding algorithms"
+    (arXiv 1412.5240).
     """
     if t <= a * a / (2 * (a + 1)):
         threshold = t * (a + 1) / a
     else:
         threshold = math.sqrt(2 * t * (a + 1)) - a / 2
     size = w.abs()
-    cosine = 1 - 27 * t * a * (a + 1) / (2 * (a + size).pow(3))
-    # Below the threshold the cosine may leave [-1, 1]; the value is discarded there.
-    angle = torch.arccos(cosine.clamp(-1, 1))
-    root = 2 / 3 * (a + size) * torch.cos(angle / 3) - 2 / 3 * a + size / 3
-    return torch.where(size > threshold, w.sign() * root, 0.0)
+    s = a + size
+    # sin(phi/2)^2, in ratios that cannot overflow: arccos(1 - x) would lose a small x altogether.
+    # It may exceed 1 below the threshold; the value is discarded there.
+    sine = (6.75 * (t * (a + 1) / s) * (a / s) / s).clamp_max(1).sqrt()
+    v = s / 3 * (1 + 2 * torch.cos(2 / 3 * torch.arcsin(sine)))
+    # Not v - a, which is nothing but rounding error where w is far below a.
+    u = (size - t * (a + 1) / v * (a / v)).clamp_min(0)
+    return torch.where(size <= threshold, 0.0, w.sign() * u)
 
 
 def prox_group_l0(w: Tensor, t: float, groups: int = 1) -> Tensor:
     """Keeps an input channel where its l2 norm is > sqrt(2 t), else zeroes all of it.
 
-    w: (out, in, kh, kw) weights of a convolution with `groups` groups.
+    w: (out, in / groups, kh, kw) weights of a convolution with `groups` groups; t >= 0.
     """
     norms = channel_norms(w, groups)
     return scale_channels(w, (norms > math.sqrt(2 * t)).to(w.dtype), groups)
@@ -57,7 +66,7 @@ def prox_group_lasso(w: Tensor, t: float, groups: int = 1) -> Tensor:
 
 
 def channel_norms(w: Tensor, groups: int = 1) -> Tensor:
-    """l2 norms (groups, in) of the input channels: over the output-channel and kernel axes."""
+    """l2 norms (groups, in / groups) of the input channels: over the output-channel and kernel axes."""
     norms: Tensor = torch.linalg.vector_norm(_by_channel(w, groups), dim=(1, 3))
     return norms
 
@@ -68,5 +77,5 @@ def scale_channels(w: Tensor, factor: Tensor, groups: int = 1) -> Tensor:
 
 
 def _by_channel(w: Tensor, groups: int) -> Tensor:
-    """(out, in, kh, kw) seen as (groups, out per group, in, kh * kw)."""
+    """(out, in / groups, kh, kw) seen as (groups, out / groups, in / groups, kh * kw)."""
     return w.reshape(groups, w.shape[0] // groups, w.shape[1], -1)

@@ -6,30 +6,34 @@ import torch
 from torch import Tensor, nn
 
 from rtune.robust.pruning import prox
-from rtune.robust.pruning.base import Pruner, choose, copies
+from rtune.robust.pruning.base import Pruner, choose
 
 _Prox = Callable[[Tensor, int], Tensor]
 
 
 class _RelaxedSplitting(Pruner):
-    """Descent on f(w) + lambda_1 * P(u) + beta/2 * |w - u|^2, alternating in w and u."""
+    """Descent on f(w) + lambda_1 * P(u) + beta/2 * |w - u|^2, alternating in w and u.
+
+    With plain gradient steps of a loss f whose gradient is L-Lipschitz and lr < 2 / (beta + L) it
+    falls in every step, whatever P is (theorem 1; docs/method.md).
+    """
 
     def __init__(self, model: nn.Module, beta: float, prox_of: _Prox) -> None:
         super().__init__(model)
         self.beta = beta
         self._prox = prox_of
-        self.u = copies(self.weights)
-        self.update()
+        self.u = self._sparse()
 
     @torch.no_grad()
     def pull(self, lr: float) -> None:
         """w <- w - lr * beta * (w - u)."""
-        torch._foreach_lerp_(self.weights, self.u, lr * self.beta)
+        self._note(self.u, lr * self.beta)
 
     @torch.no_grad()
     def update(self) -> None:
         """u <- argmin_u lambda_1 * P(u) + beta/2 * |w - u|^2."""
-        self.u = [self._prox(w, g) for w, g in zip(self.weights, self.groups, strict=True)]
+        self._move()
+        self.u = self._sparse()
 
     @torch.no_grad()
     def replace(self) -> None:
@@ -38,6 +42,10 @@ class _RelaxedSplitting(Pruner):
 
     def state(self) -> dict[str, list[Tensor]]:
         return {"u": self.u}
+
+    @torch.no_grad()
+    def _sparse(self) -> list[Tensor]:
+        return [self._prox(w, g) for w, g in zip(self.weights, self.groups, strict=True)]
 
 
 class RVSM(_RelaxedSplitting):
@@ -86,7 +94,7 @@ class RGSM(_RelaxedSplitting):
 
     @torch.no_grad()
     def pull(self, lr: float) -> None:
-        """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients, then pull w to u."""
+        """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients; note the pull of w to u."""
         if self.lambda_2:
             gradients = [w.grad for w in self.weights if w.grad is not None]
             torch._foreach_add_(gradients, self._directions(), alpha=self.lambda_2)
