@@ -2,11 +2,27 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from rtune.config import AttackConfig, DataConfig, EvaluationConfig, ModelConfig, PruningConfig, TrialConfig
-from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer, data
+from rtune.robust import (
+    ADMM,
+    PGD,
+    RGSM,
+    RVSM,
+    MobileNet,
+    Network,
+    PlainNet,
+    PreActResNet,
+    Pruner,
+    Recipe,
+    Split,
+    Trainer,
+    WideResNet,
+    data,
+)
 
 
 @lru_cache(maxsize=2)
@@ -17,21 +33,28 @@ def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -
     return train.to(where), validation.to(where)
 
 
-def model(config: ModelConfig, dataset: str) -> PreActResNet:
+def model(config: ModelConfig, dataset: str) -> Network:
     """The network for a data set's images, with fresh weights from torch's global generator."""
     source = data.SOURCES[dataset]
-    noisy = config.network == "enresnet"
-    return PreActResNet(
-        depth=config.depth,
-        width=config.width,
-        in_channels=source.image_shape[0],
-        classes=source.classes,
-        members=config.enresnet.members if noisy else 1,
-        gamma=config.enresnet.gamma if noisy else 0.0,
-    )
+    settings: dict[str, Any] = {
+        "in_channels": source.image_shape[0],
+        "classes": source.classes,
+        "width": config.width,
+    }
+    match config.network:
+        case "resnet":
+            return PreActResNet(config.depth, **settings)
+        case "enresnet":
+            return PreActResNet(config.depth, **settings, **config.enresnet.model_dump())
+        case "plain":
+            return PlainNet(config.depth, **settings, **config.plain.model_dump())
+        case "wideresnet":
+            return WideResNet(**settings, **config.wideresnet.model_dump())
+        case "mobilenet":
+            return MobileNet(**settings, **config.mobilenet.model_dump())
 
 
-def pruner(config: PruningConfig, network: PreActResNet) -> Pruner:
+def pruner(config: PruningConfig, network: Network) -> Pruner:
     """The chosen method on a network."""
     if config.method == "rvsm":
         return RVSM(network, **config.rvsm.model_dump())

@@ -6,7 +6,8 @@ that a search file is checked at once; a test holds the names below to those of 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -31,6 +32,12 @@ class DataConfig(Section):
     flip: bool | None = Field(None, description="mirror images; null for the data set's own default")
 
 
+def _depth_of_wideresnet(depth: int) -> int:
+    if depth % 6 != 4:
+        raise PydanticCustomError("depth", "Input should be 6 m + 4 with a whole m, such as 10, 28, 34 or 40")
+    return depth
+
+
 class EnResNetConfig(Section):
     """Ensemble of `members` networks with noise of strength `gamma` after each residual block."""
 
@@ -38,13 +45,42 @@ class EnResNetConfig(Section):
     gamma: NonNegative = 0.1
 
 
-class ModelConfig(Section):
-    """PreActResNet-`depth`; `enresnet` is its noisy ensemble and takes the section of that name."""
+class PlainConfig(Section):
+    """As `enresnet`, of networks without skip connections."""
 
-    network: Literal["resnet", "enresnet"] = "resnet"
+    members: Count = 2
+    gamma: NonNegative = 0.1
+
+
+class WideResNetConfig(Section):
+    """WideResNet-`depth`-`widen`; `members` and `gamma` make a noisy ensemble of it."""
+
+    depth: Annotated[int, Field(ge=10, description="6 m + 4"), AfterValidator(_depth_of_wideresnet)] = 34
+    widen: Count = 10
+    members: Count = 1
+    gamma: NonNegative = 0.0
+
+
+class MobileNetConfig(Section):
+    """MobileNetV1 with noise of strength `gamma` after each depthwise-separable block."""
+
+    members: Count = 1
+    gamma: NonNegative = 0.1
+
+
+class ModelConfig(Section):
+    """PreActResNet-`depth`, or another network, which takes the section of its name.
+
+    `depth` is that of resnet, enresnet and plain; `width` counts for all.
+    """
+
+    network: Literal["resnet", "enresnet", "plain", "wideresnet", "mobilenet"] = "resnet"
     depth: Literal[20, 32, 38, 44, 56, 110] = 20
     width: Count = 16
     enresnet: EnResNetConfig = EnResNetConfig()
+    plain: PlainConfig = PlainConfig()
+    wideresnet: WideResNetConfig = WideResNetConfig()
+    mobilenet: MobileNetConfig = MobileNetConfig()
 
 
 class AttackConfig(Section):
@@ -124,6 +160,8 @@ class TrialConfig(Section):
 
 # Section -> the field whose value opens one of its sub-sections (those it names).
 SELECTORS = {"model": "network", "pruning": "method"}
+# Plain fields that count only under some values of their section's selector.
+ONLY_UNDER = {"model.depth": ("resnet", "enresnet", "plain")}
 # What may be searched, and what in there may not.
 SEARCHABLE = ("model", "attack", "pruning", "training")
 FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")

@@ -15,7 +15,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from rtune import ranges, yamlfile
-from rtune.config import FIXED, SEARCHABLE, SELECTORS, SearchFile, SearchSettings, Section, TrialConfig
+from rtune.config import (
+    FIXED,
+    ONLY_UNDER,
+    SEARCHABLE,
+    SELECTORS,
+    SearchFile,
+    SearchSettings,
+    Section,
+    TrialConfig,
+)
 
 # Where a value comes from that stands in no file.
 OPTION = "command line"
@@ -79,8 +88,11 @@ class Spec:
         """The resolved search file, every default filled in; `from_tree` reads it back."""
         tree = self.file.model_dump(exclude={"provenance"})
         for section, field in SELECTORS.items():
-            for name in set(_options(section)) - set(_possible(self, f"{section}.{field}")):
-                del tree[section][name]
+            possible = _possible(self, f"{section}.{field}")
+            for name in list(tree[section]):
+                openers = _openers(f"{section}.{name}")
+                if openers and not set(openers) & set(possible):
+                    del tree[section][name]
         return _with(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
 
 
@@ -207,20 +219,22 @@ class _Reader:
     def _check_sections(self, spec: Spec) -> None:
         """A method's parameters need the method (and a range in them even more so)."""
         for path in self.origins:
-            section, _, name = path.partition(".")
-            if section not in SELECTORS or name not in _options(section):
+            openers = _openers(path) if path.count(".") == 1 else ()
+            if not openers:
                 continue
+            section = path.split(".")[0]
             selector = f"{section}.{SELECTORS[section]}"
             possible = _possible(spec, selector)
-            if name in possible:
+            if set(openers) & set(possible):
                 continue
             written = {origin for p, origin in self.origins.items() if p == path or p.startswith(path + ".")}
             if self.origins.get(selector) == OPTION and OPTION not in written:
-                for inside in [p for p in spec.ranges if p.startswith(path + ".")]:
+                for inside in [p for p in spec.ranges if f"{p}.".startswith(f"{path}.")]:
                     del spec.ranges[inside]
                 continue
             chosen = " or ".join(map(str, possible))
-            raise self.error(path, f"is given, but {selector} is {chosen}, never {name}")
+            never = " or ".join(openers)
+            raise self.error(path, f"is given, but {selector} is {chosen}, never {never}")
 
     def _check_points(self, spec: Spec) -> None:
         tree = _trial_tree(spec.file)
@@ -349,13 +363,22 @@ def _is_leaf(path: str) -> bool:
 
 def _closed_by(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
     """Why a path does not count: `pruning.method is rvsm`; None if it does."""
-    section, _, rest = path.partition(".")
-    name = rest.split(".")[0]
-    if section not in SELECTORS or name not in _options(section):
+    openers = _openers(path)
+    if not openers:
         return None
+    section = path.split(".")[0]
     selector = f"{section}.{SELECTORS[section]}"
     chosen = values.get(selector, getattr(getattr(file, section), SELECTORS[section]))
-    return None if chosen == name else f"{selector} is {chosen}"
+    return None if chosen in openers else f"{selector} is {chosen}"
+
+
+def _openers(path: str) -> tuple[str, ...]:
+    """Values of the section's selector under which a path counts; none if it always does."""
+    section, _, rest = path.partition(".")
+    name = rest.split(".")[0]
+    if section in SELECTORS and name in _options(section):
+        return (name,)
+    return ONLY_UNDER.get(path, ())
 
 
 def _possible(spec: Spec, selector: str) -> list[Any]:

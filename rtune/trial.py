@@ -12,7 +12,7 @@ from rtune import build, checkpoint
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
-    PreActResNet,
+    Network,
     Split,
     Trainer,
     accuracy,
@@ -79,7 +79,7 @@ def _epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str
     trainer.train_epoch()
     trained = time.perf_counter()
     model = trainer.model
-    assert isinstance(model, PreActResNet)
+    assert isinstance(model, Network)
     with seeded(epoch_seed(trainer.seed, trainer.epoch, "evaluation"), validation.labels.device):
         natural = accuracy(model, validation)
         robust = accuracy(model, validation, build.attack(config.evaluation))

@@ -15,6 +15,7 @@ BAD = {
     "search digits --set model.width={": "is not a YAML value",
     "search digits --set model.width.x=1": "model.width.x is no field; width holds a plain value",
     "search digits --set data.x.y=1": "data.x is an unknown field",
+    "search cifar10-wideresnet --set model.wideresnet.depth=35": "depth is 35; it must be 6 m + 4",
     "search digits --trials 0": "search.trials is 0; it must be greater than or equal to 1",
     "search digits --trials many": "Invalid value for '--trials'",
     "search digits --max-epochs 0": "training.max_epochs is 0",

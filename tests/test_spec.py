@@ -77,8 +77,29 @@ def test_built_in_spaces_are_valid_and_round_trip(name: str) -> None:
     )
 
 
+def test_depth_counts_only_where_the_network_has_it(tmp_path: Path) -> None:
+    text = "model: {network: {choice: [plain, mobilenet]}, depth: {choice: [20, 32]}}"
+    found = load(tmp_path, text)
+    assert found.is_active("model.depth", {"model.network": "plain"})
+    assert not found.is_active("model.depth", {"model.network": "mobilenet"})
+    with pytest.raises(
+        spec.SpecError,
+        match=r"s\.yaml:1: model\.depth is given, but model\.network is mobilenet, "
+        r"never resnet or enresnet or plain$",
+    ):
+        load(tmp_path, "model: {network: mobilenet, depth: 20}")
+    # Named on the command line, a network without it drops it; a run folder's own file stays readable.
+    fixed = load(tmp_path, text + "\nattack: {steps: {choice: [1, 2]}}", ("model.network", "mobilenet"))
+    assert list(fixed.ranges) == ["attack.steps"]
+    tree = fixed.to_tree()
+    assert set(tree["model"]) == {"network", "width", "mobilenet"}
+    again = load(tmp_path, yaml.safe_dump(tree))
+    assert again.file == fixed.file.model_copy(update={"model": again.file.model})
+    assert again.file.model.mobilenet == fixed.file.model.mobilenet
+
+
 def test_the_spaces_hold_the_papers_settings() -> None:
-    for name in ("cifar10-rvsm", "cifar10-rgsm", "cifar10-admm", "cifar10-enresnet"):
+    for name in ("cifar10-rvsm", "cifar10-rgsm", "cifar10-admm", "cifar10-enresnet", "cifar100-rgsm"):
         found = spec.load(spec.built_in()[name])
         for point in found.points:
             for path, value in point.items():
@@ -94,6 +115,14 @@ WRONG = {
     "model.width='8'": "model.width is '8'; it must be a",
     "model.width=0": "model.width is 0; it must be greater than or equal to 1",
     "model.depth=21": "model.depth is 21; it must be 20, 32, 38, 44, 56 or 110",
+    "model={network: wideresnet, wideresnet: {depth: 35}}": "model.wideresnet.depth is 35; it must be "
+    "6 m + 4 with a whole m, such as 10, 28, 34 or 40",
+    "model={network: wideresnet, wideresnet: {depth: 4}}": "depth is 4; it must be greater than or",
+    "model={network: wideresnet, wideresnet: {depth: {choice: [28, 30]}}}": "depth is 30; it must be 6 m + 4",
+    "model={network: wideresnet, wideresnet: {depth: {int_uniform: [28, 40]}}}": "depth is 29; it must be 6",
+    "points=[{model.network: mobilenet, model.depth: 20}]": "points.0.model.depth is given, but "
+    "model.network is mobilenet",
+    "model.network=vgg": "model.network is 'vgg'; it must be 'resnet', 'enresnet', 'plain', 'wideresnet' or",
     "attack.epsilon=.nan": "attack.epsilon is nan; it must be",
     "data.dataset=mnist": "data.dataset is 'mnist'; it must be 'digits', 'fashion-mnist',",
     "pruning.method=rvms": "pruning.method is 'rvms'; it must be 'none', 'rvsm', 'rgsm' or 'admm'",
@@ -162,10 +191,13 @@ def test_the_json_schema_takes_what_the_docs_show_and_no_more() -> None:
         "attack": {"epsilon": "8/255"},
         "evaluation": {"epsilon": "8/255"},
         "search": {"time_budget": "30m"},
+        "model": {"network": {"choice": ["plain", "mobilenet"]}, "wideresnet": {"depth": {"choice": [28]}}},
     }
     jsonschema.validate(good, search_file_schema())
     for bad in (
         {"model": {"widht": 8}},
+        {"model": {"mobilenet": {"depth": 20}}},
+        {"model": {"wideresnet": {"depth": 4}}},
         {"attack": {"epsilon": "big"}},
         {"training": {"max_epochs": {"choice": [1]}}},
     ):

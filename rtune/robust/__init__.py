@@ -3,11 +3,12 @@
 Nothing here knows Ray or Optuna. Method and equations: arXiv 2003.00631.
 """
 
-from rtune.robust.attacks import PGD, fgsm, ifgsm
+from rtune.robust.attacks import PGD, Attack, cw, fgsm, ifgsm
+from rtune.robust.carlini import CarliniL2
 from rtune.robust.compact import Footprint, compact, footprint
 from rtune.robust.data import DataError, Split, load, load_test
-from rtune.robust.evaluation import accuracy
-from rtune.robust.models import PreActResNet
+from rtune.robust.evaluation import Measurement, accuracy, outcomes
+from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.training import Diverged, Recipe, Trainer, seeded
 
@@ -16,22 +17,33 @@ __all__ = [
     "PGD",
     "RGSM",
     "RVSM",
+    "Attack",
+    "CarliniL2",
     "DataError",
     "Diverged",
     "Footprint",
+    "Measurement",
+    "MobileNet",
+    "Network",
+    "PlainNet",
     "PreActResNet",
     "Pruner",
     "Recipe",
     "Split",
     "Trainer",
+    "WideResNet",
     "accuracy",
     "channel_sparsity",
     "compact",
+    "cw",
     "fgsm",
     "footprint",
     "ifgsm",
+    "is_noisy",
     "load",
     "load_test",
+    "outcomes",
+    "quiet",
     "seeded",
     "weight_sparsity",
 ]

@@ -1,14 +1,18 @@
 """The small network inside a pruned one: zero channels cut out, the function unchanged."""
 
-import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from rtune.robust.models.resnet import PreActBlock, PreActResNet, add_noise
+from rtune.robust.models import Network, split_members
+from rtune.robust.models.mobilenet import SeparableBlock
+from rtune.robust.models.parts import conv
+from rtune.robust.models.resnet import PreActBlock
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Footprint:
     parameters: int
 
 
-def footprint(model: PreActResNet, image_shape: tuple[int, int, int]) -> Footprint:
+def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
     """Compacts a copy of the network and counts. image_shape: (C, H, W)."""
     small = compact(model)
     image = torch.zeros(1, *image_shape, device=next(model.parameters()).device)
@@ -41,22 +45,29 @@ def footprint(model: PreActResNet, image_shape: tuple[int, int, int]) -> Footpri
 
 
 @torch.no_grad()
-def compact(model: PreActResNet) -> "CompactEnsemble":
-    """An evaluation-mode copy without the channels that no convolution of a block reads.
+def compact(model: Network) -> "CompactEnsemble":
+    """An evaluation-mode copy without the channels that nothing reads, a member at a time.
 
-    For each member and block: input channels read by neither the first convolution nor the
-    shortcut, and middle channels not read by the second. The residual stream itself keeps its
-    width (every block of a stage shares it, and the noise is scaled by its spread), and at least
-    one channel stays where all could go. Same logits as `model` up to rounding; with noise, the
-    same distribution.
+    What may go from a block is said by its rule below. The tensor between two blocks keeps its
+    width: with skip connections every block of a stage shares it, and the noise is scaled by the
+    spread of all of it. (A network without either could be cut there too; it is not.) At least one
+    channel stays where all could go. Same logits as `model` up to rounding; with noise, the same
+    distribution.
+
+    Raises:
+        TypeError: a block for which there is no rule.
     """
-    return CompactEnsemble([_compact_member(m) for m in split_members(model)]).eval()
+    members = split_members(model)
+    for member in members:
+        for block in member.blocks:
+            cut(block)
+    return CompactEnsemble(members).eval()
 
 
 class CompactEnsemble(nn.Module):
     """Averages the logits of separate members, whose layers may differ in width."""
 
-    def __init__(self, members: list[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
@@ -64,89 +75,80 @@ class CompactEnsemble(nn.Module):
         return torch.stack([member(images) for member in self.members]).mean(dim=0)
 
 
-class CompactBlock(nn.Module):
-    """A `PreActBlock` that reads only the channels `keep_in` of the residual stream."""
+class Select(nn.Module):
+    """Reads the channels of that index from (N, C, H, W)."""
 
-    keep_in: Tensor
+    index: Tensor
 
-    def __init__(self, block: PreActBlock) -> None:
+    def __init__(self, index: Tensor) -> None:
         super().__init__()
-        read = _nonzero_inputs(block.conv1)
-        if block.shortcut is not None:
-            read |= _nonzero_inputs(block.shortcut)
-        keep_in, keep_mid = _kept(read), _kept(_nonzero_inputs(block.conv2))
-        everything = torch.arange(block.conv2.out_channels, device=keep_in.device)
-        self.gamma = block.gamma
-        self.register_buffer("keep_in", keep_in)
-        self.norm1 = _slice_norm(block.norm1, keep_in)
-        self.conv1 = _slice_conv(block.conv1, keep_mid, keep_in)
-        self.norm2 = _slice_norm(block.norm2, keep_mid)
-        self.conv2 = _slice_conv(block.conv2, everything, keep_mid)
-        cut = block.shortcut
-        self.shortcut = None if cut is None else _slice_conv(cut, everything, keep_in)
+        self.register_buffer("index", index)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.norm1(x[:, self.keep_in]))
-        residual = self.conv2(F.relu(self.norm2(self.conv1(activated))))
-        x = residual + (x if self.shortcut is None else self.shortcut(activated))
-        return x if self.gamma == 0 else add_noise(x, self.gamma, members=1)
+        return x[:, self.index]
 
 
-@torch.no_grad()
-def split_members(model: PreActResNet) -> list[PreActResNet]:
-    """Each member of an ensemble as a network of its own, in evaluation mode."""
-    if model.members == 1:
-        return [copy.deepcopy(model).eval()]
-    members = []
-    for m in range(model.members):
-        member = _single_copy(model)
-        state = {}
-        for name, value in model.state_dict().items():
-            if name.startswith("head."):
-                state[name] = value[m : m + 1]
-            elif value.dim() > 0:
-                state[name] = value.chunk(model.members)[m]
-            else:
-                state[name] = value
-        member.load_state_dict(state)
-        members.append(member.eval())
-    return members
+@singledispatch
+def cut(block: nn.Module) -> None:
+    """Cuts channels out of a block of one member, in place; each kind of block registers its rule."""
+    raise TypeError(f"a {type(block).__name__} cannot be compacted: no rule says which channels may go")
 
 
-def _single_copy(model: PreActResNet) -> PreActResNet:
-    first = model.blocks[0]
-    assert isinstance(first, PreActBlock)
-    return PreActResNet(
-        depth=2 * len(model.blocks) + 2,
-        width=model.stem.out_channels // model.members,
-        in_channels=model.in_channels,
-        classes=model.head.weight.shape[1],
-        gamma=first.gamma,
-    ).to(model.head.weight.device)
+@cut.register
+def _cut_pre_activation(block: PreActBlock) -> None:
+    """Inputs that neither the first convolution nor the shortcut reads; middle channels not read after."""
+    readers = [block.conv1] if block.shortcut is None else [block.conv1, block.shortcut]
+    inputs = _indices(torch.stack([_read(layer) for layer in readers]).any(dim=0))
+    middle = _indices(_read(block.conv2))
+    block.read = Select(inputs)
+    block.norm1 = _norm(block.norm1, inputs)
+    block.conv1 = _conv(block.conv1, block.conv1.weight[middle][:, inputs])
+    block.norm2 = _norm(block.norm2, middle)
+    block.conv2 = _conv(block.conv2, block.conv2.weight[:, middle])
+    if block.shortcut is not None:
+        block.shortcut = _conv(block.shortcut, block.shortcut.weight[:, inputs])
 
 
-def _compact_member(member: PreActResNet) -> PreActResNet:
-    member.blocks = nn.Sequential(*(CompactBlock(b) for b in member.blocks if isinstance(b, PreActBlock)))
-    return member
+@cut.register
+def _cut_separable(block: SeparableBlock) -> None:
+    """Channels that the pointwise convolution does not read, and those whose filter is zero.
+
+    A zero filter gives one and the same value everywhere, ReLU of what BN makes of 0. A 1x1
+    convolution passes that on as a constant, so it moves into the mean of the BN that follows.
+    """
+    filters = block.depthwise.weight
+    kept = _indices(_read(block.pointwise) & filters.ne(0).flatten(1).any(dim=1))
+    constant = F.relu(block.norm1(filters.new_zeros(1, len(filters), 1, 1)))
+    constant[:, kept] = 0
+    mean = block.norm2.running_mean
+    assert mean is not None
+    mean -= block.pointwise(constant).flatten()
+    block.read = Select(kept)
+    block.depthwise = _conv(block.depthwise, filters[kept], groups=len(kept))
+    block.norm1 = _norm(block.norm1, kept)
+    block.pointwise = _conv(block.pointwise, block.pointwise.weight[:, kept])
 
 
-def _nonzero_inputs(conv: nn.Conv2d) -> Tensor:
-    return conv.weight.ne(0).any(dim=3).any(dim=2).any(dim=0)
+def _read(layer: nn.Conv2d) -> Tensor:
+    """Which input channels of an ungrouped convolution have a weight that is not zero."""
+    return layer.weight.ne(0).any(dim=3).any(dim=2).any(dim=0)
 
 
-def _kept(read: Tensor) -> Tensor:
-    index = read.nonzero().flatten()
+def _indices(wanted: Tensor) -> Tensor:
+    index = wanted.nonzero().flatten()
     return index if len(index) else index.new_zeros(1)
 
 
-def _slice_conv(conv: nn.Conv2d, out: Tensor, inputs: Tensor) -> nn.Conv2d:
-    kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
-    small = nn.Conv2d(len(inputs), len(out), kernel, stride, padding, bias=False)  # type: ignore[arg-type]
-    small.weight = nn.Parameter(conv.weight[out][:, inputs].clone())
+def _conv(layer: nn.Conv2d, weight: Tensor, groups: int = 1) -> nn.Conv2d:
+    """The convolution with the channels that `weight` has, a copy of it."""
+    out, inputs, kernel, _ = weight.shape
+    with torch.device("meta"):
+        small = conv(inputs, out // groups, kernel, groups, layer.stride[0])
+    small.weight = nn.Parameter(weight.clone())
     return small
 
 
-def _slice_norm(norm: nn.BatchNorm2d, index: Tensor) -> nn.BatchNorm2d:
+def _norm(norm: nn.BatchNorm2d, index: Tensor) -> nn.BatchNorm2d:
     small = nn.BatchNorm2d(len(index), eps=norm.eps).to(index.device)
     small.load_state_dict({k: v[index] if v.dim() else v for k, v in norm.state_dict().items()})
     return small

@@ -1,5 +1,18 @@
 """Networks of the method (arXiv 2003.00631, section 2)."""
 
-from rtune.robust.models.resnet import DEPTHS, PreActResNet, add_noise
+from rtune.robust.models.mobilenet import MobileNet
+from rtune.robust.models.parts import Network, add_noise, is_noisy, quiet, split_members
+from rtune.robust.models.resnet import DEPTHS, PlainNet, PreActResNet, WideResNet
 
-__all__ = ["DEPTHS", "PreActResNet", "add_noise"]
+__all__ = [
+    "DEPTHS",
+    "MobileNet",
+    "Network",
+    "PlainNet",
+    "PreActResNet",
+    "WideResNet",
+    "add_noise",
+    "is_noisy",
+    "quiet",
+    "split_members",
+]

@@ -1,0 +1,71 @@
+"""MobileNetV1 for small images, alone or as a noisy ensemble."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rtune.robust.models.parts import EnsembleLinear, Network, Noise, conv
+
+# (channels in units of `width`, stride) of the blocks: 64, 128, ..., 1024 at width 16.
+BLOCKS = ((4, 1), (8, 2), (8, 1), (16, 2), (16, 1), (32, 2), *5 * [(32, 1)], (64, 2), (64, 1))
+
+
+class MobileNet(Network):
+    """MobileNetV1 (arXiv 1704.04861) of k members, with noise after each block if `gamma` > 0.
+
+    A 3x3 stem, 13 depthwise-separable blocks, average pooling and a linear layer. The stem keeps
+    the image's size, where the original, made for images of 224 pixels, halves it.
+
+    Args:
+        width: half the number of the stem's channels; 16 for the original's 32, the others in proportion.
+        in_channels, classes, members, gamma: as in `Network`.
+
+    Raises:
+        ValueError: a size is below 1, or `gamma` below 0.
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        in_channels: int = 3,
+        classes: int = 10,
+        members: int = 1,
+        gamma: float = 0.0,
+    ) -> None:
+        super().__init__(in_channels, classes, members, gamma, width=width)
+        channels = 2 * width
+        self.stem = conv(in_channels, channels, 3, members)
+        self.norm = nn.BatchNorm2d(members * channels)
+        made = []
+        for units, stride in BLOCKS:
+            made.append(SeparableBlock(channels, units * width, stride, members, gamma))
+            channels = units * width
+        self.blocks = nn.Sequential(*made)
+        self.head = EnsembleLinear(channels, classes, members)
+
+    def features(self, x: Tensor) -> Tensor:
+        out: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
+        return out
+
+
+class SeparableBlock(nn.Module):
+    """A 3x3 filter on each channel, then a 1x1 convolution that mixes them; BN-ReLU after both.
+
+    Args:
+        channels, out: channels a member, before and after.
+        stride: of the depthwise convolution.
+        members, gamma: as in `Network`.
+    """
+
+    def __init__(self, channels: int, out: int, stride: int, members: int, gamma: float) -> None:
+        super().__init__()
+        self.read: nn.Module = nn.Identity()  # compaction puts a selection of channels here
+        self.depthwise = conv(1, 1, 3, members * channels, stride)
+        self.norm1 = nn.BatchNorm2d(members * channels)
+        self.pointwise = conv(channels, out, 1, members)
+        self.norm2 = nn.BatchNorm2d(members * out)
+        self.noise = Noise(gamma, members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        filtered = F.relu(self.norm1(self.depthwise(self.read(x))))
+        noisy: Tensor = self.noise(F.relu(self.norm2(self.pointwise(filtered))))
+        return noisy

@@ -1,0 +1,170 @@
+"""What the networks share: members side by side, the noise, and the frame around the blocks.
+
+An ensemble is one network whose tensors carry every member side by side: its convolutions are
+grouped, one group a member, so that k members cost one Python call a layer instead of k.
+"""
+
+import copy
+import math
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Network(nn.Module):
+    """k members that see the same image, share nothing, and have their logits averaged.
+
+    A subclass sets `stem`, `blocks` and `head` and says with `features` how they are joined. All
+    its tensors have their members along the first axis, in order.
+
+    Args:
+        in_channels: channels of the images.
+        classes: number of classes.
+        members: k, the size of the ensemble.
+        gamma: strength of the noise after each block; 0 for an ordinary network.
+        **shape: the other arguments of the subclass, all at least 1.
+
+    Attributes:
+        settings: the subclass's arguments but `members` and `gamma`.
+
+    Raises:
+        ValueError: a size is below 1, or `gamma` below 0.
+    """
+
+    stem: nn.Module
+    blocks: nn.Sequential
+    head: "EnsembleLinear"
+
+    def __init__(self, in_channels: int, classes: int, members: int, gamma: float, **shape: int) -> None:
+        super().__init__()
+        self.settings = {"in_channels": in_channels, "classes": classes, **shape}
+        for name, value in {**self.settings, "members": members}.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not gamma >= 0:
+            raise ValueError(f"gamma is {gamma}; it must be at least 0")
+        self.in_channels = in_channels
+        self.members = members
+
+    @property
+    def gamma(self) -> float:
+        """The strongest noise in the network."""
+        return max(_gammas(self), default=0.0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, in_channels, H, W) with pixels in [0, 1]."""
+        x = images.repeat(1, self.members, 1, 1) if self.members > 1 else images
+        logits: Tensor = self.head(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, members * in_channels, H, W) -> (N, members * C, h, w), which is pooled and classified."""
+        raise NotImplementedError
+
+
+class Noise(nn.Module):
+    """x + gamma * std(x) * N(0, 1), in training and in evaluation; with `gamma` 0, x itself."""
+
+    def __init__(self, gamma: float, members: int) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.members = members
+
+    def forward(self, x: Tensor) -> Tensor:
+        return add_noise(x, self.gamma, self.members) if self.gamma > 0 else x
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.gamma}, members={self.members}"
+
+
+class EnsembleLinear(nn.Module):
+    """One linear layer a member on its own features, logits averaged over the members."""
+
+    def __init__(self, features: int, classes: int, members: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(features)
+        self.weight = nn.Parameter(torch.empty(members, classes, features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, classes).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, members * features) -> (N, classes)."""
+        members, classes, features = self.weight.shape
+        if members == 1:
+            return F.linear(x, self.weight[0], self.bias[0])
+        flat = self.weight.transpose(0, 1).reshape(classes, members * features)
+        return F.linear(x, flat) / members + self.bias.mean(dim=0)
+
+
+def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
+    """x + gamma * std(x) * N(0, 1), std over each member's whole tensor (section 2.2).
+
+    x: (N, members * C, H, W). The noise is on in training and in evaluation.
+    """
+    if members == 1:
+        return x + gamma * x.std() * torch.randn_like(x)
+    parts = x.unflatten(1, (members, -1))
+    std = parts.std(dim=(0, 2, 3, 4), keepdim=True)
+    noisy: Tensor = parts + gamma * std * torch.randn_like(parts)
+    return noisy.flatten(1, 2)
+
+
+def conv(channels: int, out: int, kernel: int, groups: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the image's size (up to `stride`), `channels` -> `out` a group.
+
+    For an ensemble, `groups` is the number of members; for its depthwise convolutions it is members
+    times channels, with one channel a group.
+    """
+    layer = nn.Conv2d(
+        groups * channels,
+        groups * out,
+        kernel,
+        stride=stride,
+        padding=kernel // 2,
+        groups=groups,
+        bias=False,
+    )
+    # He-normal by the fan-out of one group; torch's own initialiser would count every group.
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / (out * kernel * kernel)))
+    return layer
+
+
+@torch.no_grad()
+def split_members(model: Network) -> list[Network]:
+    """Each member of an ensemble as a network of its own, in evaluation mode; copies, on its device."""
+    return [_member(model, m) for m in range(model.members)]
+
+
+def _member(model: Network, m: int) -> Network:
+    settings: dict[str, Any] = model.settings
+    with torch.device("meta"):  # weights that are replaced at once need no drawing
+        member = type(model)(**settings, members=1, gamma=0.0)
+    state = {k: v.chunk(model.members)[m] if v.dim() else v for k, v in model.state_dict().items()}
+    member.load_state_dict({k: v.clone() for k, v in state.items()}, assign=True)
+    for own, whole in zip(_noises(member), _noises(model), strict=True):
+        own.gamma = whole.gamma
+    return member.eval()
+
+
+def is_noisy(model: nn.Module) -> bool:
+    """Whether two passes of the same images may differ: some block's gamma is above 0."""
+    return any(gamma > 0 for gamma in _gammas(model))
+
+
+def quiet(model: M) -> M:
+    """The noise-free twin: a copy with the same weights and mode, and every gamma at 0."""
+    twin = copy.deepcopy(model)
+    for noise in _noises(twin):
+        noise.gamma = 0.0
+    return twin
+
+
+def _noises(model: nn.Module) -> list[Noise]:
+    return [m for m in model.modules() if isinstance(m, Noise)]
+
+
+def _gammas(model: nn.Module) -> list[float]:
+    return [noise.gamma for noise in _noises(model)]
