@@ -8,16 +8,20 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import figures
+from analysis.evaluations import diagnoses, evaluation_table, evaluations
 from analysis.front import front, hypervolume
 from analysis.load import load, networks
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 
+SPLITS = ("test", "validation")
 FIGURES = ("weight_sparsity", "channel_sparsity", "removable_channels")
 
 
 def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
     """Writes index.html, front.csv, front.svg and front.png; returns their paths, the page first.
+
+    Where `rtune evaluate` has been, evaluations.csv too.
 
     A run without a network gets a page that says so, and an empty front.csv.
 
@@ -36,14 +40,19 @@ def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         members.to_csv(table, index=False)
+        evaluated = evaluations(folder)
+        tables = [page, table]
+        if not evaluated.empty:
+            tables.append(target / "evaluations.csv")
+            evaluated.to_csv(tables[-1], index=False)
         page.write_text(_page(folder, final, members), encoding="utf-8")
         if final.empty:
-            return [page, table]
+            return tables
         pictures = [target / "front.svg", target / "front.png"]
         figures.save_static(final, objectives, folder.spec.searched(), pictures)
     except OSError as error:
         raise RunError(f"the report cannot be written: {error}") from None
-    return [page, table, *pictures]
+    return [*tables, *pictures]
 
 
 def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
@@ -78,7 +87,9 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
         counts=list(counts.items()),
         epochs=sum(t.epoch for t in ledger.trials.values()),
         broken=[f"{t.id} {t.status}: {t.error}" for t in ledger.trials.values() if t.error],
-        notes=log.notes,
+        evaluations=[(split, *found) for split in SPLITS if (found := evaluation_table(folder, split))[1]],
+        diagnoses=diagnoses(folder),
+        notes=[*log.notes, *folder.read_evaluations().notes],
         search_file=(folder.path / "search.yaml").read_text(encoding="utf-8"),
     )
 

@@ -50,7 +50,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     text = json.dumps(header, sort_keys=True)
     data = save(tensors, {"rtune": text, "digest": _digest(text, tensors)})
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch-{checkpoint.epoch:04d}.safetensors"
+    path = path_of(folder, checkpoint.epoch)
     temporary = path.with_suffix(".partial")
     with open(temporary, "wb") as file:
         file.write(data)
@@ -95,6 +95,11 @@ def newest(folder: Path, trial: str, config: dict[str, Any]) -> tuple[Checkpoint
             continue
         return checkpoint, notes
     return None, notes
+
+
+def path_of(folder: Path, epoch: int) -> Path:
+    """Where a trial's folder has, or would have, the checkpoint of an epoch."""
+    return folder / f"epoch-{epoch:04d}.safetensors"
 
 
 def paths(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rtune import __version__, spec, yamlfile
+from rtune import __version__, attack_names, spec, yamlfile
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
@@ -33,6 +33,19 @@ class _Seconds(click.ParamType[float]):
             return value if isinstance(value, float) else spec.seconds(str(value))
         except ValueError as error:
             raise UsageFailure(f"--time-budget {error}") from None
+
+
+class _Number(click.ParamType[float]):
+    """A number, or a fraction such as 8/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(spec.number(value))
+        except (TypeError, ValueError):
+            option = param.opts[0] if param else "the value"
+            raise UsageFailure(f"{option} is {value!r}; a number such as 0.03 or 8/255 is expected") from None
 
 
 class _OneSentence(click.Group):
@@ -160,6 +173,42 @@ def report(run: str, runs: Path, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("run")
+@RUNS
+@click.option(
+    "--trials", default="front", show_default=True, metavar="WHICH", help="front, best, all, or t0001,t0002"
+)
+@click.option("--attacks", default=attack_names.DEFAULT, show_default=True, help="Names, with commas.")
+@click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
+@click.option("--epsilon", type=_Number(), help="Radius in pixel units; the search file's by default.")
+@click.option("--step-size", type=_Number(), help="The search file's, or epsilon / 4 with --epsilon.")
+@click.option("--epsilon-l2", type=_Number(), default=0.5, show_default=True, help="Radius of cw-l2.")
+@click.option("--restarts", type=int, default=1, show_default=True, help="Random starts of pgd and cw.")
+@click.option(
+    "--eot-draws", type=int, default=10, show_default=True, help="Noise draws a gradient of eot- attacks."
+)
+@click.option(
+    "--noise-draws", type=int, default=10, show_default=True, help="Times a noisy network is asked."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--diagnose", is_flag=True, help="Also look for signs that the attacks, not the networks, are weak."
+)
+def evaluate(
+    run: str, runs: Path, trials: str, attacks: str, split: str, diagnose: bool, **settings: Any
+) -> None:
+    """Attack the networks of RUN for the final figures, on the test split.
+
+    Attacks: natural (none), fgsm, ifgsm-K, pgd-K, cw-K (C&W's loss in the l-infinity ball), cw-l2-K, each
+    with eot- before it for noisy networks (gradients averaged over noise draws), and autoattack.
+    """
+    from rtune import commands
+
+    with failures():
+        sys.exit(commands.evaluate(run, runs, trials, attacks, split, diagnose, settings))
+
+
+@main.command()
 def spaces() -> None:
     """List the built-in search spaces."""
     for name, file in spec.built_in().items():
@@ -184,7 +233,7 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         from rtune.runfolder import RunError
 
-        if isinstance(error, spec.SpecError | RunError):
+        if isinstance(error, spec.SpecError | RunError | attack_names.AttackNameError):
             raise UsageFailure(str(error)) from None
         if isinstance(error, BrokenPipeError):
             # The reader of our output has gone; there is nobody left to tell.

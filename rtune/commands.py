@@ -15,7 +15,7 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
-from rtune import __version__, runfolder, schema, spec, summary
+from rtune import __version__, attack_names, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.search import resources
 from rtune.search.interrupt import Interrupt
@@ -125,6 +125,66 @@ def report(run: str, runs: Path, output: Path | None) -> None:
     folder = runfolder.find(run, runs)
     for path in write(folder, output):
         click.echo(path)
+
+
+def evaluate(
+    run: str,
+    runs: Path,
+    which: str,
+    attacks: str,
+    split: str,
+    diagnose: bool,
+    settings: dict[str, Any],
+) -> int:
+    """Attacks networks of a run, prints what is known of them, writes the report; exit code."""
+    names = attack_names.parse(attacks)
+    folder = runfolder.find(run, runs)
+    own = folder.spec.file.evaluation
+    default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
+    fixed = attack_names.Settings(
+        **settings
+        | {
+            "epsilon": own.epsilon if settings["epsilon"] is None else settings["epsilon"],
+            "step_size": default_step if settings["step_size"] is None else settings["step_size"],
+        }
+    )
+    from analysis.report import write
+    from rtune import evaluate as evaluation
+    from rtune.robust import DataError, autoattack
+    from rtune.search.quiet import make_console
+
+    trials = evaluation.choose(folder, which)
+    console = make_console(sys.stdout)
+    try:
+        if any(name.kind == "autoattack" for name in names):
+            autoattack.require()
+        troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
+    except (DataError, autoattack.MissingPackage) as error:
+        raise spec.SpecError(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo(
+            "rtune: interrupted; every figure printed is saved, and the same command goes on from there",
+            err=True,
+        )
+        return 130
+    console.print(_evaluation_table(folder, [trial.id for trial in trials], split))
+    console.print(f"report: {write(folder)[0].resolve()}", soft_wrap=True)
+    for trouble in troubles:
+        click.echo(f"rtune: {trouble}", err=True)
+    return 1 if troubles else 0
+
+
+def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str) -> Table:
+    """Figures of these trials on a split beside those of the search."""
+    columns, rows, remark = analysis.evaluation_table(folder, split)
+    title = f"{split} split" + (f"; {remark}" if remark else ": nothing is known of these networks")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", "\n"), justify="left" if column == "trial" else "right")
+    for row in rows:
+        if row[0] in trials:
+            table.add_row(*row)
+    return table
 
 
 def _launch(

@@ -3,6 +3,7 @@
     search.yaml      the resolved search file, versions, seed; written once
     results/NNNN.jsonl   append-only log, a segment a launch, a JSON record a line
     trials/ID/       checkpoints
+    evaluations/NNNN.jsonl   what `rtune evaluate` found; no search ever reads it
     report/          what `rtune report` makes
     launch.log       the framework's own words
 
@@ -32,7 +33,13 @@ _FIELDS = {
     "trial": {"time", "trial", "seed", "values", "sampler", "facts"},
     "epoch": {"time", "trial", "epoch", "decision", *schema.METRICS},
     "end": {"time", "trial", "status", "epoch", "error"},
+    "evaluation": {"time", "trial", *schema.EVALUATION},
+    "diagnosis": {"time", "trial", *schema.DIAGNOSIS},
 }
+# Which kinds stand where; what stands elsewhere is foreign.
+_KINDS = {"results": ("launch", "trial", "epoch", "end"), "evaluations": ("evaluation", "diagnosis")}
+# Kinds that speak of a trial begun before.
+_OF_TRIALS = ("epoch", "end", "evaluation", "diagnosis")
 
 
 class RunError(Exception):
@@ -93,14 +100,21 @@ class RunFolder:
         return self.path / "trials" / trial
 
     def read(self) -> Log:
-        """All records in the order they were written."""
+        """All records of the search in the order they were written."""
+        return self._read("results", set())
+
+    def read_evaluations(self) -> Log:
+        """All records of `rtune evaluate`, of trials that the search knows."""
+        trials = {record["trial"] for record in self.read().records if record["kind"] == "trial"}
+        return self._read("evaluations", trials)
+
+    def _read(self, part: str, known: set[str]) -> Log:
         log = Log()
-        known: set[str] = set()
-        for segment in self._segments():
+        for segment in self._segments(part):
             for number, line in enumerate(segment.read_bytes().split(b"\n"), start=1):
                 if not line:
                     continue
-                record = _record(line, known)
+                record = _record(line, part, known)
                 if record is None:
                     log.notes.append(f"{segment}:{number}: left out, the record is torn or foreign")
                     continue
@@ -118,24 +132,34 @@ class RunFolder:
             return True
 
     def launch(self) -> "Writer":
-        """The only writer of the run; use it as a context. Raises RunError if there is one."""
-        return Writer(self.path, len(self._segments()) + 1)
+        """The only writer of the search; use it as a context. Raises RunError if there is one."""
+        return Writer(_Lock(self.path), self.path / "results", len(self._segments("results")) + 1)
 
-    def _segments(self) -> list[Path]:
-        return sorted((self.path / "results").glob("*.jsonl"))
+    def evaluation(self) -> "Writer":
+        """The only writer of evaluations; likewise."""
+        part = self.path / "evaluations"
+        try:
+            part.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{part} cannot be made: {error}") from None
+        lock = _Lock(part, "another rtune evaluate is running on it")
+        return Writer(lock, part, len(self._segments("evaluations")) + 1)
+
+    def _segments(self, part: str) -> list[Path]:
+        return sorted((self.path / part).glob("*.jsonl"))
 
 
 class Writer:
-    """Appends records to a launch's own segment, whole lines, flushed to the system at once.
+    """Appends records to a process's own segment, whole lines, flushed to the system at once.
 
     A record survives the death of the process; only a power cut can lose the last moments.
     """
 
-    def __init__(self, path: Path, segment: int) -> None:
-        self._lock = _Lock(path)
+    def __init__(self, lock: "_Lock", part: Path, segment: int) -> None:
+        self._lock = lock
         self._lock.__enter__()
         self._torn = False  # a record after a torn one would be lost with it
-        file = path / "results" / f"{segment:04d}.jsonl"
+        file = part / f"{segment:04d}.jsonl"
         try:
             self._file: IO[bytes] = open(file, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
         except OSError as error:
@@ -163,14 +187,14 @@ class Writer:
         self._lock.__exit__(kind, error, trace)
 
 
-def _record(line: bytes, known: set[str]) -> dict[str, Any] | None:
-    """A line's record; None if it is none, lacks a field, or speaks of a trial not `known`."""
+def _record(line: bytes, part: str, known: set[str]) -> dict[str, Any] | None:
+    """A line's record; None if it is none of its part's, lacks a field, or its trial is not `known`."""
     try:
         record = json.loads(line)
-        whole = _FIELDS[record["kind"]] <= set(record)
+        whole = record["kind"] in _KINDS[part] and _FIELDS[record["kind"]] <= set(record)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    fits = record["kind"] not in ("epoch", "end") or record.get("trial") in known
+    fits = record["kind"] not in _OF_TRIALS or record.get("trial") in known
     return record if whole and fits else None
 
 
@@ -203,8 +227,9 @@ def find(run: str, runs: Path = Path("runs")) -> RunFolder:
 class _Lock:
     """An advisory lock that dies with its process, so that it is never stale."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whose: str = "a launch is running on it") -> None:
         self._path = path
+        self._whose = whose
 
     def __enter__(self) -> None:
         # The folder itself is locked: a reader leaves no file behind, and needs no right to write.
@@ -216,7 +241,7 @@ class _Lock:
             except BlockingIOError:
                 time.sleep(patience)
         os.close(self._descriptor)
-        raise RunError(f"{self._path} is in use: a launch is running on it")
+        raise RunError(f"{self._path} is in use: {self._whose}")
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

@@ -39,3 +39,40 @@ TAIL = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
+
+# One row per network, attack and its settings: what `rtune evaluate` found.
+_EVALUATION_FIELDS = [
+    pa.field("trial", pa.string(), nullable=False),
+    pa.field("epoch", pa.int64(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("attack", pa.string(), nullable=False),
+    pa.field("norm", pa.string()),
+    pa.field("epsilon", pa.float64()),
+    pa.field("step_size", pa.float64()),
+    pa.field("steps", pa.int64()),
+    pa.field("restarts", pa.int64()),
+    pa.field("eot_draws", pa.int64()),
+    pa.field("noise_draws", pa.int64(), nullable=False),
+    pa.field("seed", pa.int64(), nullable=False),
+    pa.field("accuracy", pa.float64(), nullable=False),
+    pa.field("accuracy_std", pa.float64(), nullable=False),
+    pa.field("images", pa.int64(), nullable=False),
+    pa.field("seconds", pa.float64(), nullable=False),
+    pa.field("warnings", pa.list_(pa.string()), nullable=False),
+]
+EVALUATIONS = pa.schema([*_EVALUATION_FIELDS, pa.field("time", pa.timestamp("ms", tz="UTC"))])
+EVALUATION = tuple(field.name for field in _EVALUATION_FIELDS)
+# Of a record, what decides its figure: an evaluation with the same is not run again.
+EVALUATION_KEY = EVALUATION[: EVALUATION.index("accuracy")]
+DIAGNOSIS_KEY = (
+    "trial",
+    "epoch",
+    "split",
+    "epsilon",
+    "step_size",
+    "steps",
+    "eot_draws",
+    "noise_draws",
+    "seed",
+)
+DIAGNOSIS = (*DIAGNOSIS_KEY, "images", "figures", "zero_gradients", "warnings")

@@ -84,6 +84,12 @@ class Spec:
         """The settings of the trial with these searched values (dotted path -> value)."""
         return TrialConfig.model_validate(_with(_trial_tree(self.file), values))
 
+    def identity(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A trial's settings as its checkpoints hold them; where the data lies is no part of them."""
+        tree = self.trial_config(values).model_dump(mode="json")
+        del tree["data"]["folder"]
+        return tree
+
     def to_tree(self) -> dict[str, Any]:
         """The resolved search file, every default filled in; `from_tree` reads it back."""
         tree = self.file.model_dump(exclude={"provenance"})
@@ -315,6 +321,11 @@ def _numbers(value: Any) -> Any:
         return {k: _numbers(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_numbers(v) for v in value]
+    return number(value)
+
+
+def number(value: Any) -> Any:
+    """A text such as `8/255` as its number; anything else as it is."""
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+)", value)) and int(match[2]):
         return float(match[1]) / int(match[2])
     return value

@@ -114,13 +114,11 @@ def _tuner(
     scratch: str,
 ) -> tune.Tuner:
     def task(trial: Trial) -> dict[str, Any]:
-        config = folder.spec.trial_config(trial.values).model_dump(mode="json")
         return {
             "trial": trial.id,
             "seed": trial.seed,
-            # Where the data lies is no part of a trial's identity.
-            "data_folder": config["data"].pop("folder"),
-            "config": config,
+            "data_folder": folder.spec.file.data.folder,
+            "config": folder.spec.identity(trial.values),
             "folder": str(folder.trial_folder(trial.id).resolve()),
             "logged": trial.epoch,
             "split_seed": folder.spec.search.seed,

@@ -1,0 +1,201 @@
+"""Our attacks beside foolbox's: same network, same images; `python -m benchmarks.oracles`.
+
+Trains four small networks (ordinary and noisy, on digits and, where its files are at hand, on
+Fashion-MNIST) and prints robust accuracies under both libraries' attacks. The test suite asserts that
+they lie within half a point of each other.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import eagerpy
+import foolbox
+import torch
+from foolbox.attacks.carlini_wagner import best_other_classes
+from torch import Tensor, nn
+
+from rtune.robust import (
+    PGD,
+    Attack,
+    CarliniL2,
+    PreActResNet,
+    Pruner,
+    Recipe,
+    Split,
+    Trainer,
+    cw,
+    fgsm,
+    ifgsm,
+    is_noisy,
+    load,
+    outcomes,
+    seeded,
+)
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts it
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Robust accuracies, in [0, 1], of one network under one attack of both libraries."""
+
+    attack: str
+    ours: float
+    foolbox: float
+    images: int
+
+
+class MarginPGD(foolbox.attacks.LinfPGD):  # type: ignore[misc]
+    """foolbox's PGD on foolbox's reading of Carlini and Wagner's loss."""
+
+    def get_loss_fn(self, model: Any, labels: Any) -> Callable[[Any], Any]:
+        def loss(inputs: Any) -> Any:
+            logits = model(inputs)
+            rows = range(len(logits))
+            return (logits[rows, best_other_classes(logits, labels)] - logits[rows, labels]).sum()
+
+        return loss
+
+
+def compare(model: nn.Module, split: Split, epsilon: float, steps: int, tries: int) -> Iterator[Row]:
+    """Each attack of ours beside foolbox's with the same settings.
+
+    Args:
+        model: ordinary or noisy.
+        split: images.
+        epsilon: l-infinity radius; a step is a quarter of it.
+        steps: of the iterated attacks.
+        tries: how often an attack with randomness in it is made; accuracies are means over them.
+    """
+    step = epsilon / 4
+    noisy = is_noisy(model)
+    plain = {"rel_stepsize": None, "abs_stepsize": step, "steps": steps}
+    still = foolbox.attacks.LinfPGD(**plain, random_start=False)
+    pairs: dict[str, tuple[Attack, Any, int]] = {
+        "fgsm": (fgsm(epsilon), foolbox.attacks.LinfFastGradientAttack(), 1),
+        f"ifgsm-{steps}": (ifgsm(epsilon, step, steps), still, 1),
+        f"pgd-{steps}": (PGD(epsilon, step, steps), foolbox.attacks.LinfPGD(**plain), 1),
+        f"cw-{steps}": (cw(epsilon, step, steps), MarginPGD(**plain), 1),
+    }
+    if noisy:
+        draws = 4
+        pairs[f"eot-pgd-{steps}"] = (
+            PGD(epsilon, step, steps, eot_draws=draws),
+            foolbox.attacks.LinfPGD(**plain),
+            draws,
+        )
+    else:
+        pairs[f"pgd-{steps}, 3 restarts"] = (
+            PGD(epsilon, step, steps, restarts=3),
+            foolbox.attacks.LinfPGD(**plain).repeat(3),
+            1,
+        )
+    for name, (ours, theirs, eot) in pairs.items():
+        random = noisy or not name.startswith(("fgsm", "ifgsm"))
+        mine, other = (
+            [_accuracy(model, split, attack, seed) for seed in range(tries if random else 1)]
+            for attack in (ours, _Foolbox(theirs, epsilon, eot))
+        )
+        yield Row(name, sum(mine) / len(mine), sum(other) / len(other), len(split))
+
+
+def compare_l2(model: nn.Module, split: Split, epsilon: float, steps: int) -> Row:
+    """Carlini and Wagner's l2 attack of both libraries on an ordinary network."""
+    settings = {"steps": steps, "confidence": 0.0}
+    ours = CarliniL2(epsilon, search_steps=6, learning_rate=0.02, initial_constant=0.1, **settings)
+    theirs = foolbox.attacks.L2CarliniWagnerAttack(
+        binary_search_steps=6, stepsize=0.02, initial_const=0.1, abort_early=False, **settings
+    )
+    mine, other = (_accuracy(model, split, a, seed=0) for a in (ours, _Foolbox(theirs, epsilon, 1)))
+    return Row(f"cw-l2-{steps}", mine, other, len(split))
+
+
+@dataclass(frozen=True)
+class _Foolbox:
+    """A foolbox attack in our dress; `eot` passes are averaged in each forward pass."""
+
+    attack: Any
+    epsilon: float
+    eot: int
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of networks in training mode
+            wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        if self.eot > 1:
+            wrapped = foolbox.models.ExpectationOverTransformationWrapper(wrapped, n_steps=self.eot)
+        _, clipped, _ = self.attack(
+            wrapped, eagerpy.astensor(images), eagerpy.astensor(labels), epsilons=self.epsilon
+        )
+        found: Tensor = clipped.raw
+        return found
+
+
+def _accuracy(model: nn.Module, split: Split, attack: Attack, seed: int) -> float:
+    with seeded(seed, CPU):
+        draws = 20 if is_noisy(model) else 1
+        return outcomes(model, split, attack, draws).double().mean().item()
+
+
+def networks(quick: bool = False) -> Iterator[tuple[str, nn.Module, Split, float]]:
+    """Name, trained network, validation images and epsilon; without its files, no Fashion-MNIST."""
+    for noisy in (False, True):
+        kind = "noisy" if noisy else "ordinary"
+        train, validation = load("digits")
+        everything = Split(
+            torch.cat([train.images, validation.images]), torch.cat([train.labels, validation.labels])
+        )
+        yield f"digits, {kind}", _train(train, noisy, 0.07, 4), everything, 0.07
+        if (FASHION_MNIST / "train-images-idx3-ubyte.gz").is_file():
+            train, validation = load("fashion-mnist", FASHION_MNIST, download=False)
+            small = Split(train.images[:1500], train.labels[:1500])
+            images = 500 if quick else 2000
+            some = Split(validation.images[:images], validation.labels[:images])
+            yield f"fashion-mnist, {kind}", _train(small, noisy, 0.05, 3), some, 0.05
+
+
+def _train(train: Split, noisy: bool, epsilon: float, epochs: int) -> nn.Module:
+    torch.manual_seed(0)
+    size = {"members": 2, "gamma": 0.1} if noisy else {}
+    model = PreActResNet(20, width=4, in_channels=1, **size)  # type: ignore[arg-type]
+    recipe = Recipe(max_epochs=epochs, batch_size=32, milestones=(0.7,), crop_padding=0, flip=False)
+    trainer = Trainer(model, Pruner(model), PGD(epsilon, epsilon, 1), train, recipe, seed=0)
+    for _ in range(epochs):
+        trainer.train_epoch()
+    return model
+
+
+def main() -> None:
+    """Prints the table; `--json FILE` writes it with the machine and the date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = []
+    for name, model, split, epsilon in networks():
+        rows = [*compare(model, split, epsilon, steps=10, tries=3)]
+        if not is_noisy(model):
+            some = Split(split.images[:400], split.labels[:400])
+            rows.append(compare_l2(model, some, 0.5 if name.startswith("digits") else 1.0, steps=60))
+        for row in rows:
+            gap = 100 * (row.ours - row.foolbox)
+            print(
+                f"{name:24} {row.attack:20} ours {row.ours:.4f}  foolbox {row.foolbox:.4f}  {gap:+.2f} points"
+            )
+            found.append({"network": name, **asdict(row)})
+    if options.json:
+        machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
+        facts = {"date": f"{datetime.date.today()}", "machine": machine, "rows": found}
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
