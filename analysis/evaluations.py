@@ -33,15 +33,24 @@ def evaluations(run: str | Path | RunFolder) -> pd.DataFrame:
     return frame
 
 
-def evaluation_table(run: str | Path | RunFolder, split: str) -> tuple[list[str], list[list[str]], str]:
+def evaluation_table(
+    run: str | Path | RunFolder, split: str, trials: Sequence[str] | None = None
+) -> tuple[list[str], list[list[str]], str]:
     """Headings, cells, and a remark on their precision: a row a network, a column an attack.
 
     The two columns after the trial are the search's figures, on the validation split. Networks that
     their trials have left behind are left out.
+
+    Args:
+        run: the run.
+        split: `test` or `validation`.
+        trials: only these; all when None.
     """
     now = networks(load(run)).set_index("trial")
     found = evaluations(run)
     found = found[found["split"] == split]
+    if trials is not None:
+        found = found[found["trial"].isin(trials)]
     current = found["trial"].map(now["epoch"]).eq(found["epoch"]).fillna(False).astype(bool)
     found = found[current]
     if found.empty:

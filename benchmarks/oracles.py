@@ -110,10 +110,9 @@ def compare(model: nn.Module, split: Split, epsilon: float, steps: int, tries: i
 
 def compare_l2(model: nn.Module, split: Split, epsilon: float, steps: int) -> Row:
     """Carlini and Wagner's l2 attack of both libraries on an ordinary network."""
-    settings = {"steps": steps, "confidence": 0.0}
-    ours = CarliniL2(epsilon, search_steps=6, learning_rate=0.02, initial_constant=0.1, **settings)
+    ours = CarliniL2(epsilon, steps, search_steps=6, learning_rate=0.02, initial_constant=0.1)
     theirs = foolbox.attacks.L2CarliniWagnerAttack(
-        binary_search_steps=6, stepsize=0.02, initial_const=0.1, abort_early=False, **settings
+        binary_search_steps=6, steps=steps, stepsize=0.02, initial_const=0.1, abort_early=False
     )
     mine, other = (_accuracy(model, split, a, seed=0) for a in (ours, _Foolbox(theirs, epsilon, 1)))
     return Row(f"cw-l2-{steps}", mine, other, len(split))

@@ -176,14 +176,13 @@ def evaluate(
 
 def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str) -> Table:
     """Figures of these trials on a split beside those of the search."""
-    columns, rows, remark = analysis.evaluation_table(folder, split)
+    columns, rows, remark = analysis.evaluation_table(folder, split, trials)
     title = f"{split} split" + (f"; {remark}" if remark else ": nothing is known of these networks")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", "\n"), justify="left" if column == "trial" else "right")
     for row in rows:
-        if row[0] in trials:
-            table.add_row(*row)
+        table.add_row(*row)
     return table
 
 

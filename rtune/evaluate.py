@@ -140,6 +140,8 @@ def evaluate(
             except (CheckpointError, ValueError) as error:
                 troubles.append(str(error))
                 continue
+            if any(name.eot for name in names) and not robust.is_noisy(network):
+                console.print(f"{trial.id} has no noise to average over: eot- attacks are left out")
             head = {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
             for record, job, passes in _jobs(network, split, names, settings, diagnose):
                 record = {**record, **head}
@@ -158,7 +160,7 @@ def _jobs(
     noisy = robust.is_noisy(network)
     for name in names:
         if name.eot and not noisy:
-            continue  # without noise there is nothing to average over
+            continue
         facts = settings.of(name, noisy)
         record = {"kind": "evaluation", "attack": str(name), **facts}
         yield record, _evaluation(network, split, name, facts), 1

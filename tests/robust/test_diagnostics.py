@@ -1,0 +1,178 @@
+"""The checks speak up on networks made to deceive, and stay silent on an honest one."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rtune.robust import PGD, PreActResNet, Pruner, Recipe, Split, Trainer, load, outcomes
+from rtune.robust.diagnostics import Diagnosis, diagnose, paired_difference, passes, zero_gradients
+from rtune.robust.models.parts import Noise
+
+GREY = Split(torch.full((300, 1, 1, 2), 128, dtype=torch.uint8), torch.zeros(300, dtype=torch.int64))
+
+
+def check(model: nn.Module, epsilon: float = 0.2, steps: int = 5, eot_draws: int = 2) -> Diagnosis:
+    torch.manual_seed(0)
+    return diagnose(model, GREY, PGD(epsilon, epsilon / 4, steps), eot_draws, noise_draws=4)
+
+
+def mentions(found: Diagnosis, text: str) -> bool:
+    return any(text in warning for warning in found.warnings)
+
+
+class Liar(nn.Module):
+    """Class 1 wins where the first pixel's distance from grey has `truth` above 0; gradients are `tale`'s."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)[:, 0] - 128 / 255
+        tale = self.tale(x)
+        rise = tale + (self.truth(x) - tale).detach()
+        return torch.stack([torch.zeros_like(rise), rise], dim=1)
+
+    def tale(self, x: Tensor) -> Tensor:
+        return x
+
+    def truth(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class WindowNearby(Liar):
+    """Fooled only at a middle distance, past which every attack is led."""
+
+    def truth(self, x: Tensor) -> Tensor:
+        return torch.where((x > 0.08) & (x < 0.12), 1.0, -1.0)
+
+
+class GoodFirstStep(Liar):
+    """The gradient is right at the image itself and leads away anywhere else."""
+
+    def tale(self, x: Tensor) -> Tensor:
+        return torch.where(x.abs() < 1e-6, x, -x)
+
+    def truth(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0.19, 1.0, -1.0)
+
+
+class FarAway(Liar):
+    """Slopes truly, but further than the steps reach without a longer walk."""
+
+    def truth(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0.19, 1.0, -1.0)
+
+
+class Confident(Liar):
+    """So sure that the cross-entropy's gradient rounds to zero."""
+
+    def tale(self, x: Tensor) -> Tensor:
+        return 1e4 * x
+
+    def truth(self, x: Tensor) -> Tensor:
+        return 1e4 * x - 200
+
+
+class Blurred(nn.Module):
+    """A linear network whose weights are noisy, image by image: a gradient is mostly noise."""
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.noise = Noise(gamma, members=1)
+        self.weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        noisy = self.noise(self.weight.expand(len(images), 2))
+        x = images.flatten(1) - 128 / 255
+        # The class depends on the clean weights: only the gradient is blurred.
+        score = (x * noisy).sum(1)
+        score = score + (x @ self.weight + 0.3 - score).detach()
+        return torch.stack([score, -score], dim=1)
+
+
+def test_robust_accuracy_that_rises_with_epsilon_is_called_out() -> None:
+    found = check(WindowNearby())
+    assert found.figures["pgd, half the epsilon"].accuracy < found.figures["pgd"].accuracy
+    assert mentions(found, "robust accuracy rises with epsilon (from half of it to epsilon)")
+
+
+def test_a_single_step_that_beats_many_is_called_out() -> None:
+    found = check(GoodFirstStep())
+    assert (found.figures["fgsm"].accuracy, found.figures["pgd"].accuracy) == (0.0, 1.0)
+    assert mentions(found, "fgsm beats pgd-5")
+
+
+def test_too_few_steps_are_called_out() -> None:
+    found = check(FarAway(), steps=2)
+    assert mentions(found, "pgd-10 beats pgd-2: the attack has not converged")
+    assert mentions(found, "random start makes pgd-2 stronger") == (
+        found.figures["pgd"].accuracy < found.figures["ifgsm"].accuracy
+    )
+
+
+def test_zero_gradients_are_counted() -> None:
+    found = check(Confident())
+    assert found.zero_gradients == zero_gradients(Confident(), GREY) == 300
+    assert mentions(found, "the gradient of 300 images is zero")
+
+
+def test_noise_that_hides_gradients_is_called_out() -> None:
+    found = check(Blurred(gamma=2.0))
+    assert found.figures["transfer"].accuracy < found.figures["pgd"].accuracy
+    assert mentions(found, "an attack on the noise-free twin beats the white-box one")
+    assert mentions(found, "more than 2 noise draws a gradient help")
+    enough = check(Blurred(gamma=2.0), eot_draws=100)
+    assert mentions(enough, "averaging gradients over 100 noise draws helps: report eot-pgd")
+    assert not mentions(enough, "noise-free twin")
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_an_honest_network_raises_no_suspicion(noisy: bool) -> None:
+    train, validation = load("digits")
+    torch.manual_seed(0)
+    size = {"members": 2, "gamma": 0.05} if noisy else {}
+    model = PreActResNet(20, width=2, in_channels=1, **size)
+    recipe = Recipe(max_epochs=2, batch_size=32, milestones=(0.7,), crop_padding=0, flip=False)
+    trainer = Trainer(model, Pruner(model), PGD(0.07, 0.07, 1), train, recipe, seed=0)
+    for _ in range(2):
+        trainer.train_epoch()
+    some = Split(validation.images[:100], validation.labels[:100])
+    seen: list[int] = []
+    found = diagnose(model, some, PGD(0.07, 0.02, 6), eot_draws=2, noise_draws=4, on_batch=seen.append)
+    # That averaging over noise and more steps help against noise is no deceit.
+    masked = [w for w in found.warnings if not noisy or not ("noise draws" in w or "converged" in w)]
+    assert masked == []
+    assert found.zero_gradients == 0
+    assert sum(seen) == passes(model) * 100
+    assert ("transfer" in found.figures) == noisy
+    natural, attacked = found.figures["natural"], found.figures["pgd, twice the epsilon"]
+    assert attacked.accuracy < natural.accuracy
+    assert (natural.accuracy_std > 0) == noisy
+
+
+def test_paired_difference_by_hand() -> None:
+    a = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()  # by image: 1, 1, 0.5, 0
+    b = torch.tensor([[1, 0, 0, 0]]).bool()
+    difference, error = paired_difference(a, b)  # 0, 1, 0.5, 0
+    assert difference == pytest.approx(0.375)
+    assert error == pytest.approx(math.sqrt(((0.375**2) * 2 + 0.625**2 + 0.125**2) / 3 / 4))
+
+
+def test_a_measurement_is_the_mean_and_spread_over_draws() -> None:
+    from rtune.robust import Measurement
+
+    found = Measurement.of(torch.tensor([[1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]]).bool())
+    assert found.accuracy == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert found.accuracy_std == pytest.approx(0.25)
+    assert (found.draws, found.images) == (3, 4)
+
+
+def test_an_adversarial_image_is_made_once_and_asked_often() -> None:
+    made: list[int] = []
+
+    def attack(_model: nn.Module, images: Tensor, _labels: Tensor) -> Tensor:
+        made.append(len(images))
+        return images
+
+    right = outcomes(Blurred(1.0), GREY, attack, draws=3, batch_size=128)
+    assert made == [128, 128, 44]
+    assert right.shape == (3, 300)

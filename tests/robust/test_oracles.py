@@ -1,0 +1,38 @@
+"""Our attacks against foolbox's: same network, same images, robust accuracy within half a point."""
+
+import pytest
+
+from benchmarks import oracles
+from rtune.robust import Split, accuracy, is_noisy
+
+HALF_A_POINT = 0.005
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, tuple[object, Split, float]]:
+    """Trained networks by name, with validation images and epsilon."""
+    return {name: rest for name, *rest in oracles.networks(quick=True)}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "noisy"])
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
+def test_robust_accuracy_is_that_of_foolbox(
+    data: str, kind: str, networks: dict[str, tuple[object, Split, float]]
+) -> None:
+    if f"{data}, {kind}" not in networks:
+        pytest.skip(f"no files of {data} in {oracles.FASHION_MNIST}: apt-get install dataset-fashion-mnist")
+    model, split, epsilon = networks[f"{data}, {kind}"]
+    natural = accuracy(model, split)
+    rows = list(oracles.compare(model, split, epsilon, steps=5, tries=2 if is_noisy(model) else 1))
+    assert len(rows) == 5
+    for row in rows:
+        assert row.ours < natural - 0.03, row  # the attack does something
+        assert abs(row.ours - row.foolbox) <= HALF_A_POINT, row
+
+
+def test_carlinis_l2_attack_is_that_of_foolbox(networks: dict[str, tuple[object, Split, float]]) -> None:
+    model, split, _ = networks["digits, ordinary"]
+    some = Split(split.images[:400], split.labels[:400])
+    row = oracles.compare_l2(model, some, 0.4, steps=40)
+    assert row.ours < accuracy(model, some) - 0.05
+    assert abs(row.ours - row.foolbox) <= HALF_A_POINT, row

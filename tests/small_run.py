@@ -1,0 +1,48 @@
+"""A real run folder without a cluster: the search and its trials, one after the other in this process."""
+
+from pathlib import Path
+from typing import Any
+
+from rtune import spec, trial
+from rtune.runfolder import RunFolder
+from rtune.search.state import Search
+
+TREE: dict[str, Any] = {
+    "data": {"dataset": "digits"},
+    "model": {"network": {"choice": ["resnet", "enresnet"]}, "width": 2, "enresnet": {"members": 2}},
+    "attack": {"epsilon": 0.07, "step_size": 0.07, "steps": 1},
+    "evaluation": {"epsilon": 0.07, "step_size": 0.02, "steps": 2},
+    "pruning": {"method": "rgsm", "rgsm": {"lambda_1": {"log_uniform": [1e-3, 1]}, "lambda_2": 0.01}},
+    "training": {"max_epochs": 2, "batch_size": 32},
+    "points": [
+        {"model.network": "resnet", "pruning.rgsm.lambda_1": 1e-3},
+        {"model.network": "enresnet", "pruning.rgsm.lambda_1": 0.3},
+    ],
+    "search": {
+        "trials": 2,
+        "objectives": ["natural_accuracy", "robust_accuracy", "channel_sparsity"],
+        "early_stopping": None,
+    },
+}
+
+
+def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
+    """`runs/run`: every trial of `tree` trained to its end; t0001 ordinary, t0002 noisy."""
+    folder = RunFolder.create(runs, "run", spec.from_tree(tree, {}, "test"), {})
+    with folder.launch() as writer:
+        search = Search(folder.spec, [], writer.append)
+        while (found := search.next_trial()) is not None:
+            task = {
+                "trial": found.id,
+                "seed": found.seed,
+                "config": folder.spec.identity(found.values),
+                "data_folder": None,
+                "folder": str(folder.trial_folder(found.id)),
+                "logged": 0,
+                "split_seed": 0,
+                "threads": 1,
+                "device": "cpu",
+            }
+            for epoch, metrics in trial.epochs(task):
+                search.report(found.id, epoch, metrics)
+    return folder

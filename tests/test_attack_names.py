@@ -1,0 +1,96 @@
+"""Names of attacks and their settings: what is taken, and the sentence where it is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtune import attack_names
+from rtune.attack_names import AttackName, AttackNameError, Settings, parse
+
+
+def test_names_by_hand() -> None:
+    found = parse("natural, fgsm,pgd-7,eot-cw,cw-l2-50,cw-l2,eot-cw-l2-3,autoattack,pgd-7")
+    assert [str(name) for name in found] == [
+        "natural",
+        "fgsm",
+        "pgd-7",
+        "eot-cw-20",
+        "cw-l2-50",
+        "cw-l2-200",
+        "eot-cw-l2-3",
+        "autoattack",
+    ]
+    assert found[3] == AttackName("cw", 20, True)
+
+
+@given(
+    st.lists(st.sampled_from(["pgd-3", "eot-pgd-9", "cw", "cw-l2-4", "fgsm", "natural", "ifgsm"]), min_size=1)
+)
+def test_a_name_printed_is_the_name_read(names: list[str]) -> None:
+    found = parse(",".join(names))
+    assert parse(",".join(map(str, found))) == found
+
+
+def test_the_default_names_are_names() -> None:
+    assert len(parse(attack_names.DEFAULT)) == len(attack_names.DEFAULT.split(","))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one attack is expected"),
+        ("pdg-20", "attack 'pdg-20' is unknown"),
+        ("autoatack", "did you mean autoattack?"),
+        ("pgd-0", "attack 'pgd-0' has 0 steps; it must have at least 1"),
+        ("cw--3", "attack 'cw--3' has -3 steps"),
+        ("fgsm-3", "fgsm takes no number of steps"),
+        ("eot-natural", "eot- goes with fgsm, ifgsm, pgd, cw, cw-l2 only"),
+        ("eot-autoattack", "eot- goes with"),
+    ],
+)
+def test_bad_names(text: str, message: str) -> None:
+    with pytest.raises(AttackNameError) as found:
+        parse(text)
+    assert message in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epsilon": 0.0}, "--epsilon is 0.0; it must be above 0"),
+        ({"epsilon": float("nan")}, "--epsilon is nan"),
+        ({"step_size": -1.0}, "--step-size is -1.0"),
+        ({"epsilon_l2": 0.0}, "--epsilon-l2 is 0.0"),
+        ({"restarts": 0}, "--restarts is 0; it must be at least 1"),
+        ({"eot_draws": 1}, "--eot-draws is 1; it must be at least 2"),
+        ({"noise_draws": 0}, "--noise-draws is 0"),
+        ({"seed": -1}, "--seed is -1"),
+    ],
+)
+def test_bad_settings(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(AttackNameError) as found:
+        Settings(**{"epsilon": 0.1, "step_size": 0.02, **setting})  # type: ignore[arg-type]
+    assert message in str(found.value)
+
+
+def test_what_is_recorded_is_what_decides_the_figure() -> None:
+    settings = Settings(0.1, 0.02, epsilon_l2=0.7, restarts=3, eot_draws=8, noise_draws=5, seed=9)
+
+    def of(text: str, noisy: bool = True) -> dict[str, object]:
+        return settings.of(parse(text)[0], noisy)
+
+    assert of("natural")["epsilon"] is None
+    assert of("natural")["noise_draws"] == 5
+    assert of("natural", noisy=False)["noise_draws"] == 1
+    assert (of("cw-l2")["norm"], of("cw-l2")["epsilon"]) == ("l2", 0.7)
+    assert of("eot-pgd-7") == {
+        "norm": "linf",
+        "epsilon": 0.1,
+        "step_size": 0.02,
+        "steps": 7,
+        "restarts": 3,
+        "eot_draws": 8,
+        "noise_draws": 5,
+        "seed": 9,
+    }
+    assert of("autoattack")["noise_draws"] == 1
