@@ -71,6 +71,9 @@ def evaluation_table(
     error = (found["accuracy"] * (1 - found["accuracy"]) / found["images"].astype(float)).max() ** 0.5
     images = ", ".join(f"{n:,}" for n in sorted(found["images"].unique()))
     remark = f"{images} images: one standard error of these accuracies is {error:.3f} at most"
+    for norm, radii in found.groupby("norm")["epsilon"]:
+        if radii.nunique() == 1:
+            remark += f"; epsilon {radii.iloc[0]:.4g} ({norm})"
     if found["noise_draws"].max() > 1:
         remark += "; after ±, the standard deviation over passes of a noisy network"
     return ["trial", "natural_accuracy in search", "robust_accuracy in search", *attacks], rows, remark
