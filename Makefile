@@ -9,7 +9,7 @@ demo: $(READY)  ## A real search on scikit-learn's digits, about three minutes o
 	$(BIN)/rtune search digits
 
 test: $(READY) lint  ## Everything that must hold.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,6 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 Rtune = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, tests that start a cluster take turns, and a file's tests share its fixtures."""
+    for item in items:
+        group = "cluster" if item.get_closest_marker("cluster") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def rtune(tmp_path: Path) -> Rtune:
     """Runs `rtune ARGS` in an empty folder, as a user does."""
