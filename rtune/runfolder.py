@@ -33,13 +33,14 @@ _FIELDS = {
     "trial": {"time", "trial", "seed", "values", "sampler", "facts"},
     "epoch": {"time", "trial", "epoch", "decision", *schema.METRICS},
     "end": {"time", "trial", "status", "epoch", "error"},
-    "evaluation": {"time", "trial", *schema.EVALUATION},
-    "diagnosis": {"time", "trial", *schema.DIAGNOSIS},
+    "evaluation": set(schema.EVALUATIONS.names),
+    "diagnosis": {*schema.DIAGNOSES.names, "figures"},
 }
 # Which kinds stand where; what stands elsewhere is foreign.
 _KINDS = {"results": ("launch", "trial", "epoch", "end"), "evaluations": ("evaluation", "diagnosis")}
 # Kinds that speak of a trial begun before.
 _OF_TRIALS = ("epoch", "end", "evaluation", "diagnosis")
+_TYPES = {"evaluation": schema.EVALUATIONS, "diagnosis": schema.DIAGNOSES}
 
 
 class RunError(Exception):
@@ -194,8 +195,11 @@ def _record(line: bytes, part: str, known: set[str]) -> dict[str, Any] | None:
         whole = record["kind"] in _KINDS[part] and _FIELDS[record["kind"]] <= set(record)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    fits = record["kind"] not in _OF_TRIALS or record.get("trial") in known
-    return record if whole and fits else None
+    if not whole or not schema.fits(record, _TYPES.get(record["kind"], ())):
+        return None
+    trial = record.get("trial")
+    fits = record["kind"] not in _OF_TRIALS or (isinstance(trial, str) and trial in known)
+    return record if fits else None
 
 
 def available(runs: Path, name: str) -> Path:

@@ -1,5 +1,8 @@
 """The schema of a run's results, in one place (see docs/run-folder.md). Version 1."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 VERSION = 1
@@ -41,38 +44,63 @@ TAIL = pa.schema(
 )
 
 # One row per network, attack and its settings: what `rtune evaluate` found.
-_EVALUATION_FIELDS = [
-    pa.field("trial", pa.string(), nullable=False),
-    pa.field("epoch", pa.int64(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("attack", pa.string(), nullable=False),
-    pa.field("norm", pa.string()),
-    pa.field("epsilon", pa.float64()),
-    pa.field("step_size", pa.float64()),
-    pa.field("steps", pa.int64()),
-    pa.field("restarts", pa.int64()),
-    pa.field("eot_draws", pa.int64()),
-    pa.field("noise_draws", pa.int64(), nullable=False),
-    pa.field("seed", pa.int64(), nullable=False),
-    pa.field("accuracy", pa.float64(), nullable=False),
-    pa.field("accuracy_std", pa.float64(), nullable=False),
-    pa.field("images", pa.int64(), nullable=False),
-    pa.field("seconds", pa.float64(), nullable=False),
-    pa.field("warnings", pa.list_(pa.string()), nullable=False),
-]
-EVALUATIONS = pa.schema([*_EVALUATION_FIELDS, pa.field("time", pa.timestamp("ms", tz="UTC"))])
-EVALUATION = tuple(field.name for field in _EVALUATION_FIELDS)
-# Of a record, what decides its figure: an evaluation with the same is not run again.
-EVALUATION_KEY = EVALUATION[: EVALUATION.index("accuracy")]
-DIAGNOSIS_KEY = (
-    "trial",
-    "epoch",
-    "split",
-    "epsilon",
-    "step_size",
-    "steps",
-    "eot_draws",
-    "noise_draws",
-    "seed",
+EVALUATIONS = pa.schema(
+    [
+        pa.field("trial", pa.string(), nullable=False),
+        pa.field("epoch", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("attack", pa.string(), nullable=False),
+        pa.field("norm", pa.string()),
+        pa.field("epsilon", pa.float64()),
+        pa.field("step_size", pa.float64()),
+        pa.field("steps", pa.int64()),
+        pa.field("restarts", pa.int64()),
+        pa.field("eot_draws", pa.int64()),
+        pa.field("noise_draws", pa.int64(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("accuracy", pa.float64(), nullable=False),
+        pa.field("accuracy_std", pa.float64(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("warnings", pa.list_(pa.string()), nullable=False),
+        pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
+    ]
 )
-DIAGNOSIS = (*DIAGNOSIS_KEY, "images", "figures", "zero_gradients", "warnings")
+# Of a record, what decides its figure: an evaluation with the same is not run again.
+EVALUATION_KEY = tuple(EVALUATIONS.names[: EVALUATIONS.names.index("accuracy")])
+# What `rtune evaluate --diagnose` found; its records have `figures` (a mapping) too.
+DIAGNOSES = pa.schema(
+    [
+        pa.field("trial", pa.string(), nullable=False),
+        pa.field("epoch", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("epsilon", pa.float64(), nullable=False),
+        pa.field("step_size", pa.float64(), nullable=False),
+        pa.field("steps", pa.int64(), nullable=False),
+        pa.field("eot_draws", pa.int64(), nullable=False),
+        pa.field("noise_draws", pa.int64(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("zero_gradients", pa.int64(), nullable=False),
+        pa.field("warnings", pa.list_(pa.string()), nullable=False),
+        pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
+    ]
+)
+DIAGNOSIS_KEY = tuple(DIAGNOSES.names[: DIAGNOSES.names.index("images")])
+
+
+def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:
+    """Whether a record has every field of a schema, each of its type, null only where it may be."""
+    return all(field.name in record and _fits(record[field.name], field) for field in schema)
+
+
+def _fits(value: Any, field: pa.Field) -> bool:
+    if value is None:
+        return bool(field.nullable)
+    if pa.types.is_string(field.type):
+        return isinstance(value, str)
+    if pa.types.is_list(field.type):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**53:
+        return False
+    return isinstance(value, int) or not pa.types.is_integer(field.type)

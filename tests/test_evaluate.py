@@ -308,3 +308,48 @@ def test_autoattack_and_pgd_find_the_exact_robust_accuracy_of_a_linear_network()
 def test_noisy_networks_get_autoattacks_rand_version() -> None:
     assert version_for(PreActResNet(20, width=2, in_channels=1, members=2, gamma=0.1)) == "rand"
     assert version_for(PreActResNet(20, width=2, in_channels=1)) == "standard"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accuracy": "0.9"},
+        {"accuracy": None},
+        {"epoch": 2.5},
+        {"epoch": True},
+        {"warnings": "none"},
+        {"warnings": [1]},
+        {"attack": ["pgd"]},
+        {"seconds": float("nan")},
+        {"seed": 10**400},
+        {"trial": "t0099"},
+        {"trial": ["t0001"]},
+        {"kind": "epoch"},
+        {"time": "now"},
+        {"time": None},
+    ],
+)
+def test_a_foreign_record_is_left_out_with_a_note(change: dict[str, Any], run: Path) -> None:
+    evaluate(run, "--trials", "t0001", "--attacks", "natural,fgsm")
+    segment = run / "evaluations" / "0001.jsonl"
+    good, other = segment.read_text().splitlines()
+    segment.write_text(json.dumps(json.loads(good) | change) + "\n" + other + "\n")
+    assert [r["attack"] for r in rows(run)] == ["fgsm"]
+    done = CliRunner().invoke(main, ["report", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "left out, the record is torn or foreign" in (run / "report" / "index.html").read_text()
+
+
+def test_the_report_escapes_what_a_record_says(run: Path) -> None:
+    evaluate(run, "--trials", "t0001", "--attacks", "natural", "--diagnose")
+    segment = run / "evaluations" / "0001.jsonl"
+    evil = "<script>alert(1)</script>"
+    records = [json.loads(line) for line in segment.read_text().splitlines()]
+    changed = [
+        record | {"warnings": [evil]} | ({"attack": evil} if "attack" in record else {}) for record in records
+    ]
+    segment.write_text("".join(json.dumps(record) + "\n" for record in changed))
+    assert CliRunner().invoke(main, ["report", str(run)]).exit_code == 0
+    page = (run / "report" / "index.html").read_text()
+    assert evil not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 2
