@@ -62,7 +62,7 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         if saved.epoch > task["logged"]:
             yield saved.epoch, saved.metrics
     while trainer.epoch < config.training.max_epochs:
-        metrics = _epoch(trainer, validation, config)
+        metrics = measure_epoch(trainer, validation, config)
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(
@@ -73,7 +73,7 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
             yield trainer.epoch, metrics
 
 
-def _epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
+def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
     """Trains one epoch and measures the network it ends with (`rtune.schema.METRICS`)."""
     start = time.perf_counter()
     trainer.train_epoch()

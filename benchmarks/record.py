@@ -1,0 +1,105 @@
+"""Records learning curves of random settings, for searches in simulated time.
+
+    python -m benchmarks.record benchmarks/tables/digits.yaml --output benchmarks/tables/digits.csv
+
+Every setting is trained to its end, without early stopping, each epoch a row: `config`, `epoch`, the
+metrics, `train_seconds`, and a column for each searched value, empty where it does not apply. Settings
+are drawn at random from a search space; a file that is there goes on where it was cut. A setting that
+diverges has its epochs up to there.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtune import build, spec
+from rtune.robust import Diverged
+from rtune.search.sampler import Sampler
+from rtune.trial import measure_epoch
+
+METRICS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity", "train_seconds")
+
+
+def draw(space: spec.Spec, settings: int) -> list[dict[str, Any]]:
+    """Random settings (dotted path -> value) of a space."""
+    sampler = Sampler(space)
+    return [sampler.suggest(str(i), {})[0] for i in range(settings)]
+
+
+def curve(job: tuple[str, int, dict[str, Any]]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
+    """Trains one setting; its rows, an epoch each."""
+    name, number, values = job
+    torch.set_num_threads(1)
+    space = spec.load(spec.find(name))
+    config = space.trial_config(values)
+    train, validation = build.splits(config.data, space.search.seed, torch.device("cpu"), download=True)
+    trainer = build.trainer(config, train, seed=number)
+    rows = []
+    while trainer.epoch < space.max_epochs:
+        try:
+            metrics = measure_epoch(trainer, validation, config)
+        except Diverged:
+            break
+        rows.append({"config": number, "epoch": trainer.epoch} | {m: metrics[m] for m in METRICS})
+    return number, values, rows
+
+
+def record(name: str, settings: int, output: Path, workers: int) -> Iterator[str]:
+    """Trains what the file lacks and appends it, a setting at a time; yields a line for each."""
+    space = spec.load(spec.find(name), [("search.sampler", "random")])
+    header = ["config", "epoch", *METRICS, *space.searched()]
+    done = _done(output, header)
+    drawn = draw(space, settings)
+    jobs = [(name, i, values) for i, values in enumerate(drawn) if i not in done]
+    with (
+        open(output, "a", newline="", encoding="utf-8") as file,
+        multiprocessing.get_context("spawn").Pool(workers) as pool,
+    ):
+        writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for count, (number, values, rows) in enumerate(pool.imap_unordered(curve, jobs), start=len(done) + 1):
+            writer.writerows(_rounded(row | values) for row in rows)
+            file.flush()
+            last = rows[-1] if rows else {}
+            yield f"[{count}/{settings}] {number}: {len(rows)} epochs " + " ".join(
+                f"{m} {last[m]:.3f}" for m in METRICS[:-1] if last
+            )
+
+
+def _done(output: Path, header: list[str]) -> set[int]:
+    """Settings that the file has. Raises SystemExit if it is another space's."""
+    if not output.exists() or not output.stat().st_size:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return set()
+    with open(output, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != header:
+            raise SystemExit(f"{output} has the columns {reader.fieldnames}; {header} are expected")
+        return {int(row["config"]) for row in reader}
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+
+
+def main() -> None:
+    """Parses the command line and records."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("space")
+    parser.add_argument("--settings", type=int, default=300)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    for line in record(options.space, options.settings, options.output, options.workers):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
