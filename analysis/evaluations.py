@@ -11,8 +11,9 @@ from analysis.load import load, networks
 from rtune import schema
 from rtune.runfolder import RunFolder, find
 
-# Settings that tell two columns of one attack apart.
-_TELLING = ("epsilon", "step_size", "restarts", "eot_draws", "seed")
+# Settings that tell two columns of one attack apart. An ordinary network is asked once, a noisy one
+# `noise_draws` times: that alone makes no second column.
+_TELLING = ("epsilon", "step_size", "restarts", "eot_draws", "noise_draws", "seed", "images")
 
 
 def evaluations(run: str | Path | RunFolder) -> pd.DataFrame:
@@ -91,20 +92,22 @@ def _records(run: str | Path | RunFolder) -> list[dict[str, Any]]:
 
 def _labels(found: pd.DataFrame) -> list[str]:
     """The attack of each row, with those settings in which two rows of one attack differ."""
-    differing = {attack: _differing(part, _TELLING) for attack, part in found.groupby("attack")}
+    differing = {attack: _differing(part) for attack, part in found.groupby("attack")}
     labels = []
     for row in found.to_dict("records"):
-        settings = ", ".join(f"{n} {_short(row[n])}" for n in differing[row["attack"]])
+        names = [n for n in differing[row["attack"]] if n != "noise_draws" or row[n] > 1]
+        settings = ", ".join(f"{n} {_short(row[n])}" for n in names)
         labels.append(f"{row['attack']} ({settings})" if settings else str(row["attack"]))
     return labels
 
 
-def _differing(part: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    return [name for name in names if part[name].nunique() > 1]
+def _differing(part: pd.DataFrame) -> list[str]:
+    noisy = part[part["noise_draws"] > 1]
+    return [n for n in _TELLING if (noisy if n == "noise_draws" else part)[n].nunique() > 1]
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _cell(row: Any) -> str:

@@ -72,6 +72,7 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
         plot = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     counts = pd.Series([t.status for t in ledger.trials.values()], dtype=str).value_counts()
     attack = search.file.evaluation
+    epochs = dict(zip(final["trial"], final["epoch"], strict=True))  # figures of earlier ones are past
     return environment.get_template("report.html.j2").render(
         name=folder.name,
         description=search.file.description,
@@ -88,7 +89,13 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
         epochs=sum(t.epoch for t in ledger.trials.values()),
         broken=[f"{t.id} {t.status}: {t.error}" for t in ledger.trials.values() if t.error],
         evaluations=[(split, *found) for split in SPLITS if (found := evaluation_table(folder, split))[1]],
-        diagnoses=diagnoses(folder),
+        diagnoses=[d for d in diagnoses(folder) if d["epoch"] == epochs.get(d["trial"])],
+        attack_warnings=[
+            f"{row['trial']} {row['attack']}, {row['split']} split: {warning}"
+            for row in evaluations(folder).to_dict("records")
+            for warning in row["warnings"]
+            if row["epoch"] == epochs.get(row["trial"])
+        ],
         notes=[*log.notes, *folder.read_evaluations().notes],
         search_file=(folder.path / "search.yaml").read_text(encoding="utf-8"),
     )

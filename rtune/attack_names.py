@@ -7,8 +7,18 @@ from typing import Any
 
 # Name -> default number of steps; None for those that have none.
 KINDS = {"natural": None, "fgsm": None, "ifgsm": 20, "pgd": 20, "cw": 20, "cw-l2": 200, "autoattack": None}
-_EOT = ("fgsm", "ifgsm", "pgd", "cw", "cw-l2")
+_EOT = ("fgsm", "ifgsm", "pgd", "cw")
 DEFAULT = "natural,fgsm,ifgsm-20,pgd-20,cw-20,eot-pgd-20,eot-cw-20"
+# Inclusive bounds; radii and steps in pixel units, of which an image of 32 x 32 x 3 is 55 wide in l2.
+_BOUNDS = {
+    "epsilon": (1e-6, 1),
+    "step_size": (1e-6, 1),
+    "epsilon_l2": (1e-6, 1000),
+    "restarts": (1, 10_000),
+    "eot_draws": (2, 10_000),
+    "noise_draws": (1, 10_000),
+    "seed": (0, 2**31 - 1),
+}
 
 
 class AttackNameError(Exception):
@@ -32,6 +42,14 @@ class AttackName:
     def __str__(self) -> str:
         return "eot-" * self.eot + self.kind + (f"-{self.steps}" if self.steps is not None else "")
 
+    def unfit(self, noisy: bool) -> str | None:
+        """Why the attack is not for a network with or without noise; None if it is."""
+        if self.eot and not noisy:
+            return "has no noise to average over"
+        if self.kind == "cw-l2" and noisy:
+            return "is noisy and so has no least perturbation"
+        return None
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -45,6 +63,9 @@ class Settings:
         eot_draws: noise draws a gradient of the `eot-` attacks.
         noise_draws: how often a noisy network classifies each image.
         seed: of everything random.
+
+    Raises:
+        AttackNameError: a setting is outside of its bounds.
     """
 
     epsilon: float
@@ -56,21 +77,20 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "step_size", "epsilon_l2"):
+        for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise AttackNameError(f"--{_dashed(name)} is {value}; it must be above 0 and finite")
-        for name, least in (("restarts", 1), ("eot_draws", 2), ("noise_draws", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise AttackNameError(
-                    f"--{_dashed(name)} is {getattr(self, name)}; it must be at least {least}"
-                )
+            if not least <= value <= most:
+                rule = "above 0 and at most" if isinstance(value, float) else f"from {least} to"
+                option = "--" + name.replace("_", "-")
+                raise AttackNameError(f"{option} is {value}; it must be {rule} {most}")
 
     def of(self, attack: AttackName, noisy: bool) -> dict[str, Any]:
         """What decides an attack's figure, as it is recorded; None where it does not apply."""
         stepped = attack.kind in ("ifgsm", "pgd", "cw")
         norm = {"natural": None, "cw-l2": "l2"}.get(attack.kind, "linf")
+        rand = attack.kind == "autoattack" and noisy
         return {
+            "attack": f"{attack}-rand" if rand else str(attack),
             "norm": norm,
             "epsilon": {None: None, "l2": self.epsilon_l2, "linf": self.epsilon}[norm],
             "step_size": self.step_size if stepped else None,
@@ -87,7 +107,7 @@ def parse(text: str) -> list[AttackName]:
     """The attacks of a comma-separated list, each once, in order.
 
     Raises:
-        AttackNameError: a name is none, or its number of steps is below 1.
+        AttackNameError: a name is none, or its number of steps is out of bounds.
     """
     names = [_parse(part.strip()) for part in text.split(",") if part.strip()]
     if not names:
@@ -96,12 +116,13 @@ def parse(text: str) -> list[AttackName]:
 
 
 def _parse(text: str) -> AttackName:
-    match = re.fullmatch(r"(eot-)?(natural|fgsm|ifgsm|pgd|cw-l2|cw|autoattack)(?:-(-?\d+))?", text)
+    match = re.fullmatch(r"(eot-)?(natural|fgsm|ifgsm|pgd|cw-l2|cw|autoattack)(?:-(-?[0-9]{1,12}))?", text)
     if match is None:
-        close = difflib.get_close_matches(text, [*KINDS, *(f"eot-{k}" for k in _EOT)], 1)
+        shown = text if len(text) < 60 else text[:57] + "..."
+        close = difflib.get_close_matches(shown, [*KINDS, *(f"eot-{k}" for k in _EOT)], 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise AttackNameError(
-            f"attack {text!r} is unknown; known are {', '.join(KINDS)}, with -K for K steps "
+            f"attack {shown!r} is unknown; known are {', '.join(KINDS)}, with -K for K steps "
             f"(pgd-20) and eot- before it for noisy networks (eot-pgd-20){hint}"
         )
     eot, kind, steps = match[1] is not None, match[2], match[3]
@@ -111,10 +132,7 @@ def _parse(text: str) -> AttackName:
         return AttackName(kind, KINDS[kind], eot)
     if KINDS[kind] is None:
         raise AttackNameError(f"attack {text!r}: {kind} takes no number of steps")
-    if int(steps) < 1:
-        raise AttackNameError(f"attack {text!r} has {int(steps)} steps; it must have at least 1")
+    if not 1 <= int(steps) <= 100_000:
+        rule = "at least 1" if int(steps) < 1 else "100000 at most"
+        raise AttackNameError(f"attack {text!r} has {int(steps)} steps; it must have {rule}")
     return AttackName(kind, int(steps), eot)
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")

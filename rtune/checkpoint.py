@@ -72,12 +72,17 @@ def read(path: Path) -> Checkpoint:
         tensors = load(data)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, struct.error, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is a checkpoint of format {header.get('format')}, not {FORMAT}")
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise CheckpointError(f"{path} is a checkpoint of format {found}, not {FORMAT}")
     if metadata.get("digest") != _digest(metadata["rtune"], tensors):
         raise CheckpointError(f"{path} is damaged: its content does not match its digest")
+    kinds = {"trial": str, "epoch": int, "config": dict, "metrics": dict}
+    for name, kind in kinds.items():
+        if not isinstance(header.get(name), kind):
+            raise CheckpointError(f"{path} is not a readable checkpoint: its {name} is no {kind.__name__}")
     return Checkpoint(header["trial"], header["epoch"], header["config"], header["metrics"], tensors)
 
 

@@ -167,18 +167,24 @@ def evaluate(
             err=True,
         )
         return 130
-    console.print(_evaluation_table(folder, [trial.id for trial in trials], split))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
+        return 1
+    console.print(_evaluation_table(folder, trials, split))
     console.print(f"report: {write(folder)[0].resolve()}", soft_wrap=True)
     for trouble in troubles:
         click.echo(f"rtune: {trouble}", err=True)
     return 1 if troubles else 0
 
 
-def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str) -> Table:
-    """Figures of these trials on a split beside those of the search."""
+def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str) -> Table | str:
+    """Figures of these trials on a split beside those of the search; a sentence if there are none."""
     columns, rows, remark = analysis.evaluation_table(folder, split, trials)
-    title = f"{split} split" + (f"; {remark}" if remark else ": nothing is known of these networks")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    if not rows:
+        return "nothing is known of these networks"
+    table = Table(title=f"{split} split; {remark}", title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", "\n"), justify="left" if column == "trial" else "right")
     for row in rows:

@@ -28,11 +28,12 @@ from rtune.robust.carlini import CarliniL2
 from rtune.robust.evaluation import check_classes, outcomes
 from rtune.runfolder import RunError, RunFolder, Writer
 
+BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
 
 
-def choose(folder: RunFolder, which: str) -> list[Trial]:
-    """The trials whose networks `--trials` names, in the order in which they stand there.
+def choose(folder: RunFolder, which: str) -> list[str]:
+    """The trials whose networks `--trials` names.
 
     Args:
         folder: the run.
@@ -43,7 +44,9 @@ def choose(folder: RunFolder, which: str) -> list[Trial]:
     """
     networks = analysis.networks(analysis.load(folder))
     if networks.empty:
-        raise RunError(f"{folder.path} has no network to evaluate: no trial has finished an epoch")
+        raise RunError(
+            f"{folder.path} has no network to evaluate: every trial has broken, or has yet to finish an epoch"
+        )
     if which == "front":
         chosen = analysis.front(networks, list(folder.spec.search.objectives))
     elif which == "best":
@@ -52,8 +55,7 @@ def choose(folder: RunFolder, which: str) -> list[Trial]:
         chosen = networks
     else:
         chosen = _named(networks, [part.strip() for part in which.split(",") if part.strip()], folder)
-    trials = fold(folder.read().records).trials
-    return [trials[name] for name in chosen["trial"]]
+    return list(chosen["trial"])
 
 
 def _named(networks: pd.DataFrame, names: list[str], folder: RunFolder) -> pd.DataFrame:
@@ -76,23 +78,32 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
     """
     path = checkpoint.path_of(folder.trial_folder(trial.id), trial.epoch)
     found = checkpoint.read(path)
-    config = folder.spec.trial_config(trial.values)
+    try:
+        config, identity = folder.spec.trial_config(trial.values), folder.spec.identity(trial.values)
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(
+            f"{path} cannot be used: the settings that the log has for {trial.id} are none of this run's"
+        ) from None
     if (found.trial, found.epoch) != (trial.id, trial.epoch):
         raise CheckpointError(
             f"{path} belongs to another network: it holds {found.trial} at epoch {found.epoch}"
         )
-    if found.config != folder.spec.identity(trial.values):
+    if found.config != identity:
         raise CheckpointError(
             f"{path} belongs to another network: it was trained on {_dataset(found)} with other settings "
             f"than this run has for {trial.id} on {config.data.dataset}"
         )
     network = build.model(config.model, config.data.dataset)
     weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
+    kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not fit the network of its settings: {reason}") from None
+    for name, tensor in weights.items():
+        if tensor.dtype != kinds[name] or not tensor.isfinite().all():
+            raise CheckpointError(f"{path} holds no network: {name} is not finite, or not {kinds[name]}")
     return network.eval()
 
 
@@ -112,7 +123,7 @@ def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
 
 def evaluate(
     folder: RunFolder,
-    trials: list[Trial],
+    trials: list[str],
     names: list[AttackName],
     settings: Settings,
     split_name: str,
@@ -129,28 +140,39 @@ def evaluate(
         DataError: the split cannot be had.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    split = load_split(folder, split_name, device)
     troubles = []
-    with folder.evaluation() as writer:
-        known = {_key(record) for record in folder.read_evaluations().records}
-        for trial in trials:
+    split = load_split(folder, split_name, device)
+    with robust.deterministic(folder.spec.file.training.deterministic), folder.evaluation() as writer:
+        log = folder.read_evaluations()
+        for note in log.notes:
+            console.print(f"note: {note}", soft_wrap=True)
+        known = {_key(record) for record in log.records}
+        for name in trials:
+            # Read again: a search may be going on, and keeps a trial's newest checkpoints only.
+            trial = fold(folder.read().records).trials[name]
             try:
                 network = load_network(folder, trial).to(device)
                 check_classes(network, split)
+                _report_unfit(trial, names, robust.is_noisy(network), console)
+                for record, job, passes in _jobs(network, split, names, settings, diagnose):
+                    record |= {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
+                    if _key(record) in known:
+                        console.print(f"{trial.id}  {_title(record)}: known already")
+                        continue
+                    _run(record, job, passes * len(split), writer, console, device, settings.seed)
+                    known.add(_key(record))
             except (CheckpointError, ValueError) as error:
                 troubles.append(str(error))
-                continue
-            if any(name.eot for name in names) and not robust.is_noisy(network):
-                console.print(f"{trial.id} has no noise to average over: eot- attacks are left out")
-            head = {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
-            for record, job, passes in _jobs(network, split, names, settings, diagnose):
-                record = {**record, **head}
-                if _key(record) in known:
-                    console.print(f"{trial.id}  {_title(record)}: known already")
-                    continue
-                _run(record, job, passes * len(split), writer, console, device, settings.seed)
-                known.add(_key(record))
+            except torch.OutOfMemoryError:
+                troubles.append(f"{trial.id} does not fit the device's memory at {BATCH_SIZE} images a batch")
     return troubles
+
+
+def _report_unfit(trial: Trial, names: list[AttackName], noisy: bool, console: Console) -> None:
+    """Says which attacks are not for this network, and why."""
+    for reason in dict.fromkeys(reason for name in names if (reason := name.unfit(noisy))):
+        left = ", ".join(str(name) for name in names if name.unfit(noisy) == reason)
+        console.print(f"{trial.id} {reason}: {left} left out", soft_wrap=True)
 
 
 def _jobs(
@@ -159,10 +181,10 @@ def _jobs(
     """For each figure: what is known of its record before, how to get the rest, passes over the split."""
     noisy = robust.is_noisy(network)
     for name in names:
-        if name.eot and not noisy:
+        if name.unfit(noisy):
             continue
         facts = settings.of(name, noisy)
-        record = {"kind": "evaluation", "attack": str(name), **facts}
+        record = {"kind": "evaluation", "images": len(split), **facts}
         yield record, _evaluation(network, split, name, facts), 1
     if diagnose:
         attack = PGD(settings.epsilon, settings.step_size, 20)
@@ -171,7 +193,7 @@ def _jobs(
             **{key: getattr(settings, key) for key in ("eot_draws", "noise_draws", "seed")},
         }
         yield (
-            {"kind": "diagnosis", **facts},
+            {"kind": "diagnosis", "images": len(split), **facts},
             _diagnosis(network, split, attack, settings),
             diagnostics.passes(network),
         )
@@ -182,15 +204,17 @@ def _evaluation(network: Network, split: Split, name: AttackName, facts: dict[st
         warnings: list[str] = []
         if name.kind == "autoattack":
             right, warnings = autoattack.autoattack_outcomes(
-                network, split, facts["epsilon"], facts["seed"], on_batch=on_batch
+                network, split, facts["epsilon"], facts["seed"], BATCH_SIZE, on_batch
             )
         else:
-            right = outcomes(network, split, _attack(name, facts), facts["noise_draws"], on_batch=on_batch)
+            attack = _attack(name, facts)
+            right = outcomes(network, split, attack, facts["noise_draws"], BATCH_SIZE, on_batch)
         found = Measurement.of(right)
         return {
             "accuracy": found.accuracy,
             "accuracy_std": found.accuracy_std,
-            "images": found.images,
+            "device": torch.cuda.get_device_name() if split.labels.is_cuda else "cpu",
+            "torch": torch.__version__,
             "warnings": warnings,
         }
 
@@ -206,7 +230,7 @@ def _attack(name: AttackName, facts: dict[str, Any]) -> Attack | None:
         "ifgsm": lambda: ifgsm(epsilon, step_size, steps, draws),
         "pgd": lambda: PGD(epsilon, step_size, steps, True, restarts, draws),
         "cw": lambda: cw(epsilon, step_size, steps, restarts, draws),
-        "cw-l2": lambda: CarliniL2(epsilon, steps, eot_draws=draws),
+        "cw-l2": lambda: CarliniL2(epsilon, steps),
     }
     return attacks[name.kind]()
 
@@ -217,7 +241,6 @@ def _diagnosis(network: Network, split: Split, attack: PGD, settings: Settings) 
             network, split, attack, settings.eot_draws, settings.noise_draws, on_batch
         )
         return {
-            "images": len(split),
             "figures": {name: asdict(figure) for name, figure in found.figures.items()},
             "zero_gradients": found.zero_gradients,
             "warnings": found.warnings,
@@ -246,16 +269,16 @@ def _run(
         spread = f" ± {found['accuracy_std']:.3f}" if record["noise_draws"] > 1 else ""
         text = f"{found['accuracy']:.3f}{spread}"
     else:
-        text = "nothing suspicious" if not found["warnings"] else f"{len(found['warnings'])} warnings"
-    console.print(f"{title}: {text}  ({seconds:.1f} s)", markup=False, soft_wrap=True)
+        text = "nothing suspicious" if not found["warnings"] else "not to be believed as it stands"
+    console.print(f"{title}: {text}  ({seconds:.1f} s)", soft_wrap=True)
     for warning in found["warnings"]:
-        console.print(f"    warning: {warning}", markup=False, soft_wrap=True)
+        console.print(f"    warning: {warning}", soft_wrap=True)
 
 
 @contextmanager
 def _bar(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar over images, where there is a terminal; it vanishes when done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
         yield lambda images: progress.advance(task, images)

@@ -134,7 +134,7 @@ class RunFolder:
 
     def launch(self) -> "Writer":
         """The only writer of the search; use it as a context. Raises RunError if there is one."""
-        return Writer(_Lock(self.path), self.path / "results", len(self._segments("results")) + 1)
+        return Writer(_Lock(self.path), self.path / "results")
 
     def evaluation(self) -> "Writer":
         """The only writer of evaluations; likewise."""
@@ -144,28 +144,29 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{part} cannot be made: {error}") from None
         lock = _Lock(part, "another rtune evaluate is running on it")
-        return Writer(lock, part, len(self._segments("evaluations")) + 1)
+        return Writer(lock, part)
 
     def _segments(self, part: str) -> list[Path]:
-        return sorted((self.path / part).glob("*.jsonl"))
+        return _segments(self.path / part)
 
 
 class Writer:
     """Appends records to a process's own segment, whole lines, flushed to the system at once.
 
-    A record survives the death of the process; only a power cut can lose the last moments.
+    The segment is made by the first record. A record survives the death of the process; only a power
+    cut can lose the last moments.
     """
 
-    def __init__(self, lock: "_Lock", part: Path, segment: int) -> None:
+    def __init__(self, lock: "_Lock", part: Path) -> None:
+        """Raises RunError if there is a writer already, or the folder takes no files."""
         self._lock = lock
         self._lock.__enter__()
         self._torn = False  # a record after a torn one would be lost with it
-        file = part / f"{segment:04d}.jsonl"
-        try:
-            self._file: IO[bytes] = open(file, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
-        except OSError as error:
+        self._path = part / f"{_next_number(part):04d}.jsonl"
+        self._file: IO[bytes] | None = None
+        if not os.access(part, os.W_OK):
             self._lock.__exit__(None, None, None)
-            raise RunError(f"{file} cannot be written: {error}") from None
+            raise RunError(f"{self._path} cannot be written: no permission")
 
     def append(self, record: dict[str, Any]) -> None:
         """Raises OSError if the record cannot be written whole; from then on nothing is written."""
@@ -173,6 +174,8 @@ class Writer:
         if self._torn:
             raise OSError("an earlier record could not be written")
         self._torn = True
+        if self._file is None:
+            self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
         if self._file.write(line) != len(line):
             raise OSError("the record could not be written whole; the disk may be full")
         self._torn = False
@@ -183,22 +186,34 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
         self._lock.__exit__(kind, error, trace)
+
+
+def _segments(part: Path) -> list[Path]:
+    return sorted(path for path in part.glob("*.jsonl") if path.is_file())
+
+
+def _next_number(part: Path) -> int:
+    """One more than the highest number taken, whatever has been deleted in between."""
+    return max((int(p.stem) for p in part.glob("*.jsonl") if p.stem.isdecimal()), default=0) + 1
 
 
 def _record(line: bytes, part: str, known: set[str]) -> dict[str, Any] | None:
     """A line's record; None if it is none of its part's, lacks a field, or its trial is not `known`."""
     try:
-        record = json.loads(line)
+        record: dict[str, Any] = json.loads(line)
         whole = record["kind"] in _KINDS[part] and _FIELDS[record["kind"]] <= set(record)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not whole or not schema.fits(record, _TYPES.get(record["kind"], ())):
         return None
-    trial = record.get("trial")
-    fits = record["kind"] not in _OF_TRIALS or (isinstance(trial, str) and trial in known)
+    if record["kind"] == "launch":
+        return record
+    trial = record["trial"]
+    fits = isinstance(trial, str) and (record["kind"] not in _OF_TRIALS or trial in known)
     return record if fits else None
 
 

@@ -58,10 +58,12 @@ EVALUATIONS = pa.schema(
         pa.field("eot_draws", pa.int64()),
         pa.field("noise_draws", pa.int64(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
         pa.field("accuracy", pa.float64(), nullable=False),
         pa.field("accuracy_std", pa.float64(), nullable=False),
-        pa.field("images", pa.int64(), nullable=False),
         pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("torch", pa.string(), nullable=False),
         pa.field("warnings", pa.list_(pa.string()), nullable=False),
         pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
@@ -86,11 +88,14 @@ DIAGNOSES = pa.schema(
         pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
-DIAGNOSIS_KEY = tuple(DIAGNOSES.names[: DIAGNOSES.names.index("images")])
+DIAGNOSIS_KEY = tuple(DIAGNOSES.names[: DIAGNOSES.names.index("zero_gradients")])
+
+
+_RANGES = {"images": (1, 2**53), "noise_draws": (1, 2**53), "accuracy": (0, 1.0001), "accuracy_std": (0, 1)}
 
 
 def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:
-    """Whether a record has every field of a schema, each of its type, null only where it may be."""
+    """Whether a record has every field of a schema, each of its type and range, null where it may be."""
     return all(field.name in record and _fits(record[field.name], field) for field in schema)
 
 
@@ -101,6 +106,7 @@ def _fits(value: Any, field: pa.Field) -> bool:
         return isinstance(value, str)
     if pa.types.is_list(field.type):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**53:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(value, int) or not pa.types.is_integer(field.type)
+    low, high = _RANGES.get(field.name, (0, 2**53))
+    return low <= value < high and (isinstance(value, int) or not pa.types.is_integer(field.type))

@@ -3,6 +3,7 @@
 Every error is a `SpecError`: one sentence that names where, which field, its value and the rule.
 """
 
+import contextlib
 import copy
 import difflib
 import math
@@ -326,8 +327,9 @@ def _numbers(value: Any) -> Any:
 
 def number(value: Any) -> Any:
     """A text such as `8/255` as its number; anything else as it is."""
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+)", value)) and int(match[2]):
-        return float(match[1]) / int(match[2])
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9.]{1,20})/([0-9]{1,20})", value)):
+        with contextlib.suppress(ValueError, ZeroDivisionError):  # 1.2.3/4 and 1/0 stay texts
+            return float(match[1]) / int(match[2])
     return value
 
 

@@ -9,7 +9,7 @@ from rtune.attack_names import AttackName, AttackNameError, Settings, parse
 
 
 def test_names_by_hand() -> None:
-    found = parse("natural, fgsm,pgd-7,eot-cw,cw-l2-50,cw-l2,eot-cw-l2-3,autoattack,pgd-7")
+    found = parse("natural, fgsm,pgd-7,eot-cw,cw-l2-50,cw-l2,autoattack,pgd-7")
     assert [str(name) for name in found] == [
         "natural",
         "fgsm",
@@ -17,7 +17,6 @@ def test_names_by_hand() -> None:
         "eot-cw-20",
         "cw-l2-50",
         "cw-l2-200",
-        "eot-cw-l2-3",
         "autoattack",
     ]
     assert found[3] == AttackName("cw", 20, True)
@@ -44,7 +43,11 @@ def test_the_default_names_are_names() -> None:
         ("pgd-0", "attack 'pgd-0' has 0 steps; it must have at least 1"),
         ("cw--3", "attack 'cw--3' has -3 steps"),
         ("fgsm-3", "fgsm takes no number of steps"),
-        ("eot-natural", "eot- goes with fgsm, ifgsm, pgd, cw, cw-l2 only"),
+        ("eot-natural", "eot- goes with fgsm, ifgsm, pgd, cw only"),
+        ("eot-cw-l2", "eot- goes with"),
+        ("pgd-100001", "has 100001 steps; it must have 100000 at most"),
+        ("pgd-" + "9" * 5000, "is unknown"),
+        ("pgd-\u0663", "is unknown"),
         ("eot-autoattack", "eot- goes with"),
     ],
 )
@@ -57,14 +60,16 @@ def test_bad_names(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epsilon": 0.0}, "--epsilon is 0.0; it must be above 0"),
+        ({"epsilon": 0.0}, "--epsilon is 0.0; it must be above 0 and at most 1"),
+        ({"epsilon": 8.0}, "--epsilon is 8.0; it must be above 0 and at most 1"),
         ({"epsilon": float("nan")}, "--epsilon is nan"),
         ({"step_size": -1.0}, "--step-size is -1.0"),
         ({"epsilon_l2": 0.0}, "--epsilon-l2 is 0.0"),
-        ({"restarts": 0}, "--restarts is 0; it must be at least 1"),
-        ({"eot_draws": 1}, "--eot-draws is 1; it must be at least 2"),
+        ({"restarts": 0}, "--restarts is 0; it must be from 1 to 10000"),
+        ({"eot_draws": 1}, "--eot-draws is 1; it must be from 2 to 10000"),
         ({"noise_draws": 0}, "--noise-draws is 0"),
         ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**31}, "--seed is 2147483648; it must be from 0 to 2147483647"),
     ],
 )
 def test_bad_settings(setting: dict[str, float], message: str) -> None:
@@ -83,7 +88,10 @@ def test_what_is_recorded_is_what_decides_the_figure() -> None:
     assert of("natural")["noise_draws"] == 5
     assert of("natural", noisy=False)["noise_draws"] == 1
     assert (of("cw-l2")["norm"], of("cw-l2")["epsilon"]) == ("l2", 0.7)
+    assert of("autoattack")["attack"] == "autoattack-rand"
+    assert of("autoattack", noisy=False)["attack"] == "autoattack"
     assert of("eot-pgd-7") == {
+        "attack": "eot-pgd-7",
         "norm": "linf",
         "epsilon": 0.1,
         "step_size": 0.02,
@@ -94,3 +102,11 @@ def test_what_is_recorded_is_what_decides_the_figure() -> None:
         "seed": 9,
     }
     assert of("autoattack")["noise_draws"] == 1
+
+
+def test_which_attacks_are_not_for_which_networks() -> None:
+    left_out = {
+        noisy: [str(name) for name in parse("pgd,eot-pgd,eot-cw,cw,cw-l2,autoattack") if name.unfit(noisy)]
+        for noisy in (True, False)
+    }
+    assert left_out == {True: ["cw-l2-200"], False: ["eot-pgd-20", "eot-cw-20"]}

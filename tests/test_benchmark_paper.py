@@ -104,12 +104,22 @@ def test_a_factor_multiplies_the_right_arm() -> None:
     assert found.mean == pytest.approx(10)
 
 
+def test_no_verdict_on_a_multiple_beyond_all_reach() -> None:
+    comparison = Comparison(8, "a", "b", "fgsm", 1.0, 1, factor=2)
+    beyond = effect(comparison, records([0.9, 0.9, 0.91], [0.6, 0.6, 0.6]))
+    within = effect(comparison, records([0.9, 0.9, 0.91], [0.5, 0.5, 0.5]))
+    assert beyond is not None
+    assert within is not None
+    assert (beyond.verdict, within.verdict) == ("not tested", "contradicted")
+
+
 def test_papers_effects_are_those_of_its_tables() -> None:
     trained = [*arms(PRESETS["digits"]), *off_ladder(PRESETS["digits"])]
     keys = {(arm.key, seed) for arm in trained for seed in (0, 1)}
     metrics = dict.fromkeys((*tables.COLUMNS, "copy_sparsity"), 0.5)
     made = list(statements.comparisons(dict.fromkeys(keys, metrics)))
-    headline = {(c.metric, c.factor): c.paper for c in made if c.statement == 8 and c.paper is not None}
+    pair = ("en5/rgsm/0", "resnet20/rgsm/2")
+    headline = {(c.metric, c.factor): c.paper for c in made if (c.left, c.right) == pair}
     assert headline["natural_accuracy", 1] == 8.69
     assert headline["ifgsm-20", 1] == 5.42
     assert headline["channel_sparsity", 2] == pytest.approx(53.36 - 2 * 25.33)

@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import analysis
 from rtune import checkpoint
 from rtune.cli import main
-from rtune.robust import PGD, PreActResNet, Split, accuracy, autoattack, load_test, outcomes, seeded
+from rtune.robust import PGD, PreActResNet, Split, accuracy, autoattack, load_test, outcomes, quiet, seeded
 from rtune.robust.autoattack import autoattack_outcomes, version_for
+from rtune.robust.models.parts import Noise
 from rtune.runfolder import RunFolder
 from tests import small_run
 from tests.conftest import ROOT
@@ -67,14 +69,19 @@ def test_figures_are_those_of_the_checkpoint_on_the_test_split(run: Path) -> Non
 
 
 def test_a_noisy_network_gets_mean_and_spread_and_eot(run: Path) -> None:
-    done = evaluate(run, "--trials", "all", "--attacks", "natural,pgd-2,eot-pgd-2", "--eot-draws", "2")
+    done = evaluate(
+        run, "--trials", "all", "--attacks", "natural,pgd-2,eot-pgd-2,cw-l2-2", "--eot-draws", "2"
+    )
     assert done.exit_code == 0, done.output
-    assert "t0001 has no noise to average over: eot- attacks are left out" in done.stdout
+    assert "t0001 has no noise to average over: eot-pgd-2 left out" in done.stdout
     found = {(r["trial"], r["attack"]): r for r in rows(run)}
     assert set(found) == {
         *((t, a) for t in ("t0001", "t0002") for a in ("natural", "pgd-2")),
         ("t0002", "eot-pgd-2"),
+        ("t0001", "cw-l2-2"),
     }
+    assert "t0002 is noisy and so has no least perturbation: cw-l2-2 left out" in done.stdout
+    assert (found["t0001", "cw-l2-2"]["norm"], found["t0001", "cw-l2-2"]["epsilon"]) == ("l2", 0.5)
     assert found["t0002", "natural"]["noise_draws"] == 10
     assert found["t0002", "natural"]["accuracy_std"] > 0
     assert found["t0001", "natural"]["noise_draws"] == 1
@@ -83,7 +90,7 @@ def test_a_noisy_network_gets_mean_and_spread_and_eot(run: Path) -> None:
     page = (run / "report" / "index.html").read_text()
     assert "Final evaluation, test split" in page
     assert f"{found['t0002', 'eot-pgd-2']['accuracy']:.3f} ±" in page
-    assert len((run / "report" / "evaluations.csv").read_text().splitlines()) == 6
+    assert len((run / "report" / "evaluations.csv").read_text().splitlines()) == 7
 
 
 def test_what_is_known_is_not_run_again_and_the_rest_goes_on(run: Path) -> None:
@@ -105,7 +112,12 @@ def test_what_is_known_is_not_run_again_and_the_rest_goes_on(run: Path) -> None:
     assert rows(run)[4]["epsilon"] == pytest.approx(16 / 255)
     columns, _, _ = analysis.evaluation_table(run, "test")
     assert "fgsm (epsilon 0.07, seed 0)" in columns
-    assert "fgsm (epsilon 0.06275, seed 0)" in columns
+    assert f"fgsm (epsilon {16 / 255:.12g}, seed 0)" in columns
+    # So is another number of draws, of a noisy network.
+    evaluate(run, "--trials", "t0002", "--attacks", "natural", "--noise-draws", "3")
+    columns, cells, _ = analysis.evaluation_table(run, "test", ["t0002"])
+    two, three = (columns.index(f"natural (noise_draws {n})") for n in (2, 3))
+    assert cells[0][two] != cells[0][three]
 
 
 def test_which_trials(run: Path) -> None:
@@ -163,7 +175,10 @@ def test_a_diagnosis_is_recorded_and_reported(run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epsilon", "0"], "--epsilon is 0.0; it must be above 0"),
+        (["--epsilon", "0"], "--epsilon is 0.0; it must be above 0 and at most 1"),
+        (["--epsilon", "8"], "--epsilon is 8.0; it must be above 0 and at most 1"),
+        (["--epsilon", f"1/{'9' * 400}"], "a number such as 0.03 or 8/255 is expected"),
+        (["--seed", "99999999999999999999"], "--seed is 99999999999999999999; it must be from 0"),
         (["--epsilon", "-8/255"], "--epsilon is '-8/255'; a number such as 0.03 or 8/255 is expected"),
         (["--epsilon", "nan"], "--epsilon is nan; it must be above 0"),
         (["--step-size", "0"], "--step-size is 0.0"),
@@ -223,6 +238,24 @@ def _of(path: Path, config: dict[str, Any] | None = None, **changes: Any) -> Non
     checkpoint.write(path.parent, checkpoint.Checkpoint(config=tree, tensors=tensors, **facts))
 
 
+def _not_finite(path: Path) -> None:
+    tensors = checkpoint.read(path).tensors
+    _of(path, tensors={k: v * float("nan") if v.is_floating_point() else v for k, v in tensors.items()})
+
+
+def _whole_numbers(path: Path) -> None:
+    _of(path, tensors={k: v.int() for k, v in checkpoint.read(path).tensors.items()})
+
+
+def _strange_header(path: Path) -> None:
+    text = json.dumps({"format": 1})
+    path.write_bytes(
+        save(
+            {"a": torch.zeros(1)}, {"rtune": text, "digest": checkpoint._digest(text, {"a": torch.zeros(1)})}
+        )
+    )
+
+
 def _five_classes(path: Path) -> None:
     tensors = checkpoint.read(path).tensors
     cut = {k: v[:, :5].contiguous() if k.startswith("model.head.") else v for k, v in tensors.items()}
@@ -239,6 +272,9 @@ def _five_classes(path: Path) -> None:
         (lambda p: _of(p, {"data": {"dataset": "cifar10"}}), "it was trained on cifar10 with other settings"),
         (lambda p: _of(p, {"training": {"lr": 0.3}}), "it was trained on digits with other settings"),
         (_five_classes, "does not fit the network of its settings"),
+        (_not_finite, "holds no network"),
+        (_whole_numbers, "holds no network"),
+        (_strange_header, "is not a readable checkpoint: its trial is no str"),
     ],
 )
 def test_a_bad_checkpoint_is_one_sentence_and_the_others_are_evaluated(
@@ -305,6 +341,26 @@ def test_autoattack_and_pgd_find_the_exact_robust_accuracy_of_a_linear_network()
     assert (weaker[0] & ~safe).float().mean() < 0.1
 
 
+def test_autoattack_on_a_noisy_network_counts_an_image_lost_if_one_draw_was() -> None:
+    class NoisyFlat(Flat):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = Noise(0.2, members=1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(self.noise(images))
+
+    torch.manual_seed(1)
+    model, epsilon = NoisyFlat(), 0.06
+    images = torch.randint(60, 190, (40, 1, 8, 8), dtype=torch.uint8)
+    split = Split(images, quiet(model)(images.float() / 255).argmax(dim=1))
+    with seeded(0, CPU):
+        (right,), _ = autoattack_outcomes(model, split, epsilon)
+        draws = outcomes(model, split, PGD(epsilon, epsilon / 4, 20, eot_draws=20), draws=20)
+    assert 0.1 < right.float().mean() < 0.9
+    assert right.float().mean() <= draws.float().mean() + 0.05
+
+
 def test_noisy_networks_get_autoattacks_rand_version() -> None:
     assert version_for(PreActResNet(20, width=2, in_channels=1, members=2, gamma=0.1)) == "rand"
     assert version_for(PreActResNet(20, width=2, in_channels=1)) == "standard"
@@ -315,6 +371,8 @@ def test_noisy_networks_get_autoattacks_rand_version() -> None:
     [
         {"accuracy": "0.9"},
         {"accuracy": None},
+        {"accuracy": 1.5},
+        {"images": 0},
         {"epoch": 2.5},
         {"epoch": True},
         {"warnings": "none"},
@@ -353,3 +411,48 @@ def test_the_report_escapes_what_a_record_says(run: Path) -> None:
     page = (run / "report" / "index.html").read_text()
     assert evil not in page
     assert page.count("&lt;script&gt;alert(1)") >= 2
+
+
+def test_a_deleted_segment_and_idle_calls_leave_no_trap(run: Path) -> None:
+    options = ["--trials", "t0001", "--attacks"]
+    for attack in ("natural", "fgsm", "fgsm"):
+        assert evaluate(run, *options, attack).exit_code == 0
+    segments = sorted((run / "evaluations").iterdir())
+    assert [s.name for s in segments] == ["0001.jsonl", "0002.jsonl"]  # the third had nothing to say
+    segments[0].unlink()
+    assert evaluate(run, *options, "natural").exit_code == 0
+    assert sorted(r["attack"] for r in rows(run)) == ["fgsm", "natural"]
+
+
+def test_a_terminal_without_the_sign_gets_a_question_mark(run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rtune", "evaluate", str(run), "--trials", "t0002", "--attacks", "natural"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert " ? 0.0" in done.stdout
+
+
+def test_names_in_brackets_are_printed_as_they_are(run: Path) -> None:
+    named = run.rename(run.parent / "run [red]")
+    done = evaluate(named, "--trials", "t0001", "--attacks", "natural")
+    assert f"report: {named}/report/index.html" in done.stdout
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_known_stays(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(run, "--trials", "t0001", "--attacks", "natural")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rtune.runfolder.Writer.append", refuse)
+    done = evaluate(run, "--trials", "t0001", "--attacks", "fgsm")
+    assert done.exit_code == 1
+    assert "the evaluation ended early; what it printed is saved: [Errno 28] No space left" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [r["attack"] for r in rows(run)] == ["natural"]

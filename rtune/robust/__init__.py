@@ -10,7 +10,7 @@ from rtune.robust.data import DataError, Split, load, load_test
 from rtune.robust.evaluation import Measurement, accuracy, outcomes
 from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
-from rtune.robust.training import Diverged, Recipe, Trainer, seeded
+from rtune.robust.training import Diverged, Recipe, Trainer, deterministic, seeded
 
 __all__ = [
     "ADMM",
@@ -36,6 +36,7 @@ __all__ = [
     "channel_sparsity",
     "compact",
     "cw",
+    "deterministic",
     "fgsm",
     "footprint",
     "ifgsm",

@@ -76,15 +76,8 @@ def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = 
     Raises:
         DataError: there is no such folder, or the data is not in it and could not be fetched.
     """
-    source = _source(name)
     images, labels = _read(name, True, folder, download)
-    top = labels.max(initial=0)
-    if images.shape[1:] != source.image_shape or top >= source.classes:
-        raise DataError(
-            f"{name} in {folder} has images of shape {images.shape[1:]} and labels up to {top}; "
-            f"{source.image_shape} and {source.classes} classes are expected"
-        )
-    train, validation = _split(labels, source.validation, seed)
+    train, validation = _split(labels, _source(name).validation, seed)
     return _as_split(images, labels, train), _as_split(images, labels, validation)
 
 
@@ -152,7 +145,16 @@ def _source(name: str) -> DataSource:
 def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[np.ndarray, np.ndarray]:
     if folder is not None and not folder.is_dir():
         raise DataError(f"the data folder {folder} does not exist")
-    return _source(name).read(train, DEFAULT_FOLDER if folder is None else folder, download)
+    source = _source(name)
+    images, labels = source.read(train, DEFAULT_FOLDER if folder is None else folder, download)
+    top = labels.max(initial=0)
+    if images.shape[1:] != source.image_shape or top >= source.classes or not len(images):
+        raise DataError(
+            f"the {'training' if train else 'test'} part of {name} in {folder} has {len(images)} images of "
+            f"shape {images.shape[1:]} and labels up to {top}; {source.image_shape} and {source.classes} "
+            "classes are expected"
+        )
+    return images, labels
 
 
 def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks import PGD, Attack, fgsm, ifgsm, input_gradient
+from rtune.robust.attacks import PGD, Attack, cw, fgsm, ifgsm, input_gradient
 from rtune.robust.data import Split, to_float
 from rtune.robust.evaluation import Measurement, outcomes
 from rtune.robust.models import is_noisy, quiet
@@ -69,7 +69,7 @@ def diagnose(
 
 def passes(model: nn.Module) -> int:
     """How many attacks `diagnose` runs on the split."""
-    return 10 if is_noisy(model) else 7
+    return 11 if is_noisy(model) else 8
 
 
 def zero_gradients(model: nn.Module, split: Split, batch_size: int = 512) -> int:
@@ -94,6 +94,7 @@ def _variants(model: nn.Module, attack: PGD, eot_draws: int) -> dict[str, Attack
         "fgsm": fgsm(epsilon),
         "ifgsm": ifgsm(epsilon, step, k),
         "pgd": attack,
+        "cw": cw(epsilon, step, k),
         "pgd, 5 times the steps": PGD(epsilon, step, 5 * k),
         "pgd, half the epsilon": PGD(epsilon / 2, step / 2, k),
         "pgd, twice the epsilon": PGD(epsilon * 2, step * 2, k),
@@ -133,6 +134,9 @@ def _failed_checks(right: dict[str, Tensor], attack: PGD, eot_draws: int) -> lis
             whole,
             right["ifgsm"],
             f"a random start makes pgd-{k} stronger than ifgsm-{k}: report pgd, with restarts",
+        ),
+        _if_lower(
+            right["cw"], whole, f"cw-{k} beats pgd-{k}: the cross-entropy is the weaker loss here, report cw"
         ),
     ]
     if "transfer" in right:

@@ -25,7 +25,7 @@ from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
-from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
+from rtune.runfolder import LaunchError, RunError, RunFolder  # noqa: E402
 from rtune.search import bridge, resources  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
@@ -86,7 +86,10 @@ def launch(
         search = Search(folder.spec, folder.read().records, writer.append, limits.trials)
         if search.remaining() == 0:
             return None
-        writer.append(_launch_record(limits, concurrency))
+        try:
+            writer.append(_launch_record(limits, concurrency))
+        except OSError as error:
+            raise RunError(f"the log of {folder.path} cannot be written: {error}") from None
         stopper = bridge.BudgetStopper(limits.time_budget, interrupt)
         with (
             tempfile.TemporaryDirectory(prefix="rtune-") as scratch,

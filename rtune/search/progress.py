@@ -66,7 +66,6 @@ class Progress:
         """A trial broke and goes on from its checkpoint."""
         self._console.print(
             f"trial {name} broke and is tried again from its checkpoint: {error}",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -76,7 +75,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         self._spoken = time.monotonic()
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def _line(self, trial: Trial) -> str:
         search = self._open_search()

@@ -1,5 +1,6 @@
 """Keeps the framework's words off the screen and in a file."""
 
+import io
 import os
 import sys
 import tempfile
@@ -58,5 +59,11 @@ class Diversion:
 
 
 def make_console(file: IO[str]) -> Console:
-    """A console on a stream, wide where the stream is no terminal."""
-    return Console(file=file, highlight=False, width=None if file.isatty() else _PLAIN_WIDTH)
+    """A console on a stream, wide where the stream is no terminal; what it prints is text, not markup.
+
+    A character that the stream's encoding lacks becomes a question mark.
+    """
+    if isinstance(file, io.TextIOWrapper):
+        file.reconfigure(errors="replace")
+    width = None if file.isatty() else _PLAIN_WIDTH
+    return Console(file=file, highlight=False, markup=False, emoji=False, width=width)

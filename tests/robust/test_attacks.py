@@ -145,11 +145,9 @@ def test_never_outside_the_ball_or_the_image(
 @given(epsilon=st.floats(0.01, 3), rate=st.floats(0.001, 1), seed=st.integers(0, 1000))
 def test_carlinis_l2_attack_stays_in_its_ball(epsilon: float, rate: float, seed: int) -> None:
     torch.manual_seed(seed)
-    model = PreActResNet(20, width=2, in_channels=1, gamma=0.1).eval()
+    model = PreActResNet(20, width=2, in_channels=1).eval()
     images, labels = torch.rand(3, 1, 8, 8).round(decimals=1), torch.randint(10, (3,))
-    adversarial = CarliniL2(epsilon, steps=3, search_steps=2, learning_rate=rate, eot_draws=2)(
-        model, images, labels
-    )
+    adversarial = CarliniL2(epsilon, steps=3, search_steps=2, learning_rate=rate)(model, images, labels)
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
     assert (adversarial - images).flatten(1).norm(dim=1).max() <= epsilon + 1e-5
@@ -165,6 +163,12 @@ def test_carlinis_l2_attack_finds_the_distance_to_a_plane() -> None:
     assert (found - images).norm().item() == pytest.approx(distance, rel=0.02)
     near = CarliniL2(0.95 * distance, steps=300)(Linear(), images, labels)
     assert torch.equal(near, images)  # out of reach: handed back as it was
+
+
+def test_carlinis_l2_attack_refuses_a_noisy_network() -> None:
+    model = PreActResNet(20, width=2, in_channels=1, gamma=0.1).eval()
+    with pytest.raises(ValueError, match="a noisy network has no least perturbation"):
+        CarliniL2(0.5)(model, torch.rand(1, 1, 8, 8), torch.tensor([0]))
 
 
 def test_random_start_fills_the_ball() -> None:
