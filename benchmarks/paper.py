@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shlex
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import tables
+from benchmarks import rendering
 from benchmarks.arms import NETWORKS, Arm, Part, Preset, arms, run, splits
 from benchmarks.presets import PRESETS, off_ladder
 from rtune.robust.data import DataError
@@ -74,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = load_results(options.source)
         else:
             results = compare(_plan(options), options.workers, options.json, given, options.note)
-        print(tables.text(results))
+        print(rendering.text(results))
         if options.markdown:
-            options.markdown.write_text(tables.markdown(results) + "\n")
+            options.markdown.write_text(rendering.markdown(results) + "\n")
     except (ResultsError, DataError, OSError) as error:
         print(f"benchmarks.paper: {error}", file=sys.stderr)
         return 1
@@ -202,7 +203,7 @@ def _results(
     records = sorted(records, key=lambda r: order[r["arm"], r["seed"]])
     return {
         "schema": 1,
-        "command": " ".join(["python -m benchmarks.paper", *command]),
+        "command": f"python -m benchmarks.paper {shlex.join(command)}",
         "date": f"{datetime.date.today()}",
         "machine": _machine(),
         "device_name": _device_name(plan.device),
