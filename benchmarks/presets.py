@@ -69,13 +69,22 @@ PRESETS = {
 
 
 def off_ladder(preset: Preset) -> list[Arm]:
-    """ResNet20 under RGSM with lambda_2 a third larger, at the upper rungs of lambda_1.
+    """Settings that are not the paper's, on ResNet20, for the questions that it did not ask.
 
-    Not the paper's: the ensembles end sparser at the same penalties, so that ResNet20 needs larger
-    ones to be compared with them at equal sparsity.
+    RGSM with lambda_2 a third larger, at the upper rungs of lambda_1: the ensembles end sparser at the
+    same penalties, so that ResNet20 needs larger ones to be compared with them at equal sparsity.
+
+    ADMM with rho = 1 instead of the paper's 0.01. Looked for on the validation split of digits, one
+    seed: channels at rho = 0.01, 0.1, 1, 10 gave natural 9.7, 56.4, 97.5, 94.7 %, weights 96.7, 97.8,
+    98.1, 97.8 %. At 0.01 the weights have not come near their projection when it is made.
     """
     lambda_2 = round(preset.rgsm_lambda_2 * 4 / 3, 6)
+    tuned = (("rho", 1.0), ("sparsity", 0.8))
     return [
-        Arm("resnet20", "rgsm", 2 + i, (("beta", 1.0), ("lambda_1", value), ("lambda_2", lambda_2)))
-        for i, value in enumerate(preset.lambdas[1:], start=1)
+        Arm("resnet20", "admm-weights", 1, tuned),
+        Arm("resnet20", "admm-channels", 1, tuned),
+        *(
+            Arm("resnet20", "rgsm", 2 + i, (("beta", 1.0), ("lambda_1", value), ("lambda_2", lambda_2)))
+            for i, value in enumerate(preset.lambdas[1:], start=1)
+        ),
     ]
