@@ -201,7 +201,7 @@ def main() -> None:
         for row in rows:
             gap = 100 * (row.ours - row.foolbox)
             print(
-                f"{name:24} {row.attack:20} ours {row.ours:.4f}  foolbox {row.foolbox:.4f}  {gap:+.2f} points",
+                f"{name:24} {row.attack:20} ours {row.ours:.4f} foolbox {row.foolbox:.4f}  {gap:+.2f} points",
                 flush=True,
             )
             found.append({"network": name, **asdict(row)})
