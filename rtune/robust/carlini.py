@@ -21,9 +21,9 @@ class CarliniL2:
     without noise: of a noisy one the nearest image that ever fooled it is the luckiest draw's.
 
     Attributes:
-        epsilon: l2 radius, in pixel units, above 0: an image whose least perturbation found is
-            longer is handed back unchanged, so that the accuracy on what is handed back is the
-            robust accuracy in that ball. `infinity` hands back whatever fooled.
+        epsilon: l2 radius, in pixel units, above 0: a longer perturbation is cut to it, so that the
+            accuracy on what is handed back is the robust accuracy in that ball. `infinity` hands
+            back whatever fooled. An image that nothing fooled is handed back as it was.
         steps: iterations for each c, at least 1.
         search_steps: values of c tried, at least 1.
         learning_rate: Adam's, above 0. Black and white pixels start far out, where tanh is flat:
@@ -48,7 +48,7 @@ class CarliniL2:
         at_least_one(steps=self.steps, search_steps=self.search_steps)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images (N, C, H, W), each within `epsilon` of its image or equal to it.
+        """Adversarial images (N, C, H, W), each within `epsilon` of its image.
 
         Raises:
             ValueError: the network is noisy.
@@ -72,7 +72,8 @@ class CarliniL2:
             high = torch.where(fooled, torch.minimum(high, constant), high)
             low = torch.where(fooled, low, torch.maximum(low, constant))
             constant = torch.where(high.isfinite(), (low + high) / 2, constant * 10)
-        return torch.where((distance <= self.epsilon).view(-1, 1, 1, 1), best, images)
+        scale = torch.where(distance <= self.epsilon, 1.0, self.epsilon / distance)
+        return images + scale.view(-1, 1, 1, 1) * (best - images)
 
     def _descend(
         self, model: nn.Module, images: Tensor, labels: Tensor, start: Tensor, constant: Tensor
