@@ -19,7 +19,9 @@ from typing import Any
 import torch
 
 from rtune import build, spec
+from rtune.ledger import Trial
 from rtune.robust import Diverged
+from rtune.search.plan import of_spec
 from rtune.search.sampler import Sampler
 from rtune.trial import measure_epoch
 
@@ -28,8 +30,11 @@ METRICS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sp
 
 def draw(space: spec.Spec, settings: int) -> list[dict[str, Any]]:
     """Random settings (dotted path -> value) of a space."""
-    sampler = Sampler(space)
-    return [sampler.suggest(str(i), {})[0] for i in range(settings)]
+    sampler = Sampler(of_spec(space))
+    drawn: list[Trial] = []
+    for i in range(settings):
+        drawn.append(Trial(str(i), i, sampler.suggest(drawn, {})[0], "random"))
+    return [trial.values for trial in drawn]
 
 
 def curve(job: tuple[str, int, dict[str, Any]]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:

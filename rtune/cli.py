@@ -94,7 +94,7 @@ def launch_options(command: F) -> F:
 @RUNS
 @launch_options
 @click.option("--max-epochs", type=int, help="Epochs of a full training.")
-@click.option("--sampler", help="random, tpe or nsga2.")
+@click.option("--sampler", help="auto, random, tpe, nsga2 or gp.")
 @click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
 @click.option(
     "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from rtune import rungs
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -174,11 +176,17 @@ Objective = Literal[
 class EarlyStopping(Section):
     """Asynchronous successive halving by Pareto rank: rungs at grace * eta^k epochs.
 
-    `grace` null: max_epochs / eta^2, rounded up, but at least 3: earlier, a trial says little.
+    `grace` null: max_epochs / eta^2, rounded down, but at least 1. With several `brackets` trials take
+    turns to start with the first rung, the second, and so on.
     """
 
     grace: Count | None = None
     eta: Annotated[int, Field(ge=2)] = 3
+    brackets: Count = 1
+
+    def first(self, max_epochs: int) -> int:
+        """Epoch of the first rung."""
+        return self.grace or rungs.default_grace(self.eta, max_epochs)
 
 
 class SearchSettings(Section):
@@ -190,7 +198,7 @@ class SearchSettings(Section):
         "robust_accuracy",
         "weight_sparsity",
     ]
-    sampler: Literal["random", "tpe", "nsga2"] = "tpe"
+    sampler: Literal["auto", "random", "tpe", "nsga2", "gp"] = "auto"
     early_stopping: EarlyStopping | None = EarlyStopping()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 
 @dataclass
 class Trial:
@@ -16,7 +18,9 @@ class Trial:
         sampler: `point`, or the sampler that suggested it.
         facts: what the sampler must remember of it.
         epochs: records of its epochs, 1, 2, ... without gaps.
+        promotions: records of its stops that were taken back.
         status: `running` until an end is recorded, then `stopped`, `finished`, `diverged`, `failed`.
+            A stopped trial runs again once it is promoted.
         error: last line of what made it fail, or why it diverged.
         ended_epoch: the epoch in which it diverged or failed; None for other ends.
     """
@@ -27,6 +31,7 @@ class Trial:
     sampler: str
     facts: dict[str, Any] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    promotions: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     error: str | None = None
     ended_epoch: int | None = None
@@ -40,6 +45,11 @@ class Trial:
     @property
     def last(self) -> dict[str, Any] | None:
         return self.epochs[-1] if self.epochs else None
+
+    def curve(self, names: Iterable[str]) -> np.ndarray:
+        """(epochs, names), what was reached after each epoch."""
+        wanted = list(names)
+        return np.array([[record[name] for name in wanted] for record in self.epochs], float)
 
     def objectives(self, names: Iterable[str]) -> tuple[float, ...] | None:
         """The last epoch's objectives; None for a trial that has none or has no network."""
@@ -65,7 +75,7 @@ class Ledger:
     launches: list[Launch] = field(default_factory=list)
 
     def apply(self, record: dict[str, Any]) -> None:
-        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `end`."""
+        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `end`."""
         kind = record["kind"]
         if kind == "launch":
             self.launches.append(Launch(record["time"], record["trials"], record["concurrency"]))
@@ -80,6 +90,10 @@ class Ledger:
             if record["decision"] != "continue":
                 trial.status = {"stop": "stopped", "finish": "finished"}[record["decision"]]
                 trial.ended_time = record["time"]
+        elif kind == "promote":
+            trial = self.trials[record["trial"]]
+            trial.promotions.append(record)
+            trial.status, trial.ended_time = "running", None
         elif kind == "end":
             trial = self.trials[record["trial"]]
             trial.status = record["status"]

@@ -6,7 +6,6 @@ Every error is a `SpecError`: one sentence that names where, which field, its va
 import contextlib
 import copy
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rtune import ranges, yamlfile
+from rtune import ranges, rungs, yamlfile
 from rtune.config import (
     FIXED,
     ONLY_UNDER,
@@ -64,14 +63,6 @@ class Spec:
     def trials(self) -> int:
         """Number of trials to run; a file without ranges has just its points."""
         return self.search.trials if self.ranges else min(self.search.trials, len(self.points))
-
-    @property
-    def grace(self) -> int:
-        """Epoch of the first rung; from `max_epochs` on there is no early stopping."""
-        early = self.search.early_stopping
-        if early is None:
-            return self.max_epochs
-        return early.grace or max(3, math.ceil(self.max_epochs / early.eta**2))
 
     def searched(self) -> list[str]:
         """Dotted paths of all searched values: the ranges', then those that only points set."""
@@ -218,9 +209,22 @@ class _Reader:
                 "search.early_stopping.grace",
                 f"is {early.grace}; it must not be above training.max_epochs, {spec.max_epochs}",
             )
+        self._check_brackets(spec)
         if search.gpus_per_trial > 1 and search.gpus_per_trial != int(search.gpus_per_trial):
             raise self.error(
                 "search.gpus_per_trial", f"is {search.gpus_per_trial}; above 1 it must be a whole number"
+            )
+
+    def _check_brackets(self, spec: Spec) -> None:
+        early = spec.search.early_stopping
+        if early is None or early.brackets == 1:
+            return
+        levels = rungs.levels(early.first(spec.max_epochs), early.eta, spec.max_epochs)
+        if early.brackets > len(levels):
+            raise self.error(
+                "search.early_stopping.brackets",
+                f"is {early.brackets}; each needs a rung to start with, and there are {len(levels)}"
+                + (f" (epochs {', '.join(map(str, levels))})" if levels else ""),
             )
 
     def _check_sections(self, spec: Spec) -> None:

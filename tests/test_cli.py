@@ -19,7 +19,7 @@ BAD = {
     "search digits --trials 0": "search.trials is 0; it must be greater than or equal to 1",
     "search digits --trials many": "Invalid value for '--trials'",
     "search digits --max-epochs 0": "training.max_epochs is 0",
-    "search digits --sampler best": "search.sampler is 'best'; it must be 'random', 'tpe' or 'nsga2'",
+    "search digits --sampler best": "search.sampler is 'best'; it must be 'auto', 'random', 'tpe', 'nsga2' or 'gp'",
     "search digits --seed -1": "search.seed is -1",
     "search digits --time-budget soon": "--time-budget is 'soon'; a time is a number with s, m, h or d",
     "search digits --concurrency 0": "search.concurrency is 0",

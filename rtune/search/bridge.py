@@ -36,7 +36,10 @@ class BridgeSearcher(_NeverSaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         trial = self._search.next_trial()
-        return Searcher.FINISHED if trial is None else self._task(trial)
+        if trial is None:
+            # None: ask again, a trial under way may let another go on.
+            return Searcher.FINISHED if self._search.is_done() else None
+        return self._task(trial)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

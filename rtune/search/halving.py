@@ -1,19 +1,19 @@
-"""Asynchronous successive halving whose rungs compare trials by Pareto rank.
+"""Asynchronous successive halving for several objectives: rungs compare trials by Pareto rank.
 
-Plain ASHA (Li et al., arXiv 1810.05934) needs one number a trial. Here a rung orders its trials by
-non-domination rank and, within a rank, by hypervolume contribution. Knows neither Ray nor files.
+ASHA (Li et al., arXiv 1810.05934) in its promoting form, for which one number a trial is not needed:
+a rung orders its trials by non-domination rank and, within a rank, by hypervolume contribution. Nobody is
+stopped for good: a trial that is not among the best of its rung waits there, and goes on when it has
+come to be. Knows neither Ray nor files.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import moocore
 import numpy as np
 
-Point = tuple[float, ...]
+from rtune.search.fronts import Fronts
 
-# How far below the worst of a rung its reference point lies, as a share of each objective's range:
-# the best in one objective counts even if it is the worst in all others, but not for much.
-_MARGIN = 0.1
+Point = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Verdict:
     """A rung's word on a trial.
 
     Attributes:
-        keep: whether the trial goes on.
+        keep: whether the trial goes on at once.
         rung: the rung's epoch; None if there was nothing to decide.
         position: place in the rung's order, 1 for the best.
         size: trials recorded at the rung, this one included.
@@ -33,26 +33,35 @@ class Verdict:
     size: int | None = None
 
 
-class ParetoHalving:
-    """Decides at epochs grace * eta^k, below `max_epochs`, whether a trial goes on.
+@dataclass
+class _Rung:
+    level: int
+    fronts: Fronts = field(default_factory=Fronts)
+    recorded: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
 
-    Of n trials that have reached a rung, the best ceil(n / eta) go on; a trial is judged once a
-    rung, when it arrives, against those that came before. The first eta - 1 all go on: there is
-    little to judge them by.
+    def quota(self, eta: int) -> int:
+        """How many of its trials may go on; diverged ones count among the others."""
+        return max(1, len(self.recorded) // eta)
+
+    def next(self, eta: int) -> str | None:
+        """The best of those that wait, if it is among the best of all."""
+        return self.fronts.first(self.waiting, self.quota(eta))
+
+
+class ParetoHalving:
+    """Decides at each rung who goes on: of n trials recorded there, the best n / eta, at least one.
 
     Args:
-        grace: epoch of the first rung, at least 1.
+        levels: epochs of the rungs, ascending.
         eta: reduction factor, at least 2.
-        max_epochs: epoch at which a trial ends anyway.
+        brackets: trials take turns: the first of `brackets` starts with the first rung, the second
+            with the second, and so on; each bracket compares its own trials only.
     """
 
-    def __init__(self, grace: int, eta: int, max_epochs: int) -> None:
+    def __init__(self, levels: Sequence[int], eta: int, brackets: int = 1) -> None:
         self.eta = eta
-        self.rungs: dict[int, dict[str, Point | None]] = {}
-        level = grace
-        while level < max_epochs:
-            self.rungs[level] = {}
-            level *= eta
+        self.brackets = [[_Rung(level) for level in levels[start:]] for start in range(brackets)]
 
     def report(self, trial: str, epoch: int, point: Point) -> Verdict:
         """Records a trial's objectives (maximised) after an epoch and decides.
@@ -60,41 +69,35 @@ class ParetoHalving:
         A trial that reports sparsely is recorded at the highest rung it has passed, never at a
         lower one with later figures.
         """
-        passed = [level for level in self.rungs if level <= epoch]
-        if not passed or trial in self.rungs[max(passed)]:
+        rung = next((r for r in reversed(self._rungs(trial)) if r.level <= epoch), None)
+        if rung is None or trial in rung.recorded:
             return Verdict(keep=True)
-        level = max(passed)
-        rung = self.rungs[level]
-        rung[trial] = point
-        position = self._position(rung)
-        keep = len(rung) < self.eta or position <= -(-len(rung) // self.eta)
-        return Verdict(keep, level, position, len(rung))
+        rung.recorded.add(trial)
+        rung.fronts.add(trial, np.array(point, float))
+        position = rung.fronts.position(trial)
+        keep = position <= rung.quota(self.eta)
+        if not keep:
+            rung.waiting.add(trial)
+        return Verdict(keep, rung.level, position, len(rung.recorded))
 
     def diverged(self, trial: str, epoch: int) -> None:
         """Counts a trial that broke in `epoch` as the last at the rung it was on its way to."""
-        ahead = [level for level in self.rungs if level >= epoch]
-        if ahead:
-            self.rungs[min(ahead)][trial] = None
+        rung = next((r for r in self._rungs(trial) if r.level >= epoch), None)
+        if rung is not None:
+            rung.recorded.add(trial)
 
-    def _position(self, rung: dict[str, Point | None]) -> int:
-        """Place of the newest trial, 1 for the best; equal trials stand in order of arrival."""
-        points = [point for point in rung.values() if point is not None]
-        return order(np.array(points)).index(len(points) - 1) + 1
+    def promotable(self) -> str | None:
+        """A waiting trial that may go on by now, the farthest first; it waits until `promote`."""
+        rungs = sorted((r for bracket in self.brackets for r in bracket), key=lambda r: -r.level)
+        return next((name for rung in rungs if (name := rung.next(self.eta)) is not None), None)
 
+    def promote(self, trial: str) -> Verdict:
+        """Lets a waiting trial go on."""
+        rung = next(r for r in self._rungs(trial) if trial in r.waiting)
+        rung.waiting.discard(trial)
+        return Verdict(True, rung.level, rung.fronts.position(trial), len(rung.recorded))
 
-def order(points: np.ndarray) -> list[int]:
-    """Indices of points (n, objectives), maximised, from best to worst; ties keep their order.
-
-    By non-domination rank; within a rank by the hypervolume that is lost without the point. Plain
-    crowding would always keep the ends of a front, and one end here is a network that is all zeros
-    and knows nothing.
-    """
-    ranks = moocore.pareto_rank(points, maximise=True)
-    low, high = points.min(axis=0), points.max(axis=0)
-    width = np.where(high > low, high - low, 1.0)
-    scaled = (points - low) / width
-    gain = np.empty(len(points))
-    for rank in np.unique(ranks):
-        members = ranks == rank
-        gain[members] = moocore.hv_contributions(scaled[members], ref=-_MARGIN, maximise=True)
-    return [int(i) for i in np.lexsort((np.arange(len(points)), -gain, ranks))]
+    def _rungs(self, trial: str) -> list[_Rung]:
+        """Those of the trial's bracket; with several, ids are t0001, t0002, ..."""
+        many = len(self.brackets)
+        return self.brackets[(int(trial[1:]) - 1) % many if many > 1 else 0]

@@ -26,7 +26,7 @@ from ray import tune  # noqa: E402
 from rtune import trial as worker  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
 from rtune.runfolder import LaunchError, RunError, RunFolder  # noqa: E402
-from rtune.search import bridge, resources  # noqa: E402
+from rtune.search import bridge, plan, resources  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
@@ -83,7 +83,7 @@ def launch(
         LaunchError: Ray Tune gave up, or the log could not be written.
     """
     with folder.launch() as writer:
-        search = Search(folder.spec, folder.read().records, writer.append, limits.trials)
+        search = Search(plan.of_spec(folder.spec, limits.trials), folder.read().records, writer.append)
         if search.remaining() == 0:
             return None
         try:
@@ -134,7 +134,7 @@ def _tuner(
         tune_config=tune.TuneConfig(
             search_alg=bridge.BridgeSearcher(search, task),
             scheduler=bridge.BridgeScheduler(search, progress.on_change),
-            num_samples=search.remaining(),
+            num_samples=-1,  # until the search says that it is done
             max_concurrent_trials=concurrency,
             reuse_actors=True,
         ),

@@ -80,26 +80,26 @@ class Progress:
     def _line(self, trial: Trial) -> str:
         search = self._open_search()
         done = sum(t.status != "running" for t in search.ledger.trials.values())
-        reached = trial.objectives(search.spec.search.objectives)
+        reached = trial.objectives(search.plan.objectives)
         figures = trial.error or ""
         if reached is not None:
-            pairs = zip(search.spec.search.objectives, reached, strict=True)
+            pairs = zip(search.plan.objectives, reached, strict=True)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in pairs)
         return (
-            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{search.trials} "
-            f"{trial.id} {summary.outcome(trial, search.spec.max_epochs)}: {figures}  "
+            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{search.plan.trials} "
+            f"{trial.id} {summary.outcome(trial, search.plan.max_epochs)}: {figures}  "
             f"({summary.settings(trial.values)})"
         )
 
     def _header(self) -> str:
         search = self._open_search()
-        ledger, objectives = search.ledger, search.spec.search.objectives
-        count = summary.counts(ledger, search.trials)
+        ledger, objectives = search.ledger, search.plan.objectives
+        count = summary.counts(ledger, search.plan.trials)
         states = ", ".join(f"{n} {status}" for status, n in sorted(count.items()) if n)
-        left = summary.seconds_left(ledger, search.trials, search.spec.max_epochs, self._concurrency)
+        left = summary.seconds_left(ledger, search.plan.trials, search.plan.max_epochs, self._concurrency)
         epochs = sum(t.epoch for t in list(ledger.trials.values()))
         return (
-            f"{search.trials} trials: {states}; {epochs} epochs; "
+            f"{search.plan.trials} trials: {states}; {epochs} epochs; "
             f"hypervolume {summary.run_hypervolume(ledger, objectives):.3f}; "
             f"elapsed {summary.clock(time.monotonic() - self._start)}"
             + (f", about {summary.clock(left)} left" if left is not None else ", starting workers")
@@ -110,7 +110,7 @@ class Progress:
         trials = list(search.ledger.trials.values())
         running = [t for t in trials if t.status == "running"]
         ended = [search.ledger.trials[name] for name in self._ended[-_SHOWN_ENDED:]]
-        objectives = search.spec.search.objectives
+        objectives = search.plan.objectives
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
@@ -122,7 +122,7 @@ class Progress:
             figures = trial.last or {}
             table.add_row(
                 trial.id,
-                f"{trial.epoch}/{search.spec.max_epochs}",
+                f"{trial.epoch}/{search.plan.max_epochs}",
                 Text(trial.status, style=_STYLES.get(trial.status, "cyan")),
                 *(f"{figures[n]:.3f}" if n in figures else "" for n in objectives),
                 summary.settings(trial.values),
@@ -132,7 +132,7 @@ class Progress:
     def _best(self) -> str:
         """The best value reached in each objective."""
         search = self._open_search()
-        objectives = search.spec.search.objectives
+        objectives = search.plan.objectives
         points = summary.reached(search.ledger, objectives)
         if not len(points):
             return ""

@@ -1,96 +1,102 @@
-"""Suggestions from an Optuna study that is a fold over the run's log.
+"""Suggestions from an Optuna study that is made anew from the trials so far.
 
-A trial that was stopped early has only early figures, which would mislead the sampler if told as
-they are. It is told one whole unit lower in every objective: below every finished trial (the
-objectives are fractions), yet in the right order among its like. A diverged one is told lower still.
+A trial that is not finished has only early figures, which would mislead the sampler if told as they are.
+It is told with its forecast: where finished trials that stood where it stands have ended.
 """
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rtune.ledger import Trial
-from rtune.ranges import Choice, Range
-from rtune.spec import Spec
+from rtune.search import optuna_space
+from rtune.search.forecast import Forecast
+from rtune.search.plan import Plan, Values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-STOPPED, BROKEN = -1.0, -2.0
+# Trials suggested at random before a model is trusted.
+_STARTUP = 10
+# A diverged trial is told this far below the worst of all others.
+_BROKEN = 1.0
 
 
 class Sampler:
-    """Suggests values and learns from trials that ended.
+    """Suggests values. Remembers nothing: a suggestion depends on the plan and the trials alone."""
 
-    Nothing is remembered that `add` and `tell` do not bring back: each suggestion's randomness
-    comes from (seed, number of trials so far).
-    """
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._distributions = {path: optuna_space.distribution(r) for path, r in plan.ranges.items()}
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
-        self._distributions = {path: _distribution(r) for path, r in spec.ranges.items()}
-        self._study = optuna.create_study(directions=["maximize"] * len(spec.search.objectives))
-        self._numbers: dict[str, int] = {}
+    @property
+    def name(self) -> str:
+        """The sampler that is really used: `auto` is what did best in `benchmarks.search`."""
+        return "tpe" if self._plan.sampler == "auto" else self._plan.sampler
 
-    def suggest(self, trial: str, point: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Searched values of a new trial, and the facts that `add` needs to bring it back.
+    def suggest(self, known: Iterable[Trial], point: Values) -> tuple[Values, dict[str, Any]]:
+        """Searched values of a new trial, and the facts to be kept with it for later suggestions.
 
-        `point` has values that are given (dotted path -> value); the others are sampled.
+        Args:
+            known: the trials so far.
+            point: values that are given (dotted path -> value); the others are sampled.
         """
-        count = len(self._numbers)
+        trials = list(known)
+        seed = int(np.random.SeedSequence([self._plan.seed, len(trials)]).generate_state(1)[0])
+        study = optuna.create_study(
+            directions=["maximize"] * len(self._plan.objectives), sampler=_optuna_sampler(self.name, seed)
+        )
+        study.add_trials(self.observations(trials))
         inside = self._inside(point)
         if inside:
-            self._study.enqueue_trial(inside)
-        seed = int(np.random.SeedSequence([self._spec.search.seed, count]).generate_state(1)[0])
-        self._study.sampler = _optuna_sampler(self._spec.search.sampler, seed)
-        asked = self._study.ask()
+            study.enqueue_trial(inside)
+        asked = study.ask()
         values = dict(point)
-        for path, domain in self._spec.ranges.items():
+        for path, domain in self._plan.ranges.items():
             given = path in point and path not in inside  # outside of the range: none of the study's
-            if not given and self._spec.is_active(path, values):
-                values[path] = _suggest(asked, path, domain)
-        self._numbers[trial] = asked.number
-        return values, self._study.trials[asked.number].system_attrs
+            if not given and self._plan.is_active(path, values):
+                values[path] = optuna_space.suggest(asked, path, domain)
+        return values, study.get_trials(deepcopy=False)[asked.number].system_attrs
 
-    def add(self, trial: Trial) -> None:
-        """Takes in a trial from the log."""
+    def observations(self, trials: list[Trial]) -> list[FrozenTrial]:
+        """What the study is told of trials: forecasts of unfinished ones, among them the stopped."""
+        objectives, end = self._plan.objectives, self._plan.max_epochs
+        finished = [t.curve(objectives) for t in trials if t.status == "finished" and t.epoch == end]
+        forecast = Forecast(finished)
+        points: dict[str, np.ndarray] = {}
+        for trial in trials:
+            if trial.epoch and trial.status not in ("failed", "diverged"):
+                last = trial.curve(objectives)[-1]
+                points[trial.id] = last if trial.epoch >= end else forecast(trial.epoch, last)
+        seen = np.array(list(points.values())).reshape(-1, len(objectives))
+        worst = (seen.min(axis=0) if len(seen) else np.zeros(len(objectives))) - _BROKEN
+        return [
+            self._frozen(trial, worst if trial.status == "diverged" else points.get(trial.id))
+            for trial in trials
+        ]
+
+    def _frozen(self, trial: Trial, point: np.ndarray | None) -> FrozenTrial:
         inside = self._inside(trial.values)
-        self._numbers[trial.id] = len(self._study.trials)
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=inside,
-                distributions={path: self._distributions[path] for path in inside},
-                system_attrs=json.loads(json.dumps(trial.facts)),
-            )
+        state = TrialState.RUNNING if point is None else TrialState.COMPLETE
+        if trial.status == "failed":
+            state = TrialState.FAIL
+        return create_trial(
+            state=state,
+            values=[float(v) for v in point] if state == TrialState.COMPLETE and point is not None else None,
+            params=inside,
+            distributions={path: self._distributions[path] for path in inside},
+            system_attrs=json.loads(json.dumps(trial.facts)),
         )
 
-    def _inside(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _inside(self, values: Values) -> Values:
         """Those values that lie in their ranges."""
-        return {p: v for p, v in values.items() if p in self._spec.ranges and self._spec.ranges[p].holds(v)}
-
-    def tell(self, trial: Trial) -> None:
-        """Takes in the end of a trial: its last objectives, shifted as the module says."""
-        number = self._numbers[trial.id]
-        if trial.status == "failed":
-            self._study.tell(number, state=TrialState.FAIL)
-            return
-        objectives = self._spec.search.objectives
-        point: Sequence[float]
-        if trial.status == "diverged":
-            point = [BROKEN] * len(objectives)
-        else:
-            reached = trial.objectives(objectives)
-            assert reached is not None
-            shift = STOPPED if trial.status == "stopped" else 0.0
-            point = [value + shift for value in reached]
-        self._study.tell(number, point)
+        ranges = self._plan.ranges
+        return {p: v for p, v in values.items() if p in ranges and ranges[p].holds(v)}
 
 
 def _optuna_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -98,22 +104,8 @@ def _optuna_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=16)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_STARTUP)
     return optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_STARTUP
     )
-
-
-def _distribution(domain: Range) -> BaseDistribution:
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if domain.integer:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
-
-
-def _suggest(asked: optuna.Trial, path: str, domain: Range) -> Any:
-    if isinstance(domain, Choice):
-        return asked.suggest_categorical(path, domain.values)
-    if domain.integer:
-        return asked.suggest_int(path, int(domain.low), int(domain.high), log=domain.log)
-    return asked.suggest_float(path, domain.low, domain.high, log=domain.log)

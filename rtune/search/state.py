@@ -1,62 +1,63 @@
-"""A search as a state machine over its log: suggest, report, end. Knows neither Ray nor torch."""
+"""A search as a state machine over its log: suggest, report, promote, end. Knows neither Ray nor torch."""
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from rtune import schema
 from rtune.ledger import Ledger, Trial
-from rtune.search.halving import ParetoHalving, Verdict
+from rtune.search.halving import ParetoHalving
+from rtune.search.plan import Plan
 from rtune.search.sampler import Sampler
-from rtune.spec import Spec
 
 
 class Search:
     """Hands out trials, takes their epochs in, and decides who goes on.
 
     Whatever is decided is in the log before it takes effect, and the same fold that resumes a
-    search runs during it: `Search(spec, records)` equals the object that lived through `records`.
+    search runs during it: `Search(plan, records)` equals the object that lived through `records`.
 
     Args:
-        spec: what to search.
+        plan: what to search.
         records: the log so far.
         append: writes a record to the log.
-        trials: how many trials in all; the spec's own number when None.
     """
 
     def __init__(
         self,
-        spec: Spec,
-        records: list[dict[str, Any]],
+        plan: Plan,
+        records: Iterable[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
-        trials: int | None = None,
     ) -> None:
-        self.spec = spec
+        self.plan = plan
         self.ledger = Ledger()
-        early = spec.search.early_stopping
-        self.halving = ParetoHalving(spec.grace, early.eta if early else 2, spec.max_epochs)
-        self.sampler = Sampler(spec)
-        wanted = spec.trials if trials is None else trials
-        self.trials = wanted if spec.ranges else min(wanted, len(spec.points))
+        self.halving = ParetoHalving(plan.levels, plan.eta, plan.brackets)
+        self.sampler = Sampler(plan)
         self._append = append
         for record in records:
             self._apply(record)
         self._unfinished = deque(t for t in self.ledger.trials.values() if t.status == "running")
 
     def next_trial(self) -> Trial | None:
-        """An unfinished trial of an earlier launch, or a new one; None when all are handed out."""
+        """What a free worker does next; None if there is nothing now.
+
+        An unfinished trial of an earlier launch, a stopped one that may go on by now, or a new one.
+        """
         if self._unfinished:
             return self._unfinished.popleft()
+        promoted = self.halving.promotable()
+        if promoted is not None:
+            return self._promote(promoted)
         number = len(self.ledger.trials) + 1
-        if number > self.trials:
+        if number > self.plan.trials:
             return None
-        name = f"t{number:04d}"
-        points = self.spec.points
+        points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
-        values, facts = self.sampler.suggest(name, point)
-        source = "point" if point else self.spec.search.sampler
-        trial = Trial(name, self._seed(number), values, source, facts)
+        values, facts = self.sampler.suggest(self.ledger.trials.values(), point)
+        if self.plan.snap is not None:
+            values = self.plan.snap(values)
+        source = "point" if point else self.sampler.name
+        trial = Trial(f"t{number:04d}", self._seed(number), values, source, facts)
         self._write(
             {
                 "kind": "trial",
@@ -69,12 +70,26 @@ class Search:
         )
         return trial
 
+    def _promote(self, name: str) -> Trial:
+        verdict = self.halving.promote(name)
+        self._write(
+            {
+                "kind": "promote",
+                "trial": name,
+                "rung": verdict.rung,
+                "rung_position": verdict.position,
+                "rung_size": verdict.size,
+            }
+        )
+        return self.ledger.trials[name]
+
     def remaining(self) -> int:
-        """Trials that `next_trial` has yet to hand out."""
-        return len(self._unfinished) + max(0, self.trials - len(self.ledger.trials))
+        """Trials that `next_trial` has to hand out as things stand."""
+        waiting = int(self.halving.promotable() is not None)
+        return len(self._unfinished) + waiting + max(0, self.plan.trials - len(self.ledger.trials))
 
     def is_done(self) -> bool:
-        """Whether every trial has been handed out and has ended."""
+        """Whether every trial has been handed out and has ended, and none may go on."""
         return self.remaining() == 0 and all(t.status != "running" for t in self.ledger.trials.values())
 
     def report(self, trial: str, epoch: int, metrics: dict[str, Any]) -> bool:
@@ -85,10 +100,10 @@ class Search:
         known = self.ledger.trials[trial]
         if epoch <= known.epoch:
             return known.status == "running"
-        point = tuple(metrics[name] for name in self.spec.search.objectives)
-        verdict = self._judge(trial, epoch, point)
+        point = tuple(metrics[name] for name in self.plan.objectives)
+        verdict = self.halving.report(trial, epoch, point)
         decision = "continue" if verdict.keep else "stop"
-        if epoch >= self.spec.max_epochs:
+        if epoch >= self.plan.max_epochs:
             decision = "finish"
         self._write(
             {
@@ -99,7 +114,7 @@ class Search:
                 "rung": verdict.rung,
                 "rung_position": verdict.position,
                 "rung_size": verdict.size,
-                **{name: metrics[name] for name in schema.METRICS},
+                **{name: metrics[name] for name in self.plan.metrics},
             }
         )
         return decision == "continue"
@@ -116,34 +131,23 @@ class Search:
             self.halving.diverged(trial, epoch)
         self._write({"kind": "end", "trial": trial, "status": status, "epoch": epoch, "error": error})
 
-    def _judge(self, trial: str, epoch: int, point: tuple[float, ...]) -> Verdict:
-        return self.halving.report(trial, epoch, point)
-
     def _seed(self, number: int) -> int:
         # Far apart, so that two searches with neighbouring seeds share no trial's seed.
-        return (self.spec.search.seed << 16) + number
+        return (self.plan.seed << 16) + number
 
     def _write(self, record: dict[str, Any]) -> None:
         record["time"] = round(time.time(), 3)
         self._append(record)
-        self._learn(record)
+        self.ledger.apply(record)
 
     def _apply(self, record: dict[str, Any]) -> None:
-        """Brings back what a record of the log did to scheduler and sampler."""
-        if record["kind"] == "epoch":
-            self._judge(
-                record["trial"],
-                record["epoch"],
-                tuple(record[name] for name in self.spec.search.objectives),
-            )
-        elif record["kind"] == "end" and record["status"] == "diverged":
+        """Brings back what a record of the log did."""
+        kind = record["kind"]
+        if kind == "epoch":
+            point = tuple(record[name] for name in self.plan.objectives)
+            self.halving.report(record["trial"], record["epoch"], point)
+        elif kind == "promote":
+            self.halving.promote(record["trial"])
+        elif kind == "end" and record["status"] == "diverged":
             self.halving.diverged(record["trial"], record["epoch"])
-        self._learn(record)
-        if record["kind"] == "trial":
-            self.sampler.add(self.ledger.trials[record["trial"]])
-
-    def _learn(self, record: dict[str, Any]) -> None:
         self.ledger.apply(record)
-        trial = self.ledger.trials.get(record.get("trial", ""))
-        if record["kind"] in ("epoch", "end") and trial is not None and trial.status != "running":
-            self.sampler.tell(trial)
