@@ -1,0 +1,130 @@
+"""Compares search methods in simulated time, on a table of recorded learning curves.
+
+    python -m benchmarks.search --table benchmarks/tables/digits.csv --json search.json
+
+`benchmarks.record` writes such tables. Each method searches the table `--seeds` times. What is compared is
+how much of the hypervolume of all the table's networks a search has, against the epochs it has spent.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NoReturn
+
+from joblib import cpu_count
+
+from benchmarks import search_summary
+from benchmarks.searching import SearchError, compare, missing
+from benchmarks.tables import Table, TableError, load
+
+OBJECTIVES = "natural_accuracy,robust_accuracy,weight_sparsity"
+FULL_TRAININGS = 60
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def explanation(table: Table, workers: int, budget: int, seeds: int) -> str:
+    """How the figures came about, in a few lines."""
+    settings, length, last = len(table.settings), table.max_epochs, seeds - 1
+    broken = sum(len(setting.curve) < length for setting in table.settings)
+    return f"""\
+{settings} recorded settings of {length} epochs, {broken} diverged; objectives {", ".join(table.objectives)}.
+A search has {workers} workers and {budget} epochs ({budget / length:.4g} full trainings); seeds 0 to {last}.
+An epoch takes the seconds that were recorded; one that diverges counts too. A sampler trains the setting
+nearest to its proposal that it has not had yet, and is told that setting's values; methods of random order
+draw without replacement. Who has had every setting stands still. Only networks trained to their end count.
+The hypervolume's reference point is 0 in fractions that are maximised, the table's worst in others; that of
+all the table's networks is {table.full_hypervolume:.4f}."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary = (__doc__ or "").splitlines()[0]
+    parser = _Parser(prog="python -m benchmarks.search", description=summary)
+    parser.add_argument("--table", type=Path, required=True, help="CSV, as benchmarks.record writes it")
+    parser.add_argument("--seeds", default="30", help="searches a method (30)")
+    parser.add_argument("--workers", default="4", help="networks that a search trains at once (4)")
+    parser.add_argument("--budget", help=f"epochs of a search; {FULL_TRAININGS} full trainings if not given")
+    parser.add_argument(
+        "--objectives", default=OBJECTIVES, help=f"metrics, each NAME or NAME:min ({OBJECTIVES})"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--plot", type=Path, help="beside the table as NAME-search.png if not given")
+    parser.add_argument("--processes", help="searches that are computed at once; the CPUs if not given")
+    return parser
+
+
+def _count(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise TableError(f"--{name} is {text}; a whole number of at least 1 is expected")
+    return int(text)
+
+
+def _check_folder(name: str, file: Path) -> None:
+    if not file.parent.is_dir():
+        raise TableError(f"--{name} is {file}; its folder must exist")
+    if file.is_dir():
+        raise TableError(f"--{name} is {file}, which is a folder; a file is expected")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, compares, prints; the exit code, 2 for bad input and 1 for a failure."""
+    options = _parser().parse_args(arguments)
+    try:
+        seeds, workers = _count("seeds", options.seeds, 30), _count("workers", options.workers, 4)
+        processes = _count("processes", options.processes, cpu_count())
+        budget = _count("budget", options.budget, 0)
+        table = load(options.table, options.objectives.split(","))
+        plot = options.plot or options.table.with_name(f"{options.table.stem}-search.png")
+        if plot.suffix not in FORMATS:
+            raise TableError(f"--plot is {plot}; a name that ends in {', '.join(FORMATS)} is expected")
+        _check_folder("plot", plot)
+        if options.json:
+            _check_folder("json", options.json)
+    except TableError as error:
+        print(error, file=sys.stderr)
+        return 2
+    budget = budget or FULL_TRAININGS * table.max_epochs
+    print(explanation(table, workers, budget, seeds), flush=True)
+    for package, names in missing().items():
+        print(
+            f"without {', '.join(names)}: {package} is missing, which pip install 'rtune[peers]' installs",
+            file=sys.stderr,
+        )
+    results = []
+    try:
+        for searches in compare(table, seeds, workers, budget, processes):
+            results.append(searches)
+            print(f"{searches.method}: {searches.seconds:.1f} s", file=sys.stderr, flush=True)
+    except SearchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenProcessPool:
+        print("a process was killed, perhaps for memory; fewer --processes need less", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 1
+    print(f"\n{search_summary.text(results)}")
+    try:
+        if options.json:
+            options.json.write_text(json.dumps([r.summary() for r in results], indent=1) + "\n")
+        title = f"{options.table.stem}: {', '.join(table.objectives)}; {seeds} seeds, {workers} workers"
+        search_summary.plot(results, title, plot)
+    except OSError as error:
+        print(f"{error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"\nplot: {plot}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What `benchmarks.search` says of simulated searches: figures, text and a plot."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TARGETS = (90, 95, 99)
+# Where the table looks at a search, as parts of its budget.
+POINTS = (0.1, 0.25, 0.5, 0.75, 1.0)
+OURS = "rtune"
+
+
+@dataclass(frozen=True)
+class Searches:
+    """A method's searches.
+
+    Attributes:
+        method: its name.
+        shares: (seeds, budget), the hypervolume after each epoch spent, as a share of the table's.
+        seconds: of computing, all searches together.
+    """
+
+    method: str
+    shares: np.ndarray
+    seconds: float
+
+    def epochs_to(self, percent: int) -> list[float]:
+        """(seeds,), epochs spent until a search has that much of the hypervolume; inf for never."""
+        # A front that is the table's whole one has a share of 1 but for rounding.
+        reached = self.shares >= percent / 100 - 1e-9
+        return [float(row.argmax() + 1) if row.any() else math.inf for row in reached]
+
+    def summary(self) -> dict[str, Any]:
+        """Medians and quartiles over the seeds, for JSON; None is never."""
+        final = [float(v) for v in self.shares[:, -1]]
+        found: dict[str, Any] = {"method": self.method, "seeds": len(final)}
+        for percent in TARGETS:
+            epochs = self.epochs_to(percent)
+            found[f"epochs_to_{percent}"] = _known(quantile(epochs, 0.5))
+            found[f"epochs_to_{percent}_quartiles"] = [_known(quantile(epochs, q)) for q in (0.25, 0.75)]
+        found["final_hypervolume"] = round(quantile(final, 0.5), 6)
+        found["final_hypervolume_quartiles"] = [round(quantile(final, q), 6) for q in (0.25, 0.75)]
+        found["seconds"] = round(self.seconds, 1)
+        return found
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The quantile, interpolated as numpy does; inf where it lies beside an inf."""
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    low, part = int(place), place - int(place)
+    if part == 0 or ordered[low] == math.inf:
+        return ordered[low]
+    return ordered[low] + part * (ordered[low + 1] - ordered[low])
+
+
+def _known(value: float) -> float | None:
+    return None if value == math.inf else value
+
+
+def text(results: Sequence[Searches]) -> str:
+    """Two tables, a row a method: shares after some epochs, and epochs until some shares."""
+    budget = results[0].shares.shape[1]
+    looks = sorted({max(1, round(part * budget)) for part in POINTS})
+    shares, epochs = [], []
+    for result in results:
+        row = [result.method]
+        for look in looks:
+            column = [100 * float(v) for v in result.shares[:, look - 1]]
+            low, middle, high = (f"{quantile(column, q):.1f}" for q in (0.25, 0.5, 0.75))
+            row.append(f"{middle} [{low} {high}]")
+        shares.append(row)
+        row = [result.method]
+        for percent in TARGETS:
+            column = result.epochs_to(percent)
+            low, middle, high = (_epochs(quantile(column, q)) for q in (0.25, 0.5, 0.75))
+            row.append(middle if low == middle == high else f"{middle} [{low} {high}]")
+        epochs.append(row)
+    return "\n".join(
+        [
+            "percent of the table's hypervolume after so many epochs, median [quartiles] over the seeds:",
+            *_aligned([["", *map(str, looks)], *shares]),
+            "",
+            "epochs until so many percent of it, median [quartiles]; never: not within the budget:",
+            *_aligned([["", *(f"{percent} %" for percent in TARGETS)], *epochs]),
+        ]
+    )
+
+
+def _epochs(value: float) -> str:
+    return "never" if value == math.inf else f"{value:.0f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+
+
+def plot(results: Sequence[Searches], title: str, file: Path) -> None:
+    """Draws each method's median over its seeds, and its quartiles as a band, into a PNG, SVG or PDF."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(11, 6), layout="constrained")
+    others = [result.method for result in results if result.method != OURS]
+    palette = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+    styles = ("-", "--", ":", "-.")
+    budget = results[0].shares.shape[1]
+    epochs = np.arange(1, budget + 1)
+    floor = 1.0
+    # Best first in the legend, as the lines end.
+    for result in sorted(results, key=lambda r: -float(np.median(r.shares[:, -1]))):
+        low, middle, high = np.quantile(result.shares, (0.25, 0.5, 0.75), axis=0)
+        floor = min(floor, float(low[max(0, budget // 5 - 1)]))
+        ours = result.method == OURS
+        place = 0 if ours else others.index(result.method)
+        color = "black" if ours else palette[place % len(palette)]
+        axes.plot(
+            epochs,
+            middle,
+            styles[0] if ours else styles[place % len(styles)],
+            color=color,
+            linewidth=3.2 if ours else 1.5,
+            zorder=3 if ours else 2,
+            label=result.method,
+            drawstyle="steps-post",
+        )
+        alpha = 0.18 if ours else 0.07
+        axes.fill_between(epochs, low, high, step="post", color=color, alpha=alpha, linewidth=0, zorder=1)
+    # The first trainings end at 0, and all the differences are far above that.
+    axes.set_ylim(max(0.0, math.floor(20 * floor) / 20), 1.005)
+    axes.set_xlim(0, budget)
+    axes.set_xlabel("epochs spent")
+    axes.set_ylabel("share of the table's hypervolume")
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend = figure.legend(
+        loc="outside right center", frameon=False, title="median, quartiles shaded", handlelength=3.2
+    )
+    for label in legend.get_texts():
+        label.set_fontweight("bold" if label.get_text() == OURS else "normal")
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
