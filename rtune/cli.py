@@ -152,12 +152,13 @@ def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
 @click.argument("run")
 @RUNS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(run: str, runs: Path, as_json: bool) -> None:
+@click.option("--explain", metavar="ID", help="Why this trial was stopped or went on, such as t0003.")
+def status(run: str, runs: Path, as_json: bool, explain: str | None) -> None:
     """Say what RUN has done, what runs, the hypervolume and the time left."""
     from rtune import commands
 
     with failures():
-        commands.status(run, runs, as_json)
+        commands.status(run, runs, as_json, explain)
 
 
 @main.command()

@@ -15,7 +15,7 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
-from rtune import __version__, attack_names, runfolder, schema, spec, summary
+from rtune import __version__, attack_names, explain, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.search import resources
 from rtune.search.interrupt import Interrupt
@@ -89,10 +89,17 @@ def _write_results(folder: runfolder.RunFolder, kind: str, output: Path | None) 
         target.write(text.encode())
 
 
-def status(run: str, runs: Path, as_json: bool) -> None:
-    """Where a run stands."""
+def status(run: str, runs: Path, as_json: bool, trial: str | None) -> None:
+    """Where a run stands, or what became of one trial and why."""
     folder = runfolder.find(run, runs)
     log = folder.read()
+    if trial is not None:
+        try:
+            for line in explain.explain(log.records, folder.spec, trial):
+                click.echo(line)
+        except explain.UnknownTrialError as error:
+            raise spec.SpecError(str(error)) from None
+        return
     ledger = fold(log.records)
     live = folder.is_live()
     trials = _trials(folder, ledger)
@@ -107,6 +114,7 @@ def status(run: str, runs: Path, as_json: bool) -> None:
         "trials": trials,
         **{state: counts.get(state, 0) for state in _STATES},
         "epochs": sum(t.epoch for t in ledger.trials.values()),
+        "epochs_without_early_stopping": summary.unstopped_epochs(ledger, folder.spec.max_epochs),
         "objectives": list(objectives),
         "hypervolume": summary.run_hypervolume(ledger, objectives),
         "seconds_left": summary.seconds_left(ledger, trials, folder.spec.max_epochs, concurrency),
@@ -255,6 +263,7 @@ def _conclude(folder: runfolder.RunFolder, reason: str | None) -> int:
         return 1
     if not networks.empty:
         console.print(_front_table(folder, networks))
+        console.print(summary.saving(fold(folder.read().records), folder.spec.max_epochs))
         page = write(folder)[0]
         console.print(f"report: {page.resolve()}", soft_wrap=True)
     if reason is not None:
@@ -298,7 +307,8 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
     states = ", ".join(f"{facts[s]} {s}" for s in _STATES if facts[s]) or "nothing begun"
     click.echo(f"{facts['run']}: {facts['trials']} trials: {states}")
     objectives = ", ".join(facts["objectives"])
-    click.echo(f"{facts['epochs']} epochs run; hypervolume of {objectives}: {facts['hypervolume']:.3f}")
+    click.echo(summary.saving(ledger, folder.spec.max_epochs))
+    click.echo(f"hypervolume of {objectives}: {facts['hypervolume']:.3f}")
     left = facts["seconds_left"]
     if facts["live"]:
         click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))

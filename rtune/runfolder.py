@@ -32,14 +32,18 @@ _FIELDS = {
     "launch": {"time", "trials", "concurrency"},
     "trial": {"time", "trial", "seed", "values", "sampler", "facts"},
     "epoch": {"time", "trial", "epoch", "decision", *schema.METRICS},
+    "promote": {"time", "trial", "rung", "rung_position", "rung_size"},
     "end": {"time", "trial", "status", "epoch", "error"},
     "evaluation": set(schema.EVALUATIONS.names),
     "diagnosis": {*schema.DIAGNOSES.names, "figures"},
 }
 # Which kinds stand where; what stands elsewhere is foreign.
-_KINDS = {"results": ("launch", "trial", "epoch", "end"), "evaluations": ("evaluation", "diagnosis")}
+_KINDS = {
+    "results": ("launch", "trial", "epoch", "promote", "end"),
+    "evaluations": ("evaluation", "diagnosis"),
+}
 # Kinds that speak of a trial begun before.
-_OF_TRIALS = ("epoch", "end", "evaluation", "diagnosis")
+_OF_TRIALS = ("epoch", "promote", "end", "evaluation", "diagnosis")
 _TYPES = {"evaluation": schema.EVALUATIONS, "diagnosis": schema.DIAGNOSES}
 
 

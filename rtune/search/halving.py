@@ -92,8 +92,10 @@ class ParetoHalving:
         return next((name for rung in rungs if (name := rung.next(self.eta)) is not None), None)
 
     def promote(self, trial: str) -> Verdict:
-        """Lets a waiting trial go on."""
-        rung = next(r for r in self._rungs(trial) if trial in r.waiting)
+        """Lets a waiting trial go on; one that does not wait goes on as it is."""
+        rung = next((r for r in self._rungs(trial) if trial in r.waiting), None)
+        if rung is None:
+            return Verdict(keep=True)
         rung.waiting.discard(trial)
         return Verdict(True, rung.level, rung.fronts.position(trial), len(rung.recorded))
 

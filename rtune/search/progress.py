@@ -26,7 +26,7 @@ class Progress:
         self._console = console
         self._search: Search | None = None
         self._live: Live | None = None
-        self._ended: list[str] = []
+        self._ended: list[tuple[str, int]] = []
 
     @contextmanager
     def showing(self, search: Search, concurrency: int) -> Iterator[None]:
@@ -55,8 +55,8 @@ class Progress:
         search = self._open_search()
         trial = search.ledger.trials[name]
         ended = trial.status != "running"
-        if ended and name not in self._ended:
-            self._ended.append(name)
+        if ended and (name, trial.epoch) not in self._ended:
+            self._ended.append((name, trial.epoch))  # a stopped trial can come back and end again
             if self._live is None:
                 self._say(self._line(trial))
         elif self._live is None and time.monotonic() - self._spoken > _HEARTBEAT:
@@ -109,7 +109,8 @@ class Progress:
         search = self._open_search()
         trials = list(search.ledger.trials.values())
         running = [t for t in trials if t.status == "running"]
-        ended = [search.ledger.trials[name] for name in self._ended[-_SHOWN_ENDED:]]
+        names = dict.fromkeys(name for name, _ in self._ended)
+        ended = [t for name in names if (t := search.ledger.trials[name]).status != "running"][-_SHOWN_ENDED:]
         objectives = search.plan.objectives
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)

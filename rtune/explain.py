@@ -1,0 +1,76 @@
+"""Why a trial was stopped or went on, rung by rung, from the run's log."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rtune import summary
+from rtune.ledger import fold
+from rtune.spec import Spec
+
+# So many of the trials that are better in every respect are named.
+_NAMED = 6
+
+
+class UnknownTrialError(Exception):
+    """The run has no such trial; the message is for the person who asked."""
+
+
+def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterator[str]:
+    """Lines that tell what became of a trial and why.
+
+    Raises:
+        UnknownTrialError: see the class.
+    """
+    ledger = fold(records)
+    if trial not in ledger.trials:
+        known = list(ledger.trials)
+        there = f"the run has {known[0]} to {known[-1]}" if known else "the run has none yet"
+        raise UnknownTrialError(f"--explain is {trial!r}; {there}")
+    found = ledger.trials[trial]
+    yield f"{trial}: {summary.settings(found.values)} (suggested by: {found.sampler}, seed {found.seed})"
+    objectives = spec.search.objectives
+    early = spec.search.early_stopping
+    seen: dict[tuple[int, int], dict[str, Any]] = {}
+    for record in records:
+        if record["kind"] not in ("epoch", "promote") or record["rung"] is None:
+            continue
+        place = (_bracket(record["trial"], early.brackets if early else 1), record["rung"])
+        others = seen.setdefault(place, {})
+        if record["kind"] == "epoch":
+            others[record["trial"]] = record
+        if record["trial"] == trial:
+            yield "  " + _verdict(record, others, objectives, early.eta if early else 1)
+    outcome = summary.outcome(found, spec.max_epochs)
+    reached = found.objectives(objectives)
+    figures = found.error or ""
+    if reached is not None:
+        figures = ", ".join(f"{n} {v:.3f}" for n, v in zip(objectives, reached, strict=True))
+    yield f"  {outcome}: {figures}" if figures else f"  {outcome}"
+
+
+def _verdict(
+    record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str], eta: int
+) -> str:
+    size, position = record["rung_size"], record["rung_position"]
+    quota = max(1, size // eta)
+    where = f"place {position} of the {size} that had reached it; the best {quota} may go on"
+    if record["kind"] == "promote":
+        return f"rung at epoch {record['rung']}: by then {where}: went on after all"
+    names = list(objectives)
+    own = [record[name] for name in names]
+    better = [
+        other
+        for other, theirs in others.items()
+        if all(theirs[n] >= v for n, v in zip(names, own, strict=True)) and [theirs[n] for n in names] != own
+    ]
+    # A last epoch's rung decides nothing.
+    went = {"continue": "went on", "stop": "stopped", "finish": "finished"}[record["decision"]]
+    line = f"rung at epoch {record['rung']}: {where}: {went}"
+    if not better:
+        return line + "; no trial there was as good in every objective"
+    more = f" and {len(better) - _NAMED} more" if len(better) > _NAMED else ""
+    return line + f"; as good in every objective and better in one: {', '.join(better[:_NAMED])}{more}"
+
+
+def _bracket(trial: str, brackets: int) -> int:
+    return (int(trial[1:]) - 1) % brackets if brackets > 1 else 0

@@ -1,0 +1,76 @@
+"""What a person is told of a trial and of the epochs saved."""
+
+from typing import Any
+
+import pytest
+
+from rtune import explain, schema, spec, summary
+from rtune.search.plan import of_spec
+from rtune.search.state import Search
+
+SPEC = spec.from_tree(
+    {
+        "data": {"dataset": "digits"},
+        "training": {"max_epochs": 9},
+        "pruning": {"rvsm": {"beta": {"log_uniform": [0.01, 1]}}},
+        "search": {"trials": 4, "sampler": "random", "early_stopping": {"grace": 1, "eta": 2}},
+    },
+    {},
+    "test",
+)
+
+
+def figures(level: float) -> dict[str, Any]:
+    return {name: level if name in SPEC.search.objectives else 1 for name in schema.METRICS}
+
+
+@pytest.fixture
+def log() -> list[dict[str, Any]]:
+    """t0001 goes on alone; t0002 and t0003 are worse and wait; t0004 breaks; t0002 comes back."""
+    records: list[dict[str, Any]] = []
+    search = Search(of_spec(SPEC), [], records.append)
+    names = [search.next_trial().id for _ in range(4)]
+    search.report(names[0], 1, figures(0.9))
+    search.report(names[1], 1, figures(0.5))
+    search.report(names[2], 1, figures(0.4))
+    search.end(names[3], "diverged", "the loss is nan")
+    assert search.next_trial().id == "t0002"  # of four, two may go on
+    for epoch in (2, 3):
+        search.report("t0002", epoch, figures(0.6))
+    return records
+
+
+def test_each_rung_is_told_with_place_quota_and_who_was_better(log: list[dict[str, Any]]) -> None:
+    lines = list(explain.explain(log, SPEC, "t0002"))
+    assert lines[0].startswith("t0002: beta=")
+    assert "(suggested by: random, seed 2)" in lines[0]
+    assert lines[1:4] == [
+        "  rung at epoch 1: place 2 of the 2 that had reached it; the best 1 may go on: stopped; "
+        "as good in every objective and better in one: t0001",
+        "  rung at epoch 1: by then place 2 of the 4 that had reached it; the best 2 may go on: "
+        "went on after all",
+        "  rung at epoch 2: place 1 of the 1 that had reached it; the best 1 may go on: went on; "
+        "no trial there was as good in every objective",
+    ]
+    assert lines[4].startswith("  running at epoch 3/9: natural_accuracy 0.600")
+
+
+def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -> None:
+    assert list(explain.explain(log, SPEC, "t0004"))[1:] == ["  diverged in epoch 1/9: the loss is nan"]
+
+
+def test_a_trial_that_is_not_there_is_said(log: list[dict[str, Any]]) -> None:
+    with pytest.raises(explain.UnknownTrialError, match="--explain is 'x'; the run has t0001 to t0004"):
+        list(explain.explain(log, SPEC, "x"))
+    with pytest.raises(explain.UnknownTrialError, match="the run has none yet"):
+        list(explain.explain([], SPEC, "x"))
+
+
+def test_savings_count_what_stopped_trials_did_not_train(log: list[dict[str, Any]]) -> None:
+    search = Search(of_spec(SPEC), log, lambda record: None)
+    # Run: 1 + 3 + 1 + 0; unstopped: t0003 would have had 9.
+    assert summary.unstopped_epochs(search.ledger, 9) == 1 + 3 + 9 + 0
+    assert (
+        summary.saving(search.ledger, 9)
+    ) == "5 epochs run; without early stopping these trials would have taken 13: 62 % saved"
+    assert summary.saving(Search(of_spec(SPEC), [], log.append).ledger, 9).startswith("0 epochs run, none")
