@@ -80,7 +80,7 @@ def test_ranks_kept_as_points_arrive_are_those_of_sorting_anew(points: list[tupl
     fronts = Fronts()
     for i, point in enumerate(points):
         fronts.add(str(i), np.array(point))
-    found = {name: rank for rank, names in enumerate(fronts._names) for name in names}
+    found = {name: rank for rank, names in enumerate(fronts.ranked()) for name in names}
     assert [found[str(i)] for i in range(len(points))] == slow_ranks(points)
 
 
@@ -136,7 +136,7 @@ def test_scaling_and_relabelling_objectives_change_no_rank(
         fronts = Fronts()
         for i, point in enumerate(moved):
             fronts.add(str(i), np.array(point))
-        found = {name: rank for rank, names in enumerate(fronts._names) for name in names}
+        found = {name: rank for rank, names in enumerate(fronts.ranked()) for name in names}
         return [found[str(i)] for i in range(len(moved))]
 
     moved = [tuple(p[k] * scale[k] for k in relabel) for p in points]

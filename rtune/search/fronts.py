@@ -18,26 +18,34 @@ class Fronts:
     """
 
     def __init__(self) -> None:
-        self._points: list[np.ndarray] = []
-        self._names: list[list[str]] = []
+        self._names: list[str] = []
+        self._place: dict[str, int] = {}
+        self._points: list[np.ndarray] = []  # of each front, (members, objectives)
+        self._members: list[np.ndarray] = []  # of each front, places in _names
+        self._held: np.ndarray = np.zeros(64, bool)  # by place in _names
 
-    def __len__(self) -> int:
-        return sum(len(names) for names in self._names)
+    def ranked(self) -> list[list[str]]:
+        """Names of each front, the best front first."""
+        return [[self._names[i] for i in members] for members in self._members]
 
     def add(self, name: str, point: np.ndarray) -> None:
         """Takes in a point (objectives,)."""
         rank = self._rank(point)
-        points, names = point[None, :], [name]
-        while points.size:
+        points, members = point[None, :], np.array([len(self._names)])
+        self._place[name] = len(self._names)
+        self._names.append(name)
+        if len(self._names) > len(self._held):
+            self._held = np.concatenate([self._held, np.zeros_like(self._held)])
+        while len(members):
             if rank == len(self._points):
                 self._points.append(points)
-                self._names.append(names)
+                self._members.append(members)
                 return
-            own, own_names = self._points[rank], self._names[rank]
+            own, own_members = self._points[rank], self._members[rank]
             beaten = _beaten(own, points)
             self._points[rank] = np.concatenate([own[~beaten], points])
-            self._names[rank] = [n for n, b in zip(own_names, beaten, strict=True) if not b] + names
-            points, names = own[beaten], [n for n, b in zip(own_names, beaten, strict=True) if b]
+            self._members[rank] = np.concatenate([own_members[~beaten], members])
+            points, members = own[beaten], own_members[beaten]
             rank += 1
 
     def _rank(self, point: np.ndarray) -> int:
@@ -53,30 +61,37 @@ class Fronts:
                 high = middle
         return low
 
-    def first(self, among: set[str], quota: int) -> str | None:
-        """The best of some names, if it is among the best `quota` of all.
+    def hold(self, name: str, held: bool) -> None:
+        """Holds a name, or lets it go."""
+        self._held[self._place[name]] = held
+
+    def first_held(self, quota: int) -> str | None:
+        """The best of those held, if it is among the best `quota` of all.
 
         By rank, within a rank by `spread`, then by arrival.
         """
         before = 0
-        for points, names in zip(self._points, self._names, strict=True):
+        for points, members in zip(self._points, self._members, strict=True):
             if before >= quota:
                 return None
-            if not among.isdisjoint(names):  # ordering a front costs more than looking at it
-                inside = _ordered(points)[: quota - before]
-                found = next((names[i] for i in inside if names[i] in among), None)
+            held = self._held[members]
+            if held.any():  # ordering a front costs more than looking at it
+                inside = _ordered(points, members)[: quota - before]
+                found = next((i for i in inside if held[i]), None)
                 if found is not None:
-                    return found
-            before += len(names)
+                    return self._names[int(members[found])]
+            before += len(members)
         return None
 
     def position(self, name: str) -> int:
         """Place of a name, 1 for the best."""
+        wanted = self._place[name]
         before = 0
-        for points, names in zip(self._points, self._names, strict=True):
-            if name in names:
-                return before + _ordered(points).index(names.index(name)) + 1
-            before += len(names)
+        for points, members in zip(self._points, self._members, strict=True):
+            if (members == wanted).any():
+                place = int(np.flatnonzero(members == wanted)[0])
+                return before + _ordered(points, members).index(place) + 1
+            before += len(members)
         raise KeyError(name)
 
 
@@ -97,11 +112,14 @@ def spread(points: np.ndarray) -> np.ndarray:
     return np.array([np.partition(np.abs(scaled - p).sum(axis=1), 1)[1] for p in scaled])
 
 
-def _ordered(points: np.ndarray) -> list[int]:
-    return [int(i) for i in np.argsort(-spread(points), kind="stable")]
+def _ordered(points: np.ndarray, members: np.ndarray) -> list[int]:
+    """Places in a front from best to worst; equal ones in order of arrival."""
+    return [int(i) for i in np.lexsort((members, -spread(points)))]
 
 
 def _beaten(points: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Which of points (n, objectives) at least one of `by` (m, objectives) dominates."""
+    if len(by) == 1:  # most of the calls, and several times faster
+        return np.asarray(np.all(points <= by, axis=1) & np.any(points < by, axis=1))
     below = np.all(points[:, None, :] <= by[None], axis=2) & np.any(points[:, None, :] < by[None], axis=2)
     return np.asarray(below.any(axis=1))

@@ -38,7 +38,7 @@ class _Rung:
     level: int
     fronts: Fronts = field(default_factory=Fronts)
     recorded: set[str] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)  # those that `fronts` holds
 
     def quota(self, eta: int) -> int:
         """How many of its trials may go on; diverged ones count among the others."""
@@ -46,7 +46,15 @@ class _Rung:
 
     def next(self, eta: int) -> str | None:
         """The best of those that wait, if it is among the best of all."""
-        return self.fronts.first(self.waiting, self.quota(eta))
+        return self.fronts.first_held(self.quota(eta)) if self.waiting else None
+
+    def hold(self, trial: str) -> None:
+        self.waiting.add(trial)
+        self.fronts.hold(trial, True)
+
+    def release(self, trial: str) -> None:
+        self.waiting.discard(trial)
+        self.fronts.hold(trial, False)
 
 
 class ParetoHalving:
@@ -77,7 +85,7 @@ class ParetoHalving:
         position = rung.fronts.position(trial)
         keep = position <= rung.quota(self.eta)
         if not keep:
-            rung.waiting.add(trial)
+            rung.hold(trial)
         return Verdict(keep, rung.level, position, len(rung.recorded))
 
     def diverged(self, trial: str, epoch: int) -> None:
@@ -96,7 +104,7 @@ class ParetoHalving:
         rung = next((r for r in self._rungs(trial) if trial in r.waiting), None)
         if rung is None:
             return Verdict(keep=True)
-        rung.waiting.discard(trial)
+        rung.release(trial)
         return Verdict(True, rung.level, rung.fronts.position(trial), len(rung.recorded))
 
     def _rungs(self, trial: str) -> list[_Rung]:
