@@ -27,6 +27,7 @@ from rtune import trial as worker  # noqa: E402
 from rtune.ledger import Trial  # noqa: E402
 from rtune.runfolder import LaunchError, RunError, RunFolder  # noqa: E402
 from rtune.search import bridge, plan, resources  # noqa: E402
+from rtune.search.dashboard import Dashboard  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
@@ -83,13 +84,17 @@ def launch(
         LaunchError: Ray Tune gave up, or the log could not be written.
     """
     with folder.launch() as writer:
-        search = Search(plan.of_spec(folder.spec, limits.trials), folder.read().records, writer.append)
+        records = folder.read().records
+        planned = plan.of_spec(folder.spec, limits.trials)
+        search = Search(planned, records, writer.append)
         if search.remaining() == 0:
             return None
         try:
             writer.append(_launch_record(limits, concurrency))
         except OSError as error:
             raise RunError(f"the log of {folder.path} cannot be written: {error}") from None
+        dashboard = Dashboard(folder.path, planned, records)
+        search.watch(dashboard.take)
         stopper = bridge.BudgetStopper(limits.time_budget, interrupt)
         with (
             tempfile.TemporaryDirectory(prefix="rtune-") as scratch,
@@ -104,6 +109,8 @@ def launch(
                     f"the launch broke ({reason}); {folder.path / 'launch.log'} has the whole story, "
                     f"every finished epoch is saved; go on with: rtune resume {folder.path}"
                 ) from error
+            finally:
+                dashboard.close()
         return None if search.is_done() else stopper.reason or "Ray Tune ended it"
 
 

@@ -34,9 +34,14 @@ class Search:
         self.halving = ParetoHalving(plan.levels, plan.eta, plan.brackets)
         self.sampler = Sampler(plan)
         self._append = append
+        self._watchers: list[Callable[[dict[str, Any]], None]] = []
         for record in records:
             self._apply(record)
         self._unfinished = deque(t for t in self.ledger.trials.values() if t.status == "running")
+
+    def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """Has a watcher told of each new record once it is in the log."""
+        self._watchers.append(watcher)
 
     def next_trial(self) -> Trial | None:
         """What a free worker does next; None if there is nothing now.
@@ -139,6 +144,8 @@ class Search:
         record["time"] = round(time.time(), 3)
         self._append(record)
         self.ledger.apply(record)
+        for watcher in self._watchers:
+            watcher(record)
 
     def _apply(self, record: dict[str, Any]) -> None:
         """Brings back what a record of the log did."""

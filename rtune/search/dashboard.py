@@ -1,0 +1,87 @@
+"""The search as an Optuna study in a file for optuna-dashboard. To look at: the log is the truth."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from rtune.search import optuna_space
+from rtune.search.plan import Plan
+
+FILE = "optuna.journal"
+
+
+class Dashboard:
+    """Written anew at each launch, then record by record.
+
+    Running and stopped trials are RUNNING, since both may go on; when the launch ends, the stopped
+    ones are PRUNED. Diverged and failed ones are FAIL. A disk that cannot be written ends the
+    picture, never the search.
+
+    Args:
+        folder: the run folder.
+        plan: of the search.
+        records: the log so far.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, records: Iterable[dict[str, Any]]) -> None:
+        self._plan = plan
+        self._numbers: dict[str, int] = {}
+        self._stopped: set[str] = set()
+        self._study: optuna.Study | None = None
+        file = folder / FILE
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+            self._study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(file))),
+                study_name="rtune",
+                directions=["maximize"] * len(plan.objectives),
+            )
+            self._study.set_metric_names(list(plan.objectives))
+        for record in records:
+            self.take(record)
+
+    def take(self, record: dict[str, Any]) -> None:
+        """Takes in a record of the log."""
+        if self._study is None:
+            return
+        try:
+            self._take(self._study, record)
+        except OSError:
+            self._study = None
+
+    def close(self) -> None:
+        """The launch has ended."""
+        if self._study is not None:
+            with contextlib.suppress(OSError):
+                for name in sorted(self._stopped):
+                    self._study.tell(self._numbers[name], state=TrialState.PRUNED)
+
+    def _take(self, study: optuna.Study, record: dict[str, Any]) -> None:
+        kind, name = record["kind"], record.get("trial", "")
+        if kind == "trial":
+            self._numbers[name] = len(self._numbers)
+            study.add_trial(self._begun(record))
+        elif kind == "promote":
+            self._stopped.discard(name)
+        elif kind == "end":
+            study.tell(self._numbers[name], state=TrialState.FAIL)
+        elif kind == "epoch" and record["decision"] == "stop":
+            self._stopped.add(name)
+        elif kind == "epoch" and record["decision"] == "finish":
+            study.tell(self._numbers[name], [float(record[o]) for o in self._plan.objectives])
+
+    def _begun(self, record: dict[str, Any]) -> optuna.trial.FrozenTrial:
+        ranges = self._plan.ranges
+        inside = {p: v for p, v in record["values"].items() if p in ranges and ranges[p].holds(v)}
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=inside,
+            distributions={p: optuna_space.distribution(ranges[p]) for p in inside},
+            user_attrs={"trial": record["trial"], "suggested by": record["sampler"], **record["values"]},
+        )
