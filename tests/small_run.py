@@ -5,6 +5,7 @@ from typing import Any
 
 from rtune import spec, trial
 from rtune.runfolder import RunFolder
+from rtune.search.plan import of_spec
 from rtune.search.state import Search
 
 TREE: dict[str, Any] = {
@@ -30,7 +31,7 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
     """`runs/run`: every trial of `tree` trained to its end; t0001 ordinary, t0002 noisy."""
     folder = RunFolder.create(runs, "run", spec.from_tree(tree, {}, "test"), {})
     with folder.launch() as writer:
-        search = Search(folder.spec, [], writer.append)
+        search = Search(of_spec(folder.spec), [], writer.append)
         while (found := search.next_trial()) is not None:
             task = {
                 "trial": found.id,

@@ -14,6 +14,7 @@ import torch
 import analysis
 from rtune import checkpoint, spec, trial
 from rtune.robust import Trainer
+from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from tests.conftest import Rtune
 from tests.test_state import TREE as SEARCHED
@@ -195,7 +196,7 @@ def test_the_flag_is_a_plain_value_of_the_search_file() -> None:
 def outcome(workers: int, arrival: Callable[[int], int], **settings: Any) -> dict[str, Any]:
     """Each trial's values and where it ended, when epochs arrive in a given order."""
     tree = {**SEARCHED, "search": {"trials": 14, "seed": 3, **settings}}
-    search = Search(spec.from_tree(tree, {}, "test"), [], lambda record: None)
+    search = Search(of_spec(spec.from_tree(tree, {}, "test")), [], lambda record: None)
     running: list[str] = []
     step = 0
     while True:
