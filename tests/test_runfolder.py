@@ -11,6 +11,8 @@ import analysis
 from rtune import runfolder, schema, spec
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
+from rtune.search.plan import of_spec
+from rtune.search.state import Search
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -42,6 +44,24 @@ def trial(name: str) -> dict[str, Any]:
 
 
 RECORDS = [trial("t0001"), epoch("t0001", 1), trial("t0002"), epoch("t0001", 2), epoch("t0001", 3, "finish")]
+
+
+def test_every_record_a_search_writes_is_read_back(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    written: list[dict[str, Any]] = []
+    with folder.launch() as writer:
+        search = Search(of_spec(folder.spec, 6), [], lambda r: (writer.append(r), written.append(r)))
+        search.end(search.next_trial().id, "diverged", "the loss is nan")
+        while (found := search.next_trial()) is not None:
+            level = 1 - int(found.id[1:]) / 10  # the first are the best
+            number = found.epoch + 1
+            metrics = dict.fromkeys(schema.METRICS, level)
+            while search.report(found.id, number, metrics):
+                number += 1
+    log = folder.read()
+    assert log.notes == []
+    assert log.records == json.loads(json.dumps(written))
+    assert {r["kind"] for r in log.records} == {"trial", "epoch", "promote", "end"}
 
 
 def test_records_come_back_in_order_over_launches(tmp_path: Path) -> None:
