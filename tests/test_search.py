@@ -122,9 +122,9 @@ def test_a_finished_run_moved_elsewhere_goes_on_with_more_trials(
     assert done.returncode == 0, done.stderr
     after = check_whole(moved, 4)
     assert after["trial"].nunique() == 6
-    pd.testing.assert_frame_equal(
-        after.head(len(before))[["trial", "epoch", "time"]], before[["trial", "epoch", "time"]]
-    )
+    merged = before.merge(after, on=["trial", "epoch"])  # a stopped trial may have gone on since
+    assert len(merged) == len(before)
+    assert (merged["time_x"] == merged["time_y"]).all()
 
 
 def start(folder: Path, *args: str) -> "subprocess.Popen[str]":
