@@ -6,7 +6,6 @@ import numpy as np
 
 from benchmarks.simulation import Task
 from benchmarks.tables import Table
-from rtune import rungs
 from rtune.config import EarlyStopping
 from rtune.search.plan import Plan
 from rtune.search.state import Search
@@ -38,10 +37,6 @@ class Rtune:
         self._table = table
         self._unused = list(range(len(table.settings)))
         self._settings: list[int] = []
-        levels = []
-        if early_stopping is not None:
-            first = early_stopping.first(table.max_epochs)
-            levels = rungs.levels(first, early_stopping.eta, table.max_epochs)
         plan = Plan(
             objectives=table.objectives,
             max_epochs=table.max_epochs,
@@ -50,9 +45,7 @@ class Rtune:
             is_active=table.is_active,
             sampler=sampler,
             seed=seed,
-            levels=tuple(levels),
-            eta=early_stopping.eta if early_stopping else DEFAULT.eta,
-            brackets=early_stopping.brackets if early_stopping else 1,
+            early_stopping=early_stopping,
             metrics=table.objectives,
             snap=self._snap,
         )

@@ -146,7 +146,6 @@ class Proposing:
         self.table = table
         self._unused = list(range(len(table.settings)))
         self._trials: dict[str, Any] = {}
-        self._settings: dict[str, int] = {}
 
     def propose(self) -> dict[str, Any] | None:
         """Values of the next trial; None if the sampler has no other ones."""

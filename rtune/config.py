@@ -184,9 +184,10 @@ class EarlyStopping(Section):
     eta: Annotated[int, Field(ge=2)] = 3
     brackets: Count = 1
 
-    def first(self, max_epochs: int) -> int:
-        """Epoch of the first rung."""
-        return self.grace or rungs.default_grace(self.eta, max_epochs)
+    def levels(self, max_epochs: int) -> list[int]:
+        """Epochs of the rungs, ascending."""
+        grace = self.grace or rungs.default_grace(self.eta, max_epochs)
+        return rungs.levels(grace, self.eta, max_epochs)
 
 
 class SearchSettings(Section):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rtune import summary
+from rtune import rungs, summary
 from rtune.ledger import fold
 from rtune.spec import Spec
 
@@ -34,7 +34,7 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     for record in records:
         if record["kind"] not in ("epoch", "promote") or record.get("rung_size") is None:
             continue
-        place = (_bracket(record["trial"], early.brackets if early else 1), record["rung"])
+        place = (rungs.bracket(record["trial"], early.brackets if early else 1), record["rung"])
         others = seen.setdefault(place, {})
         if record["kind"] == "epoch":
             others[record["trial"]] = record
@@ -52,7 +52,7 @@ def _verdict(
     record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str], eta: int
 ) -> str:
     size, position = record["rung_size"], record["rung_position"]
-    quota = max(1, size // eta)
+    quota = rungs.quota(size, eta)
     where = f"place {position} of the {size} that had reached it; the best {quota} may go on"
     if record["kind"] == "promote":
         return f"rung at epoch {record['rung']}: by then {where}: went on after all"
@@ -70,7 +70,3 @@ def _verdict(
         return line + "; no trial there was as good in every objective"
     more = f" and {len(better) - _NAMED} more" if len(better) > _NAMED else ""
     return line + f"; as good in every objective and better in one: {', '.join(better[:_NAMED])}{more}"
-
-
-def _bracket(trial: str, brackets: int) -> int:
-    return (int(trial[1:]) - 1) % brackets if brackets > 1 else 0

@@ -1,4 +1,4 @@
-"""Where trials are compared: rungs at grace * eta^k epochs."""
+"""Where trials are compared: rungs at grace * eta^k epochs, and who may go on from one."""
 
 
 def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
@@ -18,3 +18,13 @@ def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
 def default_grace(eta: int, max_epochs: int) -> int:
     """Epoch of the first rung: two rungs below the end, which is what `benchmarks.search` likes best."""
     return max(1, max_epochs // eta**2)
+
+
+def quota(size: int, eta: int) -> int:
+    """How many of `size` trials recorded at a rung may go on: one in eta, but at least one."""
+    return max(1, size // eta)
+
+
+def bracket(trial: str, brackets: int) -> int:
+    """The bracket of a trial, from 0: t0001, t0002, ... take turns."""
+    return (int(trial[1:]) - 1) % brackets if brackets > 1 else 0

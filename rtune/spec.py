@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rtune import ranges, rungs, yamlfile
+from rtune import ranges, yamlfile
 from rtune.config import (
     FIXED,
     ONLY_UNDER,
@@ -219,7 +219,7 @@ class _Reader:
         early = spec.search.early_stopping
         if early is None or early.brackets == 1:
             return
-        levels = rungs.levels(early.first(spec.max_epochs), early.eta, spec.max_epochs)
+        levels = early.levels(spec.max_epochs)
         if early.brackets > len(levels):
             raise self.error(
                 "search.early_stopping.brackets",

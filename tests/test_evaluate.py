@@ -129,7 +129,8 @@ def test_which_trials(run: Path) -> None:
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_an_evaluation_cut_short_goes_on_to_the_same_figures(blow: signal.Signals, run: Path) -> None:
-    args = ["--trials", "t0001,t0002", "--attacks", "natural,pgd-40,cw-40,fgsm", "--noise-draws", "2"]
+    # The second attack takes long, so that the blow falls before the end on a busy machine too.
+    args = ["--trials", "t0001,t0002", "--attacks", "natural,pgd-100,fgsm", "--noise-draws", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rtune", "evaluate", str(run), *args],
         stdout=subprocess.PIPE,
@@ -138,12 +139,12 @@ def test_an_evaluation_cut_short_goes_on_to_the_same_figures(blow: signal.Signal
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
-    while len(rows(run)) < 2 and time.monotonic() < deadline:
+    while len(rows(run)) < 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(blow)
     _, errors = process.communicate(timeout=60)
     saved = rows(run)
-    assert 2 <= len(saved) < 8
+    assert 1 <= len(saved) < 6
     if blow == signal.SIGINT:
         assert process.returncode == 130
         assert errors.startswith("rtune: interrupted; every figure printed is saved")

@@ -41,7 +41,7 @@ def test_a_file_becomes_settings_and_ranges(tmp_path: Path) -> None:
     assert found.ranges["pruning.rvsm.beta"] == ranges.Uniform(1e-3, 1, log=True)
     # Selectors come first, so that a sampler knows what they open.
     assert list(found.ranges)[:2] == ["model.network", "pruning.method"]
-    assert found.search.early_stopping.first(found.max_epochs) == 1
+    assert found.search.early_stopping.levels(found.max_epochs) == [1, 3]
 
 
 def test_a_method_opens_its_own_parameters(tmp_path: Path) -> None:

@@ -65,7 +65,12 @@ def picture(search: Search) -> Any:
     told = search.sampler.observations(list(search.ledger.trials.values()))
     study = [(t.state.name, t.params, t.values, t.system_attrs) for t in told]
     rungs = [
-        (r.level, sorted(r.recorded), sorted(r.waiting), [sorted(names) for names in r.fronts.ranked()])
+        (
+            r.level,
+            sorted(r.recorded),
+            sorted(n for n in r.recorded if r.fronts.holds(n)),
+            [sorted(names) for names in r.fronts.ranked()],
+        )
         for bracket in search.halving.brackets
         for r in bracket
     ]

@@ -77,11 +77,10 @@ class Dashboard:
             study.tell(self._numbers[name], [float(record[o]) for o in self._plan.objectives])
 
     def _begun(self, record: dict[str, Any]) -> optuna.trial.FrozenTrial:
-        ranges = self._plan.ranges
-        inside = {p: v for p, v in record["values"].items() if p in ranges and ranges[p].holds(v)}
+        inside = self._plan.inside(record["values"])
         return create_trial(
             state=TrialState.RUNNING,
             params=inside,
-            distributions={p: optuna_space.distribution(ranges[p]) for p in inside},
+            distributions={p: optuna_space.distribution(self._plan.ranges[p]) for p in inside},
             user_attrs={"trial": record["trial"], "suggested by": record["sampler"], **record["values"]},
         )

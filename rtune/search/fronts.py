@@ -65,6 +65,10 @@ class Fronts:
         """Holds a name, or lets it go."""
         self._held[self._place[name]] = held
 
+    def holds(self, name: str) -> bool:
+        """Whether a name is there and held."""
+        return name in self._place and bool(self._held[self._place[name]])
+
     def first_held(self, quota: int) -> str | None:
         """The best of those held, if it is among the best `quota` of all.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rtune.rungs import bracket, quota
 from rtune.search.fronts import Fronts
 
 Point = Sequence[float]
@@ -35,26 +36,11 @@ class Verdict:
 
 @dataclass
 class _Rung:
+    """Its fronts hold who waits; diverged trials are recorded too, in no front."""
+
     level: int
     fronts: Fronts = field(default_factory=Fronts)
     recorded: set[str] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)  # those that `fronts` holds
-
-    def quota(self, eta: int) -> int:
-        """How many of its trials may go on; diverged ones count among the others."""
-        return max(1, len(self.recorded) // eta)
-
-    def next(self, eta: int) -> str | None:
-        """The best of those that wait, if it is among the best of all."""
-        return self.fronts.first_held(self.quota(eta)) if self.waiting else None
-
-    def hold(self, trial: str) -> None:
-        self.waiting.add(trial)
-        self.fronts.hold(trial, True)
-
-    def release(self, trial: str) -> None:
-        self.waiting.discard(trial)
-        self.fronts.hold(trial, False)
 
 
 class ParetoHalving:
@@ -83,9 +69,8 @@ class ParetoHalving:
         rung.recorded.add(trial)
         rung.fronts.add(trial, np.array(point, float))
         position = rung.fronts.position(trial)
-        keep = position <= rung.quota(self.eta)
-        if not keep:
-            rung.hold(trial)
+        keep = position <= quota(len(rung.recorded), self.eta)
+        rung.fronts.hold(trial, not keep)
         return Verdict(keep, rung.level, position, len(rung.recorded))
 
     def diverged(self, trial: str, epoch: int) -> None:
@@ -96,18 +81,18 @@ class ParetoHalving:
 
     def promotable(self) -> str | None:
         """A waiting trial that may go on by now, the farthest first; it waits until `promote`."""
-        rungs = sorted((r for bracket in self.brackets for r in bracket), key=lambda r: -r.level)
-        return next((name for rung in rungs if (name := rung.next(self.eta)) is not None), None)
+        farthest = sorted((r for rungs in self.brackets for r in rungs), key=lambda r: -r.level)
+        firsts = (r.fronts.first_held(quota(len(r.recorded), self.eta)) for r in farthest)
+        return next((name for name in firsts if name is not None), None)
 
     def promote(self, trial: str) -> Verdict:
         """Lets a waiting trial go on; one that does not wait goes on as it is."""
-        rung = next((r for r in self._rungs(trial) if trial in r.waiting), None)
+        rung = next((r for r in self._rungs(trial) if r.fronts.holds(trial)), None)
         if rung is None:
             return Verdict(keep=True)
-        rung.release(trial)
+        rung.fronts.hold(trial, False)
         return Verdict(True, rung.level, rung.fronts.position(trial), len(rung.recorded))
 
     def _rungs(self, trial: str) -> list[_Rung]:
         """Those of the trial's bracket; with several, ids are t0001, t0002, ..."""
-        many = len(self.brackets)
-        return self.brackets[(int(trial[1:]) - 1) % many if many > 1 else 0]
+        return self.brackets[bracket(trial, len(self.brackets))]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtune import rungs, schema
+from rtune import schema
+from rtune.config import EarlyStopping
 from rtune.ranges import Range
 from rtune.spec import Spec
 
@@ -23,9 +24,7 @@ class Plan:
         is_active: whether a path applies, given the values chosen so far.
         sampler: `random`, `tpe`, `nsga2`, `gp` or `auto`.
         seed: of all that is random in the search.
-        levels: rungs' epochs, ascending; none without early stopping.
-        eta: of the trials at a rung, one in eta goes on.
-        brackets: trials take turns to start at the first, second, ... rung.
+        early_stopping: rungs; None trains every trial to its end.
         points: settings that are tried first.
         metrics: what a record of an epoch holds.
         snap: the setting that is trained instead of a suggested one; None for the suggested one.
@@ -38,21 +37,20 @@ class Plan:
     is_active: Callable[[str, Values], bool]
     sampler: str = "auto"
     seed: int = 0
-    levels: tuple[int, ...] = ()
-    eta: int = 3
-    brackets: int = 1
+    early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     points: list[Values] = field(default_factory=list)
     metrics: tuple[str, ...] = schema.METRICS
     snap: Callable[[Values], Values] | None = None
+
+    def inside(self, values: Values) -> Values:
+        """Those values that lie in their ranges; a point's may not."""
+        return {p: v for p, v in values.items() if p in self.ranges and self.ranges[p].holds(v)}
 
 
 def of_spec(spec: Spec, trials: int | None = None) -> Plan:
     """The plan of a search file, for `trials` trials instead of the file's own number."""
     wanted = spec.trials if trials is None else trials
     early = spec.search.early_stopping
-    levels: list[int] = []
-    if early is not None:
-        levels = rungs.levels(early.first(spec.max_epochs), early.eta, spec.max_epochs)
     return Plan(
         objectives=tuple(spec.search.objectives),
         max_epochs=spec.max_epochs,
@@ -61,8 +59,6 @@ def of_spec(spec: Spec, trials: int | None = None) -> Plan:
         is_active=spec.is_active,
         sampler=spec.search.sampler,
         seed=spec.search.seed,
-        levels=tuple(levels),
-        eta=early.eta if early else 3,
-        brackets=early.brackets if early else 1,
+        early_stopping=early,
         points=spec.points,
     )

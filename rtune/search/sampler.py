@@ -52,7 +52,7 @@ class Sampler:
             directions=["maximize"] * len(self._plan.objectives), sampler=_optuna_sampler(self.name, seed)
         )
         study.add_trials(self.observations(trials))
-        inside = self._inside(point)
+        inside = self._plan.inside(point)
         if inside:
             study.enqueue_trial(inside)
         asked = study.ask()
@@ -81,7 +81,7 @@ class Sampler:
         ]
 
     def _frozen(self, trial: Trial, point: np.ndarray | None) -> FrozenTrial:
-        inside = self._inside(trial.values)
+        inside = self._plan.inside(trial.values)
         state = TrialState.RUNNING if point is None else TrialState.COMPLETE
         if trial.status == "failed":
             state = TrialState.FAIL
@@ -92,11 +92,6 @@ class Sampler:
             distributions={path: self._distributions[path] for path in inside},
             system_attrs=json.loads(json.dumps(trial.facts)),
         )
-
-    def _inside(self, values: Values) -> Values:
-        """Those values that lie in their ranges."""
-        ranges = self._plan.ranges
-        return {p: v for p, v in values.items() if p in ranges and ranges[p].holds(v)}
 
 
 def _optuna_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rtune.config import EarlyStopping
 from rtune.ledger import Ledger, Trial
 from rtune.search.halving import ParetoHalving
 from rtune.search.plan import Plan
@@ -31,7 +32,8 @@ class Search:
     ) -> None:
         self.plan = plan
         self.ledger = Ledger()
-        self.halving = ParetoHalving(plan.levels, plan.eta, plan.brackets)
+        early = plan.early_stopping or EarlyStopping(grace=plan.max_epochs)  # no rung below the end
+        self.halving = ParetoHalving(early.levels(plan.max_epochs), early.eta, early.brackets)
         self.sampler = Sampler(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
