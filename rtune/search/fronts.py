@@ -23,6 +23,7 @@ class Fronts:
         self._points: list[np.ndarray] = []  # of each front, (members, objectives)
         self._members: list[np.ndarray] = []  # of each front, places in _names
         self._held: np.ndarray = np.zeros(64, bool)  # by place in _names
+        self._rank_of: np.ndarray = np.zeros(64, int)  # by place in _names
 
     def ranked(self) -> list[list[str]]:
         """Names of each front, the best front first."""
@@ -36,7 +37,9 @@ class Fronts:
         self._names.append(name)
         if len(self._names) > len(self._held):
             self._held = np.concatenate([self._held, np.zeros_like(self._held)])
+            self._rank_of = np.concatenate([self._rank_of, np.zeros_like(self._rank_of)])
         while len(members):
+            self._rank_of[members] = rank
             if rank == len(self._points):
                 self._points.append(points)
                 self._members.append(members)
@@ -74,29 +77,27 @@ class Fronts:
 
         By rank, within a rank by `spread`, then by arrival.
         """
-        before = 0
-        for points, members in zip(self._points, self._members, strict=True):
+        before = first = 0
+        for rank in sorted(set(self._rank_of[np.flatnonzero(self._held)].tolist())):
+            before += sum(map(len, self._members[first:rank]))
+            first = rank
             if before >= quota:
                 return None
-            held = self._held[members]
-            if held.any():  # ordering a front costs more than looking at it
-                inside = _ordered(points, members)[: quota - before]
-                found = next((i for i in inside if held[i]), None)
-                if found is not None:
-                    return self._names[int(members[found])]
-            before += len(members)
+            members = self._members[rank]
+            inside = _ordered(self._points[rank], members)[: quota - before]
+            found = next((i for i in inside if self._held[members[i]]), None)
+            if found is not None:
+                return self._names[int(members[found])]
         return None
 
     def position(self, name: str) -> int:
         """Place of a name, 1 for the best."""
         wanted = self._place[name]
-        before = 0
-        for points, members in zip(self._points, self._members, strict=True):
-            if (members == wanted).any():
-                place = int(np.flatnonzero(members == wanted)[0])
-                return before + _ordered(points, members).index(place) + 1
-            before += len(members)
-        raise KeyError(name)
+        rank = int(self._rank_of[wanted])
+        members = self._members[rank]
+        place = int(np.flatnonzero(members == wanted)[0])
+        before = sum(map(len, self._members[:rank]))
+        return before + _ordered(self._points[rank], members).index(place) + 1
 
 
 def spread(points: np.ndarray) -> np.ndarray:
