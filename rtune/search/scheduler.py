@@ -1,0 +1,87 @@
+"""Multi-objective ASHA for any Ray Tune experiment: `tune.TuneConfig(scheduler=ParetoASHAScheduler(...))`.
+
+The same rungs as in a search of rtune, without what only a search of its own can have: here a stopped trial
+stays stopped.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from rtune import rungs
+from rtune.search.halving import ParetoHalving
+
+
+class ParetoASHAScheduler(FIFOScheduler):
+    """Stops a trial at a rung unless it is among the best n / eta there by Pareto rank.
+
+    Args:
+        metrics: name in the results -> `max` or `min`; at least two.
+        max_t: `time_attr` at which a trial has been trained to its end.
+        grace_period: `time_attr` at the first rung; the others are at grace_period * reduction_factor^k.
+        reduction_factor: eta, at least 2.
+        brackets: as in `ParetoHalving`; trials take turns in the order in which they report first.
+        time_attr: what counts a trial's progress in its results.
+
+    Raises:
+        ValueError: an argument breaks its rule.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, str],
+        max_t: int,
+        grace_period: int = 1,
+        reduction_factor: int = 3,
+        brackets: int = 1,
+        time_attr: str = "training_iteration",
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        if len(metrics) < 2:
+            raise ValueError(f"metrics is {dict(metrics)}; at least two are expected")
+        for name, mode in metrics.items():
+            if mode not in ("max", "min"):
+                raise ValueError(f"metrics[{name!r}] is {mode!r}; 'max' or 'min' is expected")
+        if reduction_factor < 2:
+            raise ValueError(f"reduction_factor is {reduction_factor}; at least 2 is expected")
+        if not 1 <= grace_period <= max_t:
+            raise ValueError(f"grace_period is {grace_period}; 1 to max_t, which is {max_t}, is expected")
+        levels = rungs.levels(grace_period, reduction_factor, max_t)
+        if not 1 <= brackets <= max(1, len(levels)):
+            raise ValueError(f"brackets is {brackets}; 1 to the number of rungs ({len(levels)}) is expected")
+        self._metrics = {name: 1.0 if mode == "max" else -1.0 for name, mode in metrics.items()}
+        self._max_t = max_t
+        self._time_attr = time_attr
+        self._halving = ParetoHalving(levels, reduction_factor, brackets)
+        self._numbers: dict[str, int] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """True: the metrics of `TuneConfig` are the searcher's; this scheduler has its own."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Continues or stops the trial. One with an infinite or missing figure counts as diverged.
+
+        Raises:
+            ValueError: a metric, or the time, is in none of the trial's results.
+        """
+        absent = [name for name in (self._time_attr, *self._metrics) if name not in result]
+        if absent:
+            raise ValueError(
+                f"trial {trial.trial_id} reports no {', '.join(absent)}; it has {sorted(result)}"
+            )
+        epoch = result[self._time_attr]
+        point = [sign * float(result[name]) for name, sign in self._metrics.items()]
+        if not all(map(math.isfinite, point)):
+            self._halving.diverged(self._name(trial), epoch)
+            return str(TrialScheduler.STOP)
+        keep = epoch < self._max_t and self._halving.report(self._name(trial), epoch, point).keep
+        return str(TrialScheduler.CONTINUE if keep else TrialScheduler.STOP)
+
+    def _name(self, trial: Trial) -> str:
+        """Brackets go by a trial's number."""
+        number = self._numbers.setdefault(trial.trial_id, len(self._numbers) + 1)
+        return f"t{number:04d}"
