@@ -60,10 +60,11 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
     plan = of_spec(found)
     suggest = Sampler(plan).suggest
     trials: list[Trial] = []
+    sources = set()
     rng = np.random.default_rng(0)
     for i in range(14):
-        values, facts = suggest(trials, {})
-        assert suggest(trials, {})[0] == values  # the log and the seed decide, nothing else
+        values, facts, source = suggest(trials, {})
+        assert suggest(trials, {}) == (values, facts, source)  # the log and the seed decide, nothing else
         assert found.trial_config(values)
         assert all(plan.is_active(path, values) for path in values)
         trial = Trial(f"t{i}", i, values, sampler, facts)
@@ -71,7 +72,9 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
             record = dict(zip(plan.objectives, rng.random(3), strict=True))
             trial.epochs.append({"epoch": epoch + 1, **record})
         trial.status = ("stopped", "finished", "diverged", "finished", "failed", "finished", "running")[i % 7]
+        sources.add(source)
         trials.append(trial)
+    assert sources == ({"tpe", "random"} if sampler == "auto" else {sampler})
     told = Sampler(plan).observations(trials)
     worst = min(min(t.values) for t, k in zip(told, trials, strict=True) if k.status == "finished")
     for frozen, trial in zip(told, trials, strict=True):
