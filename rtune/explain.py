@@ -39,7 +39,7 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
         if record["kind"] == "epoch":
             others[record["trial"]] = record
         if record["trial"] == trial:
-            yield "  " + _verdict(record, others, objectives, early.eta if early else 1)
+            yield "  " + _verdict(record, others, objectives)
     outcome = summary.outcome(found, spec.max_epochs)
     reached = found.objectives(objectives)
     figures = found.error or ""
@@ -48,12 +48,9 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     yield f"  {outcome}: {figures}" if figures else f"  {outcome}"
 
 
-def _verdict(
-    record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str], eta: int
-) -> str:
+def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str]) -> str:
     size, position = record["rung_size"], record["rung_position"]
-    quota = rungs.quota(size, eta)
-    where = f"place {position} of the {size} that had reached it; the best {quota} may go on"
+    where = f"place {position} of the {size} that had reached it; the best {record['rung_quota']} may go on"
     if record["kind"] == "promote":
         return f"rung at epoch {record['rung']}: by then {where}: went on after all"
     names = list(objectives)

@@ -32,7 +32,7 @@ _FIELDS = {
     "launch": {"time", "trials", "concurrency"},
     "trial": {"time", "trial", "seed", "values", "sampler", "facts"},
     "epoch": {"time", "trial", "epoch", "decision", *schema.METRICS},
-    "promote": {"time", "trial", "rung", "rung_position", "rung_size"},
+    "promote": {"time", "trial", "rung", "rung_position", "rung_size", "rung_quota"},
     "end": {"time", "trial", "status", "epoch", "error"},
     "evaluation": set(schema.EVALUATIONS.names),
     "diagnosis": {*schema.DIAGNOSES.names, "figures"},

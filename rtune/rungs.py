@@ -20,9 +20,18 @@ def default_grace(eta: int, max_epochs: int) -> int:
     return max(1, max_epochs // eta**2)
 
 
-def quota(size: int, eta: int) -> int:
-    """How many of `size` trials recorded at a rung may go on: one in eta, but at least one."""
-    return max(1, size // eta)
+def quota(size: int, eta: int, leniency: float = 1.0) -> int:
+    """How many of `size` trials recorded at a rung may go on: `leniency` in eta, but at least one."""
+    return max(1, int(size * leniency / eta))
+
+
+def leniency(begun: int, trials: int, eta: int) -> float:
+    """How much larger the quota for waiting trials is when `begun` of all `trials` have begun.
+
+    It grows from 1 to sqrt(eta): late in a search a new trial seldom adds to the front, and what early
+    figures have hidden is among those who wait (`benchmarks/searching.md`).
+    """
+    return float(eta ** (0.5 * begun / trials))
 
 
 def bracket(trial: str, brackets: int) -> int:

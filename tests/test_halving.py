@@ -48,8 +48,8 @@ class SlowHalving:
             gain[members] = spread(np.array([points[i] for i in members]))
         return [names[i] for i in sorted(range(len(names)), key=lambda i: (ranks[i], -round(gain[i], 9)))]
 
-    def quota(self) -> int:
-        return max(1, (len(self.points) + self.broken) // self.eta)
+    def quota(self, leniency: Fraction = Fraction(1)) -> int:
+        return max(1, int((len(self.points) + self.broken) * leniency / self.eta))
 
     def report(self, name: str, point: tuple[float, ...]) -> bool:
         self.points[name] = point
@@ -58,8 +58,8 @@ class SlowHalving:
             self.waiting.add(name)
         return keep
 
-    def promotable(self) -> set[str]:
-        return self.waiting & set(self.order()[: self.quota()])
+    def promotable(self, leniency: Fraction) -> set[str]:
+        return self.waiting & set(self.order()[: self.quota(leniency)])
 
 
 def fill(halving: ParetoHalving, points: list[tuple[float, ...]], epoch: int = 1) -> None:
@@ -75,6 +75,14 @@ def test_rungs_are_grace_times_powers_of_eta_and_none_past_half_but_the_first() 
     assert [rungs.default_grace(3, n) for n in (1, 8, 12, 200)] == [1, 1, 1, 22]
 
 
+@pytest.mark.parametrize("eta", [2, 3, 4])
+def test_the_quota_for_those_who_wait_grows_from_one_in_eta_to_one_in_its_root(eta: int) -> None:
+    grown = [rungs.quota(1200, eta, rungs.leniency(begun, 60, eta)) for begun in range(61)]
+    assert grown[0] == rungs.quota(1200, eta) == 1200 // eta
+    assert grown == sorted(grown)
+    assert grown[-1] == pytest.approx(1200 / eta**0.5, abs=1)
+
+
 @given(POINTS)
 def test_ranks_kept_as_points_arrive_are_those_of_sorting_anew(points: list[tuple[float, ...]]) -> None:
     fronts = Fronts()
@@ -87,8 +95,11 @@ def test_ranks_kept_as_points_arrive_are_those_of_sorting_anew(points: list[tupl
 @given(
     st.lists(st.tuples(st.sampled_from("ttttd"), st.tuples(*[st.floats(0, 1)] * 3)), max_size=40),
     st.integers(2, 4),
+    st.sampled_from([Fraction(1), Fraction(5, 4), Fraction(3, 2)]),
 )
-def test_the_fast_rung_decides_as_the_slow_one(events: list[tuple[str, tuple[float, ...]]], eta: int) -> None:
+def test_the_fast_rung_decides_as_the_slow_one(
+    events: list[tuple[str, tuple[float, ...]]], eta: int, leniency: Fraction
+) -> None:
     fast, slow = ParetoHalving([1], eta), SlowHalving(eta)
     for i, (kind, exact) in enumerate(events):
         point = tuple(round(v, 3) for v in exact)
@@ -102,10 +113,10 @@ def test_the_fast_rung_decides_as_the_slow_one(events: list[tuple[str, tuple[flo
             if len({round(g, 9) for g in gains}) < len(gains):
                 return
             assert fast.report(f"t{i}", 1, point).keep == keep
-        promoted = fast.promotable()
-        assert (promoted is None) == (not slow.promotable())
+        promoted = fast.promotable(float(leniency))
+        assert (promoted is None) == (not slow.promotable(leniency))
         if promoted is not None:
-            assert promoted in slow.promotable()
+            assert promoted in slow.promotable(leniency)
             fast.promote(promoted)
             slow.waiting.discard(promoted)
 

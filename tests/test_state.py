@@ -107,6 +107,25 @@ def test_a_search_cut_anywhere_ends_as_one_never_cut(sampler: str) -> None:
     assert run(cut=True) == run(cut=False)
 
 
+def test_late_in_a_search_more_of_those_who_wait_go_on() -> None:
+    """Of the same six at the first rung, more at the end than while most trials have yet to begin."""
+
+    def gone_on(trials: int) -> int:
+        log: list[dict[str, Any]] = []
+        search = Search(make_plan("random", trials), [], log.append)
+        names = [trial.id for _ in range(6) if (trial := search.next_trial()) is not None]
+        for name in names:
+            search.report(name, 1, metrics(name, 1) | {"natural_accuracy": int(name[1:]) / 10})
+        handed = {trial.id for _ in range(6) if (trial := search.next_trial()) is not None}
+        kept = {r["trial"] for r in log if r["kind"] == "epoch" and r["decision"] == "continue"}
+        promoted = [r for r in log if r["kind"] == "promote"]
+        assert {r["trial"] for r in promoted} <= handed
+        assert all(r["rung_position"] <= r["rung_quota"] for r in promoted)
+        return len(kept | {r["trial"] for r in promoted})
+
+    assert gone_on(trials=6) > gone_on(trials=600)
+
+
 def test_points_come_first_then_suggestions_up_to_the_number_of_trials() -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan(trials=5), [], log.append)

@@ -26,12 +26,14 @@ class Verdict:
         rung: the rung's epoch; None if there was nothing to decide.
         position: place in the rung's order, 1 for the best.
         size: trials recorded at the rung, this one included.
+        quota: places from which a trial may go on.
     """
 
     keep: bool
     rung: int | None = None
     position: int | None = None
     size: int | None = None
+    quota: int | None = None
 
 
 @dataclass
@@ -68,10 +70,10 @@ class ParetoHalving:
             return Verdict(keep=True)
         rung.recorded.add(trial)
         rung.fronts.add(trial, np.array(point, float))
-        position = rung.fronts.position(trial)
-        keep = position <= quota(len(rung.recorded), self.eta)
+        position, allowed = rung.fronts.position(trial), quota(len(rung.recorded), self.eta)
+        keep = position <= allowed
         rung.fronts.hold(trial, not keep)
-        return Verdict(keep, rung.level, position, len(rung.recorded))
+        return Verdict(keep, rung.level, position, len(rung.recorded), allowed)
 
     def diverged(self, trial: str, epoch: int) -> None:
         """Counts a trial that broke in `epoch` as the last at the rung it was on its way to."""
@@ -79,19 +81,21 @@ class ParetoHalving:
         if rung is not None:
             rung.recorded.add(trial)
 
-    def promotable(self) -> str | None:
-        """A waiting trial that may go on by now, the farthest first; it waits until `promote`."""
+    def promotable(self, leniency: float = 1.0) -> str | None:
+        """A waiting trial among the best `leniency` * n / eta by now, the farthest first; it waits until
+        `promote`."""
         farthest = sorted((r for rungs in self.brackets for r in rungs), key=lambda r: -r.level)
-        firsts = (r.fronts.first_held(quota(len(r.recorded), self.eta)) for r in farthest)
+        firsts = (r.fronts.first_held(quota(len(r.recorded), self.eta, leniency)) for r in farthest)
         return next((name for name in firsts if name is not None), None)
 
-    def promote(self, trial: str) -> Verdict:
+    def promote(self, trial: str, leniency: float = 1.0) -> Verdict:
         """Lets a waiting trial go on; one that does not wait goes on as it is."""
         rung = next((r for r in self._rungs(trial) if r.fronts.holds(trial)), None)
         if rung is None:
             return Verdict(keep=True)
         rung.fronts.hold(trial, False)
-        return Verdict(True, rung.level, rung.fronts.position(trial), len(rung.recorded))
+        size = len(rung.recorded)
+        return Verdict(True, rung.level, rung.fronts.position(trial), size, quota(size, self.eta, leniency))
 
     def _rungs(self, trial: str) -> list[_Rung]:
         """Those of the trial's bracket; with several, ids are t0001, t0002, ..."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rtune import rungs
 from rtune.config import EarlyStopping
 from rtune.ledger import Ledger, Trial
 from rtune.search.halving import ParetoHalving
@@ -52,7 +53,7 @@ class Search:
         """
         if self._unfinished:
             return self._unfinished.popleft()
-        promoted = self.halving.promotable()
+        promoted = self._promotable()
         if promoted is not None:
             return self._promote(promoted)
         number = len(self.ledger.trials) + 1
@@ -60,10 +61,9 @@ class Search:
             return None
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
-        values, facts = self.sampler.suggest(self.ledger.trials.values(), point)
+        values, facts, source = self.sampler.suggest(self.ledger.trials.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
-        source = "point" if point else self.sampler.name
         trial = Trial(f"t{number:04d}", self._seed(number), values, source, facts)
         self._write(
             {
@@ -77,8 +77,14 @@ class Search:
         )
         return trial
 
+    def _leniency(self) -> float:
+        return rungs.leniency(len(self.ledger.trials), self.plan.trials, self.halving.eta)
+
+    def _promotable(self) -> str | None:
+        return self.halving.promotable(self._leniency())
+
     def _promote(self, name: str) -> Trial:
-        verdict = self.halving.promote(name)
+        verdict = self.halving.promote(name, self._leniency())
         self._write(
             {
                 "kind": "promote",
@@ -86,13 +92,14 @@ class Search:
                 "rung": verdict.rung,
                 "rung_position": verdict.position,
                 "rung_size": verdict.size,
+                "rung_quota": verdict.quota,
             }
         )
         return self.ledger.trials[name]
 
     def remaining(self) -> int:
         """Trials that `next_trial` has to hand out as things stand."""
-        waiting = int(self.halving.promotable() is not None)
+        waiting = int(self._promotable() is not None)
         return len(self._unfinished) + waiting + max(0, self.plan.trials - len(self.ledger.trials))
 
     def is_done(self) -> bool:
@@ -121,6 +128,7 @@ class Search:
                 "rung": verdict.rung,
                 "rung_position": verdict.position,
                 "rung_size": verdict.size,
+                "rung_quota": verdict.quota,
                 **{name: metrics[name] for name in self.plan.metrics},
             }
         )
