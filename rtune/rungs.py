@@ -31,7 +31,7 @@ def leniency(begun: int, trials: int, eta: int) -> float:
     It grows from 1 to sqrt(eta): late in a search a new trial seldom adds to the front, and what early
     figures have hidden is among those who wait (`benchmarks/searching.md`).
     """
-    return float(eta ** (0.5 * begun / trials))
+    return float(eta ** (0.5 * min(1.0, begun / trials)))
 
 
 def bracket(trial: str, brackets: int) -> int:

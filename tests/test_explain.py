@@ -59,6 +59,11 @@ def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -
     assert list(explain.explain(log, SPEC, "t0004"))[1:] == ["  diverged in epoch 1/9: the loss is nan"]
 
 
+def test_a_record_without_its_quota_is_passed_over(log: list[dict[str, Any]]) -> None:
+    bare = [{k: v for k, v in record.items() if k != "rung_quota"} for record in log]
+    assert [line.split()[0] for line in explain.explain(bare, SPEC, "t0002")] == ["t0002:", "running"]
+
+
 def test_a_trial_that_is_not_there_is_said(log: list[dict[str, Any]]) -> None:
     with pytest.raises(explain.UnknownTrialError, match="--explain is 'x'; the run has t0001 to t0004"):
         list(explain.explain(log, SPEC, "x"))

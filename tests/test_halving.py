@@ -81,6 +81,8 @@ def test_the_quota_for_those_who_wait_grows_from_one_in_eta_to_one_in_its_root(e
     assert grown[0] == rungs.quota(1200, eta) == 1200 // eta
     assert grown == sorted(grown)
     assert grown[-1] == pytest.approx(1200 / eta**0.5, abs=1)
+    # A resume with fewer trials than have begun.
+    assert rungs.leniency(90, 60, eta) == rungs.leniency(60, 60, eta)
 
 
 @given(POINTS)

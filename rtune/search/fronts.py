@@ -78,7 +78,7 @@ class Fronts:
         By rank, within a rank by `spread`, then by arrival.
         """
         before = first = 0
-        for rank in sorted(set(self._rank_of[np.flatnonzero(self._held)].tolist())):
+        for rank in map(int, np.flatnonzero(np.bincount(self._rank_of[self._held]))):
             before += sum(map(len, self._members[first:rank]))
             first = rank
             if before >= quota:

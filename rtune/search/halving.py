@@ -82,14 +82,19 @@ class ParetoHalving:
             rung.recorded.add(trial)
 
     def promotable(self, leniency: float = 1.0) -> str | None:
-        """A waiting trial among the best `leniency` * n / eta by now, the farthest first; it waits until
-        `promote`."""
+        """A waiting trial among the best `leniency` * n / eta, the farthest first; None if there is none.
+
+        It waits until `promote`.
+        """
         farthest = sorted((r for rungs in self.brackets for r in rungs), key=lambda r: -r.level)
         firsts = (r.fronts.first_held(quota(len(r.recorded), self.eta, leniency)) for r in farthest)
         return next((name for name in firsts if name is not None), None)
 
     def promote(self, trial: str, leniency: float = 1.0) -> Verdict:
-        """Lets a waiting trial go on; one that does not wait goes on as it is."""
+        """Lets a waiting trial go on; one that does not wait goes on as it is.
+
+        The verdict's quota is that of `leniency`.
+        """
         rung = next((r for r in self._rungs(trial) if r.fronts.holds(trial)), None)
         if rung is None:
             return Verdict(keep=True)

@@ -63,7 +63,7 @@ class ParetoASHAScheduler(FIFOScheduler):
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Continues or stops the trial. One with an infinite or missing figure counts as diverged.
+        """Continues or stops the trial. One with a figure that is not finite counts as diverged.
 
         Raises:
             ValueError: a metric, or the time, is in none of the trial's results.
