@@ -1,5 +1,6 @@
 """The report of a run: one page that needs nothing but itself, the front as CSV, its picture."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ from analysis.evaluations import diagnoses, evaluation_table, evaluations
 from analysis.front import front, hypervolume
 from analysis.load import load, networks
 from rtune.ledger import fold
-from rtune.runfolder import RunError, RunFolder
+from rtune.runfolder import RunFolder, storage_errors
+from rtune.storage import place
 
 SPLITS = ("test", "validation")
 FIGURES = ("weight_sparsity", "channel_sparsity", "removable_channels")
 
 
-def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
-    """Writes index.html, front.csv, front.svg and front.png; returns their paths, the page first.
+def write(folder: RunFolder, output: Path | None = None) -> list[str]:
+    """Writes index.html, front.csv, front.svg and front.png; returns where they are, the page first.
 
-    Where `rtune evaluate` has been, evaluations.csv too.
+    Where `rtune evaluate` has been, evaluations.csv too. Each file is replaced as a whole.
 
     A run without a network gets a page that says so, and an empty front.csv.
 
@@ -32,27 +34,32 @@ def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
     Raises:
         RunError: `output` cannot be written.
     """
-    target = output or folder.path / "report"
+    target = place(output) if output is not None else folder.place / "report"
+    with storage_errors("the report cannot be written"), tempfile.TemporaryDirectory() as scratch:
+        made = _make(folder, Path(scratch))
+        for file in made:
+            (target / file.name).write(file.read_bytes())
+    here = target.local
+    return [str(here.resolve() / file.name if here else target / file.name) for file in made]
+
+
+def _make(folder: RunFolder, target: Path) -> list[Path]:
+    """The report's files in a folder of this machine, the page first."""
     final = networks(load(folder))
     objectives: list[str] = list(folder.spec.search.objectives)
     members = front(final, objectives)
-    page, table = target / "index.html", target / "front.csv"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        members.to_csv(table, index=False)
-        evaluated = evaluations(folder)
-        tables = [page, table]
-        if not evaluated.empty:
-            tables.append(target / "evaluations.csv")
-            evaluated.to_csv(tables[-1], index=False)
-        page.write_text(_page(folder, final, members), encoding="utf-8")
-        if final.empty:
-            return tables
-        pictures = [target / "front.svg", target / "front.png"]
-        figures.save_static(final, objectives, folder.spec.searched(), pictures)
-    except OSError as error:
-        raise RunError(f"the report cannot be written: {error}") from None
-    return [*tables, *pictures]
+    files = [target / "index.html", target / "front.csv"]
+    files[0].write_text(_page(folder, final, members), encoding="utf-8")
+    members.to_csv(files[1], index=False)
+    evaluated = evaluations(folder)
+    if not evaluated.empty:
+        files.append(target / "evaluations.csv")
+        evaluated.to_csv(files[-1], index=False)
+    if final.empty:
+        return files
+    pictures = [target / "front.svg", target / "front.png"]
+    figures.save_static(final, objectives, folder.spec.searched(), pictures)
+    return files + pictures
 
 
 def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
@@ -97,7 +104,7 @@ def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
             if row["epoch"] == epochs.get(row["trial"])
         ],
         notes=[*log.notes, *folder.read_evaluations().notes],
-        search_file=(folder.path / "search.yaml").read_text(encoding="utf-8"),
+        search_file=folder.text,
     )
 
 

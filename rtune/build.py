@@ -1,5 +1,6 @@
 """From a trial's settings to the parts of `rtune.robust`."""
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -
     folder = None if config.folder is None else Path(config.folder).expanduser()
     train, validation = data.load(config.dataset, folder, seed, download)
     return train.to(where), validation.to(where)
+
+
+def fingerprint(config: DataConfig, seed: int) -> str:
+    """SHA-256 of images and labels of both splits, which are fetched if need be. Raises DataError."""
+    digest = hashlib.sha256()
+    for split in splits(config, seed, torch.device("cpu"), download=True):
+        for tensor in (split.images, split.labels):
+            digest.update(f"{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def model(config: ModelConfig, dataset: str) -> Network:

@@ -1,25 +1,29 @@
 """Checkpoints: one safetensors file an epoch, checked by its digest, never unpickled.
 
 `trials/ID/epoch-0003.safetensors` holds a trial's network (`model.*`, the sparse one) and all that
-is needed to train on, with the epoch's metrics in its header.
+is needed to train on, with the metrics of each epoch so far in its header.
 """
 
 import hashlib
 import json
-import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-FORMAT = 1
-KEPT = 2  # the newest, and one to fall back on
+from rtune.storage import Place, place
+
+FORMAT = 2
+KEPT = 2  # of a trial under way: the newest, and one to fall back on
+_FILE = re.compile(r"epoch-(\d+)\.safetensors")
+# A folder as a path of this machine, or anywhere.
+Where = TypeVar("Where", Path, Place)
 
 
 class CheckpointError(Exception):
@@ -28,68 +32,78 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial after `epoch` epochs; `metrics` are those of that epoch, `config` the trial's."""
+    """A trial after some epochs; `history` has the metrics of each, `config` the trial's settings."""
 
     trial: str
-    epoch: int
     config: dict[str, Any]
-    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
     tensors: dict[str, Tensor]
 
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
 
-def write(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Saves whole or not at all, then drops all but the newest `KEPT` of the folder."""
+
+def write(folder: Where, checkpoint: Checkpoint) -> Where:
+    """Saves whole or not at all, then drops all but the newest `KEPT` of the folder.
+
+    Raises:
+        StorageError: it cannot be written; what was there before is as it was.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     header = {
         "format": FORMAT,
         "trial": checkpoint.trial,
-        "epoch": checkpoint.epoch,
         "config": checkpoint.config,
-        "metrics": checkpoint.metrics,
+        "history": checkpoint.history,
     }
-    text = json.dumps(header, sort_keys=True)
-    data = save(tensors, {"rtune": text, "digest": _digest(text, tensors)})
-    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(header, sort_keys=True, allow_nan=False)
     path = path_of(folder, checkpoint.epoch)
-    temporary = path.with_suffix(".partial")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    for old in paths(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    place(path).write(save(tensors, {"rtune": text, "digest": _digest(text, tensors)}))
+    drop(folder, KEPT)
     return path
 
 
-def read(path: Path) -> Checkpoint:
-    """Raises CheckpointError if the file is missing, foreign, truncated or altered."""
+def drop(folder: Path | Place, kept: int) -> None:
+    """Deletes all but the newest `kept` checkpoints of a trial's folder. Raises StorageError."""
+    for old in paths(place(folder))[kept:]:
+        old.delete()
+
+
+def read(path: Path | Place) -> Checkpoint:
+    """Raises CheckpointError if the file is missing, foreign, truncated or altered, StorageError if the
+    store does not give it."""
     try:
-        data = path.read_bytes()
+        data = place(path).read()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    try:
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
         header = json.loads(metadata["rtune"])
         tensors = load(data)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise CheckpointError(f"{path} is a checkpoint of format {found}, not {FORMAT}")
     if metadata.get("digest") != _digest(metadata["rtune"], tensors):
         raise CheckpointError(f"{path} is damaged: its content does not match its digest")
-    kinds = {"trial": str, "epoch": int, "config": dict, "metrics": dict}
+    kinds = {"trial": str, "config": dict, "history": list}
     for name, kind in kinds.items():
         if not isinstance(header.get(name), kind):
             raise CheckpointError(f"{path} is not a readable checkpoint: its {name} is no {kind.__name__}")
-    return Checkpoint(header["trial"], header["epoch"], header["config"], header["metrics"], tensors)
+    return Checkpoint(header["trial"], header["config"], header["history"], tensors)
 
 
-def newest(folder: Path, trial: str, config: dict[str, Any]) -> tuple[Checkpoint | None, list[str]]:
-    """The newest valid checkpoint of this trial and settings, and why newer ones were passed over."""
+def newest(folder: Path | Place, trial: str, config: dict[str, Any]) -> tuple[Checkpoint | None, list[str]]:
+    """The newest valid checkpoint of this trial and settings, and why newer ones were passed over.
+
+    Raises:
+        StorageError: the store does not give them; they may be sound.
+    """
     notes = []
-    for path in paths(folder):
+    for path in paths(place(folder)):
         try:
             checkpoint = read(path)
         except CheckpointError as error:
@@ -98,19 +112,22 @@ def newest(folder: Path, trial: str, config: dict[str, Any]) -> tuple[Checkpoint
         if checkpoint.trial != trial or checkpoint.config != config:
             notes.append(f"{path} belongs to another trial or other settings")
             continue
+        if path.name != path_of(place(folder), checkpoint.epoch).name:
+            notes.append(f"{path} is of epoch {checkpoint.epoch}")
+            continue
         return checkpoint, notes
     return None, notes
 
 
-def path_of(folder: Path, epoch: int) -> Path:
+def path_of(folder: Where, epoch: int) -> Where:
     """Where a trial's folder has, or would have, the checkpoint of an epoch."""
     return folder / f"epoch-{epoch:04d}.safetensors"
 
 
-def paths(folder: Path) -> list[Path]:
-    """Checkpoints of a trial's folder, newest first."""
-    found = [p for p in folder.glob("epoch-*.safetensors") if re.fullmatch(r"epoch-\d+", p.stem)]
-    return sorted(found, key=lambda p: int(p.stem.removeprefix("epoch-")), reverse=True)
+def paths(folder: Where) -> list[Where]:
+    """Checkpoints of a trial's folder, newest first. Raises StorageError."""
+    found = {int(m[1]): name for name in place(folder).files() if (m := _FILE.fullmatch(name))}
+    return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -12,7 +12,10 @@ from rtune import __version__, attack_names, spec, yamlfile
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
-    "--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of the runs."
+    "--runs",
+    default="runs",
+    show_default=True,
+    help="Folder of the runs: a path, or a URI as s3://bucket/runs.",
 )
 
 
@@ -78,6 +81,7 @@ def launch_options(command: F) -> F:
     for option in reversed(
         [
             click.option("--trials", type=int, help="Trials of the whole run."),
+            click.option("--max-epochs", type=int, help="Epochs of a full training."),
             click.option("--time-budget", type=_Seconds(), help="End after this time, such as 90s, 30m, 2h."),
             click.option("--concurrency", type=int, help="Trials at once; as many as fit by default."),
             click.option("--gpus-per-trial", type=float, help="GPUs of a trial; 0.25 puts four on one."),
@@ -93,17 +97,16 @@ def launch_options(command: F) -> F:
 @click.option("--name", help="Name of the run; the space's and the time by default.")
 @RUNS
 @launch_options
-@click.option("--max-epochs", type=int, help="Epochs of a full training.")
 @click.option("--sampler", help="auto, random, tpe, nsga2 or gp.")
 @click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
 @click.option(
     "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."
 )
 def search(
-    space: str, name: str | None, runs: Path, address: str | None, sets: tuple[str, ...], **options: Any
+    space: str, name: str | None, runs: str, address: str | None, sets: tuple[str, ...], **options: Any
 ) -> None:
     """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
-    from rtune import commands
+    from rtune import start
 
     fields = {
         "trials": "search.trials",
@@ -118,19 +121,22 @@ def search(
     overrides += [(fields[key], value) for key, value in options.items() if value is not None]
     with failures():
         file = spec.find(space)
-        sys.exit(commands.search(spec.load(file, overrides), file.stem, name, runs, address))
+        sys.exit(start.search(spec.load(file, overrides), file.stem, name, runs, address))
 
 
 @main.command()
 @click.argument("run")
 @RUNS
 @launch_options
-def resume(run: str, runs: Path, address: str | None, **limits: Any) -> None:
-    """Go on with RUN: unfinished trials from their checkpoints, then new ones."""
-    from rtune import commands
+def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
+    """Go on with RUN: unfinished trials from their checkpoints, then new ones.
+
+    After a crash, a Ctrl-C or a time budget; or with more --trials, or longer ones (--max-epochs).
+    """
+    from rtune import start
 
     with failures():
-        sys.exit(commands.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
+        sys.exit(start.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
 
 
 @main.command()
@@ -140,7 +146,7 @@ def resume(run: str, runs: Path, address: str | None, **limits: Any) -> None:
     "--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file instead of standard output.")
-def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
+def results(run: str, runs: str, kind: str, output: Path | None) -> None:
     """Print all rows of RUN, one a trial and epoch."""
     from rtune import commands
 
@@ -153,7 +159,7 @@ def results(run: str, runs: Path, kind: str, output: Path | None) -> None:
 @RUNS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--explain", metavar="ID", help="Why this trial was stopped or went on, such as t0003.")
-def status(run: str, runs: Path, as_json: bool, explain: str | None) -> None:
+def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
     """Say what RUN has done, what runs, the hypervolume and the time left."""
     from rtune import commands
 
@@ -165,7 +171,7 @@ def status(run: str, runs: Path, as_json: bool, explain: str | None) -> None:
 @click.argument("run")
 @RUNS
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; RUN/report by default.")
-def report(run: str, runs: Path, output: Path | None) -> None:
+def report(run: str, runs: str, output: Path | None) -> None:
     """Write RUN's report: a page, the front as CSV, and its picture."""
     from rtune import commands
 
@@ -196,7 +202,7 @@ def report(run: str, runs: Path, output: Path | None) -> None:
     "--diagnose", is_flag=True, help="Also look for signs that the attacks, not the networks, are weak."
 )
 def evaluate(
-    run: str, runs: Path, trials: str, attacks: str, split: str, diagnose: bool, **settings: Any
+    run: str, runs: str, trials: str, attacks: str, split: str, diagnose: bool, **settings: Any
 ) -> None:
     """Attack the networks of RUN for the final figures, on the test split.
 

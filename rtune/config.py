@@ -206,7 +206,13 @@ class SearchSettings(Section):
     concurrency: Count | None = Field(None, description="trials at once; null for as many as fit")
     cpus_per_trial: Count = 1
     gpus_per_trial: NonNegative = 0
-    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="retries of a trial that raises")
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        2, description="times a trial is tried again from its checkpoint without getting an epoch further"
+    )
+    report_timeout: Positive = Field(
+        3600.0,
+        description="seconds that an epoch may take before its worker is taken to hang, or a text as 30m",
+    )
 
 
 class SearchFile(TrialConfig):

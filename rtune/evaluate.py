@@ -22,11 +22,13 @@ from rtune import build, checkpoint, robust, schema
 from rtune.attack_names import AttackName, Settings
 from rtune.checkpoint import CheckpointError
 from rtune.ledger import Trial, fold
+from rtune.log import Writer
 from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagnostics
 from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
 from rtune.robust.carlini import CarliniL2
 from rtune.robust.evaluation import check_classes, outcomes
-from rtune.runfolder import RunError, RunFolder, Writer
+from rtune.runfolder import RunError, RunFolder
+from rtune.storage import StorageError
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
@@ -45,7 +47,8 @@ def choose(folder: RunFolder, which: str) -> list[str]:
     networks = analysis.networks(analysis.load(folder))
     if networks.empty:
         raise RunError(
-            f"{folder.path} has no network to evaluate: every trial has broken, or has yet to finish an epoch"
+            f"{folder.place} has no network to evaluate: "
+            "every trial has broken, or has yet to finish an epoch"
         )
     if which == "front":
         chosen = analysis.front(networks, list(folder.spec.search.objectives))
@@ -63,7 +66,7 @@ def _named(networks: pd.DataFrame, names: list[str], folder: RunFolder) -> pd.Da
     for name in names or [""]:
         if name not in known.index:
             raise RunError(
-                f"--trials names {name!r}, which has no network in {folder.path}; "
+                f"--trials names {name!r}, which has no network in {folder.place}; "
                 f"give front, best, all, or trials such as {networks['trial'].iloc[0]}"
             )
     return known.loc[list(dict.fromkeys(names))]
@@ -77,7 +80,10 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
             or its tensors do not fit the network.
     """
     path = checkpoint.path_of(folder.trial_folder(trial.id), trial.epoch)
-    found = checkpoint.read(path)
+    try:
+        found = checkpoint.read(path)
+    except StorageError as error:
+        raise CheckpointError(str(error)) from None
     try:
         config, identity = folder.spec.trial_config(trial.values), folder.spec.identity(trial.values)
     except (KeyError, TypeError, ValueError):

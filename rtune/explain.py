@@ -40,7 +40,7 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
             others[record["trial"]] = record
         if record["trial"] == trial:
             yield "  " + _verdict(record, others, objectives)
-    outcome = summary.outcome(found, spec.max_epochs)
+    outcome = summary.outcome(found, summary.max_epochs(ledger, spec))
     reached = found.objectives(objectives)
     figures = found.error or ""
     if reached is not None:

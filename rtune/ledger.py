@@ -19,6 +19,7 @@ class Trial:
         facts: what the sampler must remember of it.
         epochs: records of its epochs, 1, 2, ... without gaps.
         promotions: records of its stops that were taken back.
+        retries: records of times its worker broke and it went on from its checkpoint.
         status: `running` until an end is recorded, then `stopped`, `finished`, `diverged`, `failed`.
             A stopped trial runs again once it is promoted.
         error: last line of what made it fail, or why it diverged.
@@ -32,6 +33,7 @@ class Trial:
     facts: dict[str, Any] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     promotions: list[dict[str, Any]] = field(default_factory=list)
+    retries: list[dict[str, Any]] = field(default_factory=list)
     status: str = "running"
     error: str | None = None
     ended_epoch: int | None = None
@@ -60,11 +62,14 @@ class Trial:
 
 @dataclass
 class Launch:
-    """What one launch ran with."""
+    """What one launch ran with (`rtune.search.plan.begin`)."""
 
     time: float
     trials: int
     concurrency: int
+    max_epochs: int
+    search: dict[str, Any]
+    data: str
 
 
 @dataclass
@@ -75,10 +80,12 @@ class Ledger:
     launches: list[Launch] = field(default_factory=list)
 
     def apply(self, record: dict[str, Any]) -> None:
-        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `end`."""
+        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `retry`, `end`."""
         kind = record["kind"]
         if kind == "launch":
-            self.launches.append(Launch(record["time"], record["trials"], record["concurrency"]))
+            names = ("time", "trials", "concurrency", "max_epochs", "search", "data")
+            self.launches.append(Launch(*(record[name] for name in names)))
+            self._lengthen(record["max_epochs"], record["rungs"])
         elif kind == "trial":
             trial = Trial(
                 record["trial"], record["seed"], record["values"], record["sampler"], record["facts"]
@@ -94,12 +101,24 @@ class Ledger:
             trial = self.trials[record["trial"]]
             trial.promotions.append(record)
             trial.status, trial.ended_time = "running", None
+        elif kind == "retry":
+            self.trials[record["trial"]].retries.append(record)
         elif kind == "end":
             trial = self.trials[record["trial"]]
             trial.status = record["status"]
             trial.error = record["error"]
             trial.ended_epoch = record["epoch"]
             trial.ended_time = record["time"]
+
+    def ends(self, *more: int) -> list[int]:
+        """Lengths of a full training so far and `more`, ascending: each launch may have raised it."""
+        return sorted({launch.max_epochs for launch in self.launches} | set(more))
+
+    def _lengthen(self, max_epochs: int, rungs: list[int]) -> None:
+        """Trials that finished a shorter training wait at its end, or go on where it is no rung."""
+        for trial in self.trials.values():
+            if trial.status == "finished" and trial.epoch < max_epochs:
+                trial.status = "stopped" if trial.epoch in rungs else "running"
 
 
 def fold(records: Iterable[dict[str, Any]]) -> Ledger:

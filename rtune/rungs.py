@@ -1,5 +1,7 @@
 """Where trials are compared: rungs at grace * eta^k epochs, and who may go on from one."""
 
+from itertools import pairwise
+
 
 def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
     """Epochs of the rungs of a full training, ascending; none for a grace of `max_epochs`.
@@ -13,6 +15,18 @@ def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
         found.append(level)
         level *= eta
     return found
+
+
+def lengthened(first: list[int], eta: int, ends: list[int]) -> list[int]:
+    """Rungs of a search whose full training was made longer: each former end is a rung, and so on from there.
+
+    Args:
+        first: the rungs below `ends[0]`; none means no early stopping, which stays so.
+        eta: reduction factor.
+        ends: lengths of a full training, ascending, today's last.
+    """
+    further = [level for end, new in pairwise(ends) for level in levels(end, eta, new)]
+    return [*first, *further] if first else []
 
 
 def default_grace(eta: int, max_epochs: int) -> int:

@@ -1,11 +1,11 @@
-"""The schema of a run's results, in one place (see docs/run-folder.md). Version 1."""
+"""The schema of a run's results, in one place (see docs/run-folder.md)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 
 # Fractions in [0, 1], on the validation split; of the sparse network at the epoch's end.
 ACCURACIES = ("natural_accuracy", "robust_accuracy")
@@ -91,6 +91,26 @@ DIAGNOSES = pa.schema(
 DIAGNOSIS_KEY = tuple(DIAGNOSES.names[: DIAGNOSES.names.index("zero_gradients")])
 
 
+def _record(**fields: pa.DataType) -> pa.Schema:
+    both = {"trial": pa.string(), "time": pa.float64()}
+    return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (both | fields).items()])
+
+
+# What each kind of record in a log must have at least.
+RECORDS = {
+    "launch": _record(
+        trials=pa.int64(), concurrency=pa.int64(), max_epochs=pa.int64(), data=pa.string()
+    ).remove(0),
+    "trial": _record(seed=pa.int64(), sampler=pa.string()),
+    "epoch": _record(epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64())),
+    "promote": _record(**dict.fromkeys(("rung", "rung_position", "rung_size", "rung_quota"), pa.int64())),
+    "retry": _record(epoch=pa.int64(), error=pa.string()),
+    "end": _record(status=pa.string(), epoch=pa.int64(), error=pa.string()),
+    "evaluation": EVALUATIONS,
+    "diagnosis": DIAGNOSES,
+}
+_WORDS = {"decision": ("continue", "stop", "finish"), "status": ("diverged", "failed")}
+
 _RANGES = {"images": (1, 2**53), "noise_draws": (1, 2**53), "accuracy": (0, 1.0001), "accuracy_std": (0, 1)}
 
 
@@ -103,7 +123,7 @@ def _fits(value: Any, field: pa.Field) -> bool:
     if value is None:
         return bool(field.nullable)
     if pa.types.is_string(field.type):
-        return isinstance(value, str)
+        return isinstance(value, str) and value in _WORDS.get(field.name, (value,))
     if pa.types.is_list(field.type):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -14,10 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rtune import ranges, yamlfile
+from rtune import fields, ranges, yamlfile
 from rtune.config import (
     FIXED,
-    ONLY_UNDER,
     SEARCHABLE,
     SELECTORS,
     SearchFile,
@@ -70,7 +69,7 @@ class Spec:
 
     def is_active(self, path: str, values: dict[str, Any]) -> bool:
         """Whether a path counts, given the values chosen so far (its selector among them)."""
-        return _closed_by(path, values, self.file) is None
+        return fields.closed_by(path, values, self.file) is None
 
     def trial_config(self, values: dict[str, Any]) -> TrialConfig:
         """The settings of the trial with these searched values (dotted path -> value)."""
@@ -88,7 +87,7 @@ class Spec:
         for section, field in SELECTORS.items():
             possible = _possible(self, f"{section}.{field}")
             for name in list(tree[section]):
-                openers = _openers(f"{section}.{name}")
+                openers = fields.openers(f"{section}.{name}")
                 if openers and not set(openers) & set(possible):
                     del tree[section][name]
         return _with(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
@@ -121,14 +120,14 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     """Validates a search file's content; `origins` and `source` say where things were written."""
     reader = _Reader(origins, source)
     tree = _numbers(copy.deepcopy(tree))
-    reader.read_time_budget(tree)
+    reader.read_times(tree)
     found = dict(reader.extract_ranges(tree, SearchFile, ""))
     file = reader.validate(tree)
     tree = file.model_dump()
     for path, domain in found.items():
         for value in domain.probes():
             reader.validate(_with(tree, {path: value}), blame=path)
-    ordered = sorted(found, key=lambda path: not _is_selector(path))
+    ordered = sorted(found, key=lambda path: not fields.is_selector(path))
     spec = Spec(file, {path: found[path] for path in ordered})
     reader.check(spec)
     return spec
@@ -147,13 +146,14 @@ class _Reader:
         where = next((self.origins[c] for c in candidates if c in self.origins), self.source)
         return SpecError(f"{where}: {path} {rest}")
 
-    def read_time_budget(self, tree: dict[str, Any]) -> None:
+    def read_times(self, tree: dict[str, Any]) -> None:
         section = tree.get("search")
-        if isinstance(section, dict) and isinstance(section.get("time_budget"), str):
-            try:
-                section["time_budget"] = seconds(section["time_budget"])
-            except ValueError as error:
-                raise self.error("search.time_budget", str(error)) from None
+        for name in ("time_budget", "report_timeout"):
+            if isinstance(section, dict) and isinstance(section.get(name), str):
+                try:
+                    section[name] = seconds(section[name])
+                except ValueError as error:
+                    raise self.error(f"search.{name}", str(error)) from None
 
     def extract_ranges(
         self, tree: dict[str, Any], model: type[Section], prefix: str
@@ -164,7 +164,7 @@ class _Reader:
             field = model.model_fields.get(str(key))
             if field is None or not isinstance(value, dict) or path == "provenance":
                 continue
-            inner = _section_type(field.annotation)
+            inner = fields.section_type(field.annotation)
             if inner is not None:
                 yield from self.extract_ranges(value, inner, path + ".")
                 continue
@@ -185,7 +185,7 @@ class _Reader:
         path = ".".join(str(p) for p in first["loc"])
         value = first["input"]
         if first["type"] == "extra_forbidden":
-            raise self.error(path, f"is an unknown field{_hint(path)}")
+            raise self.error(path, f"is an unknown field{fields.hint(path)}")
         rule = _rule(first["msg"])
         if blame is not None and not path.startswith(blame):
             path = blame
@@ -230,7 +230,7 @@ class _Reader:
     def _check_sections(self, spec: Spec) -> None:
         """A method's parameters need the method (and a range in them even more so)."""
         for path in self.origins:
-            openers = _openers(path) if path.count(".") == 1 else ()
+            openers = fields.openers(path) if path.count(".") == 1 else ()
             if not openers:
                 continue
             section = path.split(".")[0]
@@ -252,9 +252,11 @@ class _Reader:
         for i, point in enumerate(spec.points):
             where = f"points.{i}"
             for path in point:
-                if path.split(".")[0] not in SEARCHABLE or path in FIXED or not _is_leaf(path):
-                    raise self.error(f"{where}.{path}", f"is no field that can be searched{_hint(path)}")
-                if (closed := _closed_by(path, point, spec.file)) is not None:
+                if path.split(".")[0] not in SEARCHABLE or path in FIXED or not fields.is_leaf(path):
+                    raise self.error(
+                        f"{where}.{path}", f"is no field that can be searched{fields.hint(path)}"
+                    )
+                if (closed := fields.closed_by(path, point, spec.file)) is not None:
                     raise self.error(f"{where}.{path}", f"is given, but {closed}")
             try:
                 TrialConfig.model_validate(_with(tree, point))
@@ -352,68 +354,8 @@ def _trial_tree(file: SearchFile) -> dict[str, Any]:
     return file.model_dump(include=set(TrialConfig.model_fields))
 
 
-def _section_type(annotation: Any) -> type[Section] | None:
-    """The section class of a field, if it holds one."""
-    options = getattr(annotation, "__args__", (annotation,))
-    return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
-
-
-def _options(section: str) -> list[str]:
-    """Sub-sections of a section that its selector opens."""
-    model = _section_type(TrialConfig.model_fields[section].annotation)
-    assert model is not None
-    return [k for k, f in model.model_fields.items() if _section_type(f.annotation) is not None]
-
-
-def _is_selector(path: str) -> bool:
-    return any(path == f"{section}.{field}" for section, field in SELECTORS.items())
-
-
-def _is_leaf(path: str) -> bool:
-    model: type[Section] | None = TrialConfig
-    for key in path.split("."):
-        if model is None or key not in model.model_fields:
-            return False
-        model = _section_type(model.model_fields[key].annotation)
-    return model is None
-
-
-def _closed_by(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
-    """Why a path does not count: `pruning.method is rvsm`; None if it does."""
-    openers = _openers(path)
-    if not openers:
-        return None
-    section = path.split(".")[0]
-    selector = f"{section}.{SELECTORS[section]}"
-    chosen = values.get(selector, getattr(getattr(file, section), SELECTORS[section]))
-    return None if chosen in openers else f"{selector} is {chosen}"
-
-
-def _openers(path: str) -> tuple[str, ...]:
-    """Values of the section's selector under which a path counts; none if it always does."""
-    section, _, rest = path.partition(".")
-    name = rest.split(".")[0]
-    if section in SELECTORS and name in _options(section):
-        return (name,)
-    return ONLY_UNDER.get(path, ())
-
-
 def _possible(spec: Spec, selector: str) -> list[Any]:
     section, field = selector.split(".")
     domain = spec.ranges.get(selector)
     values = domain.probes() if domain else [getattr(getattr(spec.file, section), field)]
     return list(dict.fromkeys(values + [p[selector] for p in spec.points if selector in p]))
-
-
-def _hint(path: str) -> str:
-    """`; did you mean ...?` among the fields that stand where this one does."""
-    *parents, last = path.split(".")
-    model: type[Section] | None = SearchFile
-    for key in parents:
-        field = model.model_fields.get(key) if model else None
-        model = _section_type(field.annotation) if field else None
-    if model is None:
-        return ""
-    close = difflib.get_close_matches(last, model.model_fields, 1)
-    known = ", ".join(k for k in model.model_fields if k != "provenance")
-    return f"; did you mean {close[0]}?" if close else f"; known here: {known}"

@@ -8,6 +8,17 @@ import numpy as np
 
 from analysis.front import hypervolume
 from rtune.ledger import Ledger, Trial
+from rtune.spec import Spec
+
+
+def trials(ledger: Ledger, spec: Spec) -> int:
+    """Trials of the whole run, as the newest launch has it."""
+    return ledger.launches[-1].trials if ledger.launches else spec.trials
+
+
+def max_epochs(ledger: Ledger, spec: Spec) -> int:
+    """Length of a full training, as the newest launch has it."""
+    return ledger.ends(spec.max_epochs)[-1]
 
 
 def counts(ledger: Ledger, trials: int) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """One trial on one worker: continue from its checkpoint, train, evaluate, save, report."""
 
+import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,14 +23,16 @@ from rtune.robust import (
 )
 from rtune.robust.data import SOURCES
 from rtune.robust.training import deterministic, epoch_seed
+from rtune.storage import StorageError, place
 
 
 def run(task: dict[str, Any]) -> None:
     """The function Ray Tune calls.
 
     Args:
-        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `data_folder`, `folder` (the trial's),
-            `logged` (epochs already in the run's log), `split_seed`, `threads`, `device`.
+        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `data_folder`, `folder` (the trial's: a
+            path or URI), `logged` (epochs already in the run's log), `max_epochs` (where the trial ends),
+            `split_seed`, `threads`, `device`.
     """
     torch.set_num_threads(task["threads"])
     # Around the trial, not the worker: Ray uses it again for the next one.
@@ -40,16 +42,23 @@ def run(task: dict[str, Any]) -> None:
                 tune.report({"epoch": epoch, **metrics})
         except Diverged as error:
             tune.report({"diverged": str(error)})
+        except StorageError as error:
+            # Not the trial's fault, and the next would fare no better.
+            tune.report({"storage": f"{error} (worker on {socket.gethostname()})"})
 
 
 def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The epochs that the log lacks, with their metrics; each is saved before it is yielded.
 
-    An epoch that was saved but perhaps never logged (the worker or the driver died in between) is
-    yielded from its checkpoint, not trained again; the driver passes over what it knows.
+    Epochs that were saved but never logged (the worker or the driver died in between) are yielded
+    from the checkpoint, not trained again; the driver passes over what it knows.
+
+    Raises:
+        StorageError: a checkpoint cannot be read or written.
+        Diverged: see `Trainer`.
     """
     config = TrialConfig.model_validate(task["config"])
-    folder = Path(task["folder"])
+    folder = place(task["folder"]).patient()
     device = torch.device(task["device"])
     data = config.data.model_copy(update={"folder": task["data_folder"]})
     train, validation = build.splits(data, task["split_seed"], device, download=False)
@@ -57,20 +66,19 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     saved, notes = checkpoint.newest(folder, task["trial"], task["config"])
     for note in notes:
         print(f"rtune: {note}; an older checkpoint is used", flush=True)
+    history: list[dict[str, Any]] = []
     if saved is not None:
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
-        if saved.epoch > task["logged"]:
-            yield saved.epoch, saved.metrics
-    while trainer.epoch < config.training.max_epochs:
-        metrics = measure_epoch(trainer, validation, config)
+        history = saved.history
+        yield from list(enumerate(history, start=1))[task["logged"] :]
+    while trainer.epoch < task["max_epochs"]:
+        history = [*history, measure_epoch(trainer, validation, config)]
         checkpoint.write(
             folder,
-            checkpoint.Checkpoint(
-                task["trial"], trainer.epoch, task["config"], metrics, trainer.state_dict()
-            ),
+            checkpoint.Checkpoint(task["trial"], task["config"], history, trainer.state_dict()),
         )
         if trainer.epoch > task["logged"]:
-            yield trainer.epoch, metrics
+            yield trainer.epoch, history[-1]
 
 
 def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:

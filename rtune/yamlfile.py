@@ -29,12 +29,18 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise YamlError(f"{path} cannot be read: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """`read` of a text that comes from `path`."""
+    try:
         loader = _Loader(text)
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
         _check_plain(value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise YamlError(f"{path} cannot be read: {error}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise YamlError(f"{path}:{line}: not valid YAML: {error.problem}") from None
@@ -64,7 +70,7 @@ def _check_plain(value: Any) -> None:
     json.dumps(value, default=str, skipkeys=True)
 
 
-def _walk(node: yaml.Node, path: str, file: Path, origins: dict[str, str]) -> None:
+def _walk(node: yaml.Node, path: str, file: str, origins: dict[str, str]) -> None:
     if isinstance(node, yaml.SequenceNode):
         children = [(str(i), child) for i, child in enumerate(node.value)]
     elif isinstance(node, yaml.MappingNode):

@@ -40,6 +40,7 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
                 "data_folder": None,
                 "folder": str(folder.trial_folder(found.id)),
                 "logged": 0,
+                "max_epochs": folder.spec.max_epochs,
                 "split_seed": 0,
                 "threads": 1,
                 "device": "cpu",

@@ -138,6 +138,10 @@ class Page(HTMLParser):
         self.text += "" if self.script else data
 
 
+def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
+    return [Path(where) for where in report.write(folder, output)]
+
+
 def read(path: Path) -> Page:
     page = Page()
     page.feed(path.read_text())
@@ -146,7 +150,7 @@ def read(path: Path) -> Page:
 
 def test_the_report_shows_the_front_and_needs_nothing_but_itself(tmp_path: Path) -> None:
     folder = run_with(tmp_path, trials=12)
-    page, table, svg, png = report.write(folder)
+    page, table, svg, png = write(folder)
     members = analysis.front(analysis.networks(analysis.load(folder)), OBJECTIVES)
     found = read(page)
     assert found.links == []
@@ -159,14 +163,14 @@ def test_the_report_shows_the_front_and_needs_nothing_but_itself(tmp_path: Path)
 
 
 def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
-    page = report.write(run_with(tmp_path, trials=2))[0]
+    page = write(run_with(tmp_path, trials=2))[0]
     assert "<script>alert(1)</script>" not in page.read_text()
     assert "<script>alert(1)</script> & more" in read(page).text
 
 
 @pytest.mark.parametrize(("trials", "broken"), [(0, False), (3, True), (1, False)])
 def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: bool) -> None:
-    found = read(report.write(run_with(tmp_path, trials, broken))[0])
+    found = read(write(run_with(tmp_path, trials, broken))[0])
     if broken or not trials:
         assert "no front to show" in found.text
     if broken:
@@ -177,12 +181,12 @@ def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: bool) 
 
 def test_the_reports_search_file_can_be_run_again(tmp_path: Path) -> None:
     folder = run_with(tmp_path, trials=1)
-    text = (folder.path / "search.yaml").read_text()
+    text = (folder.place.local / "search.yaml").read_text()
     again = spec.from_tree(yaml.safe_load(text), {}, "again")
     assert again.ranges == folder.spec.ranges
-    assert text.strip() in read(report.write(folder)[0]).text
+    assert text.strip() in read(write(folder)[0]).text
 
 
 def test_the_report_goes_where_it_is_told(tmp_path: Path) -> None:
-    paths = report.write(run_with(tmp_path, trials=2), tmp_path / "else" / "where")
+    paths = write(run_with(tmp_path, trials=2), tmp_path / "else" / "where")
     assert all(path.parent == tmp_path / "else" / "where" for path in paths)

@@ -10,6 +10,7 @@ import torch
 
 from rtune import checkpoint
 from rtune.checkpoint import Checkpoint, CheckpointError
+from rtune.storage import StorageError
 
 CONFIG: dict[str, Any] = {"model": {"width": 4}}
 
@@ -17,18 +18,15 @@ CONFIG: dict[str, Any] = {"model": {"width": 4}}
 def make(epoch: int, trial: str = "t0001", config: dict[str, Any] = CONFIG) -> Checkpoint:
     torch.manual_seed(epoch)
     tensors = {"model.a": torch.randn(3, 4), "model.n": torch.tensor(epoch), "pruner.u": torch.randn(2)}
-    return Checkpoint(trial, epoch, config, {"robust_accuracy": 0.1 + 0.2}, tensors)
+    history = [{"robust_accuracy": 0.1 * n} for n in range(1, epoch + 1)]
+    return Checkpoint(trial, config, history, tensors)
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     path = checkpoint.write(tmp_path / "new" / "folder", make(3))
     found = checkpoint.read(path)
-    assert (found.trial, found.epoch, found.config, found.metrics) == (
-        "t0001",
-        3,
-        CONFIG,
-        {"robust_accuracy": 0.1 + 0.2},
-    )
+    assert (found.trial, found.epoch, found.config) == ("t0001", 3, CONFIG)
+    assert found.history == [{"robust_accuracy": v} for v in (0.1, 0.2, 0.1 * 3)]
     for name, tensor in make(3).tensors.items():
         assert torch.equal(found.tensors[name], tensor)
 
@@ -64,7 +62,7 @@ def test_the_previous_valid_one_is_used_and_the_reason_given(tmp_path: Path) -> 
     checkpoint.write(tmp_path, make(4))
     newest = checkpoint.write(tmp_path, make(5))
     newest.write_bytes(newest.read_bytes()[:100])
-    (tmp_path / "epoch-0006.partial").write_bytes(b"left by a killed writer")
+    (tmp_path / "epoch-0006.safetensors.partial").write_bytes(b"left by a killed writer")
     found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
     assert found is not None
     assert found.epoch == 4
@@ -99,7 +97,7 @@ def test_nothing_saved_is_lost_when_the_disk_refuses(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match=r"epoch-0002.safetensors cannot be written: No space"):
         checkpoint.write(tmp_path, make(2))
     found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
     assert found is not None

@@ -75,6 +75,7 @@ def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> dic
         "config": plain,
         "folder": str(folder),
         "logged": 0,
+        "max_epochs": 2,
         "split_seed": 0,
         "threads": 1,
         "device": "cpu",

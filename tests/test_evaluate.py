@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run.make(tmp_path_factory.mktemp("runs")).path
+    return small_run.make(tmp_path_factory.mktemp("runs")).place.local
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def _of(path: Path, config: dict[str, Any] | None = None, **changes: Any) -> Non
     for section, values in (config or {}).items():
         tree[section] |= values
     tensors = changes.pop("tensors", found.tensors)
-    facts = {"trial": found.trial, "epoch": found.epoch, "metrics": found.metrics} | changes
+    facts = {"trial": found.trial, "history": found.history} | changes
     checkpoint.write(path.parent, checkpoint.Checkpoint(config=tree, tensors=tensors, **facts))
 
 
@@ -248,7 +248,7 @@ def _whole_numbers(path: Path) -> None:
 
 
 def _strange_header(path: Path) -> None:
-    text = json.dumps({"format": 1})
+    text = json.dumps({"format": checkpoint.FORMAT})
     path.write_bytes(
         save(
             {"a": torch.zeros(1)}, {"rtune": text, "digest": checkpoint._digest(text, {"a": torch.zeros(1)})}
@@ -357,7 +357,7 @@ def test_a_deleted_segment_and_idle_calls_leave_no_trap(run: Path) -> None:
     options = ["--trials", "t0001", "--attacks"]
     for attack in ("natural", "fgsm", "fgsm"):
         assert evaluate(run, *options, attack).exit_code == 0
-    segments = sorted((run / "evaluations").iterdir())
+    segments = sorted((run / "evaluations").glob("*.jsonl"))
     assert [s.name for s in segments] == ["0001.jsonl", "0002.jsonl"]  # the third had nothing to say
     segments[0].unlink()
     assert evaluate(run, *options, "natural").exit_code == 0

@@ -13,6 +13,7 @@ from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
+from rtune.storage import StorageError
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -70,10 +71,10 @@ def test_records_come_back_in_order_over_launches(tmp_path: Path) -> None:
         with folder.launch() as writer:
             for record in part:
                 writer.append(record)
-    log = RunFolder(folder.path).read()
+    log = RunFolder(folder.place.local).read()
     assert log.records == RECORDS
     assert log.notes == []
-    assert len(list((folder.path / "results").iterdir())) == 2
+    assert len(list((folder.place.local / "results").iterdir())) == 2
 
 
 def test_cut_at_any_byte_it_stays_readable(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_cut_at_any_byte_it_stays_readable(tmp_path: Path) -> None:
     with folder.launch() as writer:
         for record in RECORDS:
             writer.append(record)
-    segment = next((folder.path / "results").iterdir())
+    segment = next((folder.place.local / "results").iterdir())
     whole = segment.read_bytes()
     ends = [i for i, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(len(whole) + 1):
@@ -96,7 +97,7 @@ def test_cut_at_any_byte_it_stays_readable(tmp_path: Path) -> None:
             writer.append(trial("t0003"))
         assert folder.read().records == [*RECORDS[:complete], trial("t0003")]
         segment.with_name("0002.jsonl").unlink()
-    assert analysis.load(folder.path)["trial"].tolist() == ["t0001"] * 3
+    assert analysis.load(folder.place.local)["trial"].tolist() == ["t0001"] * 3
 
 
 def test_rows_have_the_schemas_columns_and_types(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_second_launch_is_refused_and_a_dead_ones_lock_is_gone(tmp_path: Path)
     folder = make(tmp_path)
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(folder.path, ready, done))
+    other = context.Process(target=_hold, args=(folder.place.local, ready, done))
     other.start()
     assert ready.wait(30)
     with pytest.raises(RunError, match="is in use: a launch is running on it"):
@@ -180,10 +181,10 @@ def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_taken_name_is_refused_and_nothing_touched(tmp_path: Path) -> None:
     folder = make(tmp_path)
-    before = sorted((p, p.stat().st_mtime_ns) for p in folder.path.rglob("*"))
+    before = sorted((p, p.stat().st_mtime_ns) for p in folder.place.local.rglob("*"))
     with pytest.raises(RunError, match=r"is taken: .* exists"):
         make(tmp_path)
-    assert sorted((p, p.stat().st_mtime_ns) for p in folder.path.rglob("*")) == before
+    assert sorted((p, p.stat().st_mtime_ns) for p in folder.place.local.rglob("*")) == before
 
 
 def test_no_nan_gets_into_the_log(tmp_path: Path) -> None:
@@ -209,7 +210,8 @@ def test_a_full_disk_tears_one_record_and_no_more(tmp_path: Path, monkeypatch: p
     folder = make(tmp_path)
     with folder.launch() as writer:
         writer.append(RECORDS[0])
-        raw = writer._file
+        segment = writer._segment
+        raw = segment._file
 
         class Full:
             """Takes ten bytes of a record, as a disk does that has no more room."""
@@ -217,11 +219,11 @@ def test_a_full_disk_tears_one_record_and_no_more(tmp_path: Path, monkeypatch: p
             def write(self, line: bytes) -> int:
                 return raw.write(line[:10]) or 0
 
-        writer._file = Full()  # type: ignore[assignment]
-        with pytest.raises(OSError, match="disk may be full"):
+        segment._file = Full()  # type: ignore[assignment]
+        with pytest.raises(StorageError, match="disk may be full"):
             writer.append(RECORDS[1])
-        writer._file = raw
-        with pytest.raises(OSError, match="an earlier record"):
+        segment._file = raw
+        with pytest.raises(StorageError, match="an earlier record"):
             writer.append(RECORDS[2])
     log = folder.read()
     assert log.records == RECORDS[:1]

@@ -33,6 +33,7 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
         "config": tree,
         "folder": str(folder),
         "logged": logged,
+        "max_epochs": 3,
         "split_seed": 0,
         "threads": 1,
         "device": "cpu",

@@ -1,7 +1,8 @@
-"""Ray Tune's searcher, scheduler, callback and stopper, each a thin door to `Search`."""
+"""Ray Tune's stopper, searcher, scheduler and callback, each a thin door to `Search`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from ray.tune.search import Searcher
 
 from rtune import schema
 from rtune.ledger import Trial
+from rtune.search.health import Health
 from rtune.search.interrupt import Interrupt
 from rtune.search.state import Search
+from rtune.storage import StorageError
 
 
 class _NeverSaved:
@@ -23,19 +26,60 @@ class _NeverSaved:
         return {}
 
 
+class Ending(_NeverSaved, Stopper):
+    """Ends the launch when asked to, when its time is up, or when there is no sense in going on.
+
+    Attributes:
+        reason: why the launch ends though nothing is wrong, None while it does not.
+        failure: a sentence on what is wrong, None while nothing is.
+    """
+
+    def __init__(self, time_budget: float | None, interrupt: Interrupt) -> None:
+        self.reason: str | None = None
+        self.failure: str | None = None
+        self._interrupt = interrupt
+        self._deadline = None if time_budget is None else time.monotonic() + time_budget
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._interrupt.requested:
+            self.reason = "interrupted"
+        elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "time budget"
+        return self.reason is not None or self.failure is not None
+
+    def fail(self, sentence: str) -> None:
+        """The first sentence stands."""
+        self.failure = self.failure or sentence
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Context in which the log is written: if it cannot be, the launch ends."""
+        try:
+            yield
+        except StorageError as error:
+            self.fail(str(error))
+
+
 class BridgeSearcher(_NeverSaved, Searcher):
     """Hands out the search's next trial as a Ray Tune config."""
 
-    def __init__(self, search: Search, task: Callable[[Trial], dict[str, Any]]) -> None:
+    def __init__(self, search: Search, ending: Ending, task: Callable[[Trial], dict[str, Any]]) -> None:
         super().__init__()
         self._search = search
+        self._ending = ending
         self._task = task
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self._search.next_trial()
+        trial = None
+        if not self._ending.stop_all():
+            with self._ending.saving():
+                trial = self._search.next_trial()
         if trial is None:
             # None: ask again, a trial under way may let another go on.
             return Searcher.FINISHED if self._search.is_done() else None
@@ -56,9 +100,13 @@ class BridgeSearcher(_NeverSaved, Searcher):
 class BridgeScheduler(_NeverSaved, FIFOScheduler):
     """Passes each epoch on and stops the trial if the search says so."""
 
-    def __init__(self, search: Search, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self, search: Search, ending: Ending, health: Health, on_change: Callable[[str], None]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
+        self._ending = ending
+        self._health = health
         self._on_change = on_change
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
@@ -66,56 +114,51 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         name = trial.config["trial"]
-        if "diverged" in result:
-            self._search.end(name, "diverged", result["diverged"])
-            go_on = False
-        else:
-            metrics = {metric: result[metric] for metric in schema.METRICS}
-            go_on = self._search.report(name, result["epoch"], metrics)
+        if "storage" in result:
+            self._ending.fail(result["storage"])
+            return str(TrialScheduler.STOP)
+        go_on = False
+        with self._ending.saving():
+            if "diverged" in result:
+                self._search.end(name, "diverged", result["diverged"])
+            else:
+                metrics = {metric: result[metric] for metric in schema.METRICS}
+                go_on = self._search.report(name, result["epoch"], metrics)
+        self._health.progressed(trial)
         self._on_change(name)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
 
 class BridgeCallback(_NeverSaved, Callback):
-    """Records trials that failed for good."""
+    """Records trials that broke: those that go on from their checkpoint, and those that failed for good."""
 
     def __init__(
-        self, search: Search, on_change: Callable[[str], None], on_retry: Callable[[str, str], None]
+        self,
+        search: Search,
+        ending: Ending,
+        health: Health,
+        on_change: Callable[[str], None],
+        on_retry: Callable[[str, str], None],
     ) -> None:
         self._search = search
+        self._ending = ending
+        self._health = health
         self._on_change = on_change
         self._on_retry = on_retry
 
     def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        self._on_retry(trial.config["trial"], _last_line(trial))
+        name, error = trial.config["trial"], _last_line(trial)
+        with self._ending.saving():
+            self._search.retry(name, error)
+        self._on_retry(name, error)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        name = trial.config["trial"]
-        self._search.end(name, "failed", _last_line(trial))
+        name, error = trial.config["trial"], _last_line(trial)
+        with self._ending.saving():
+            self._search.end(name, "failed", error)
+        if (hopeless := self._health.failed(error)) is not None:
+            self._ending.fail(hopeless)
         self._on_change(name)
-
-
-class BudgetStopper(_NeverSaved, Stopper):
-    """Ends the launch when asked to, or when its time is up; trials can go on in the next.
-
-    Attributes:
-        reason: why it ended the launch, None while it has not.
-    """
-
-    def __init__(self, time_budget: float | None, interrupt: Interrupt) -> None:
-        self.reason: str | None = None
-        self._interrupt = interrupt
-        self._deadline = None if time_budget is None else time.monotonic() + time_budget
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self._interrupt.requested:
-            self.reason = "interrupted"
-        elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
-            self.reason = "time budget"
-        return self.reason is not None
 
 
 def _last_line(trial: RayTrial) -> str:

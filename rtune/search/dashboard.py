@@ -24,16 +24,18 @@ class Dashboard:
     picture, never the search.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; None where it is in a store: there is no such file then.
         plan: of the search.
         records: the log so far.
     """
 
-    def __init__(self, folder: Path, plan: Plan, records: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path | None, plan: Plan, records: Iterable[dict[str, Any]]) -> None:
         self._plan = plan
         self._numbers: dict[str, int] = {}
         self._stopped: set[str] = set()
         self._study: optuna.Study | None = None
+        if folder is None:
+            return
         file = folder / FILE
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
@@ -71,7 +73,7 @@ class Dashboard:
             self._stopped.discard(name)
         elif kind == "end":
             study.tell(self._numbers[name], state=TrialState.FAIL)
-        elif kind == "epoch" and record["decision"] == "stop":
+        elif kind == "epoch" and record["decision"] != "continue" and record["epoch"] < self._plan.max_epochs:
             self._stopped.add(name)
         elif kind == "epoch" and record["decision"] == "finish":
             study.tell(self._numbers[name], [float(record[o]) for o in self._plan.objectives])

@@ -81,6 +81,12 @@ class ParetoHalving:
         if rung is not None:
             rung.recorded.add(trial)
 
+    def wait(self, trial: str) -> None:
+        """Has a trial wait at the last rung it has reached, whatever was decided there."""
+        rung = next((r for r in reversed(self._rungs(trial)) if trial in r.recorded), None)
+        if rung is not None:
+            rung.fronts.hold(trial, True)
+
     def promotable(self, leniency: float = 1.0) -> str | None:
         """A waiting trial among the best `leniency` * n / eta, the farthest first; None if there is none.
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,14 +23,17 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
-from rtune.ledger import Trial  # noqa: E402
-from rtune.runfolder import LaunchError, RunError, RunFolder  # noqa: E402
+from rtune.ledger import Trial, fold  # noqa: E402
+from rtune.log import Writer  # noqa: E402
+from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
 from rtune.search import bridge, plan, resources  # noqa: E402
 from rtune.search.dashboard import Dashboard  # noqa: E402
+from rtune.search.health import Health  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
+from rtune.storage import StorageError  # noqa: E402
 
 
 @contextmanager
@@ -72,46 +74,69 @@ def nodes() -> list[dict[str, float]]:
 
 
 def launch(
-    folder: RunFolder, limits: Limits, concurrency: int, progress: Progress, interrupt: Interrupt
+    folder: RunFolder, limits: Limits, concurrency: int, data: str, progress: Progress, interrupt: Interrupt
 ) -> str | None:
     """Runs trials until all are done or something ends the launch; Ray must be connected.
+
+    Args:
+        folder: the run.
+        limits: of this launch.
+        concurrency: trials at once.
+        data: `rtune.build.fingerprint` of the data.
+        progress: is told of every change.
+        interrupt: asks for the end.
 
     Returns:
         None when every trial has ended, else why the launch did: `interrupted`, `time budget`.
 
     Raises:
         RunError: another launch is on the run.
-        LaunchError: Ray Tune gave up, or the log could not be written.
+        LaunchError: Ray Tune gave up, the run folder cannot be written, or every trial fails.
     """
-    with folder.launch() as writer:
-        records = folder.read().records
-        planned = plan.of_spec(folder.spec, limits.trials)
-        search = Search(planned, records, writer.append)
-        if search.remaining() == 0:
-            return None
+    folder = folder.patient(progress.on_wait)
+    ending = bridge.Ending(limits.time_budget, interrupt)
+    try:
+        with folder.launch() as writer:
+            _run(folder, writer, limits, concurrency, data, progress, ending)
+    except StorageError as error:
+        ending.fail(str(error))
+    if ending.failure is not None:
+        raise LaunchError(
+            f"the launch broke off: {ending.failure}; every finished epoch is saved, the whole story is in "
+            f"{folder.place / 'launch.log'}; go on with: rtune resume {folder.place}"
+        )
+    return ending.reason
+
+
+def _run(
+    folder: RunFolder,
+    writer: Writer,
+    limits: Limits,
+    concurrency: int,
+    data: str,
+    progress: Progress,
+    ending: bridge.Ending,
+) -> None:
+    records = folder.read().records
+    ends = fold(records).ends(folder.spec.max_epochs, limits.max_epochs)
+    planned = plan.of_spec(folder.spec, limits.trials, ends)
+    begin = plan.begin(folder.spec, planned, limits, concurrency, data)
+    search = Search(planned, [*records, begin], writer.append)
+    if search.remaining() == 0:
+        return
+    writer.append(begin)
+    dashboard = Dashboard(folder.place.local, planned, records)
+    search.watch(dashboard.take)
+    with tempfile.TemporaryDirectory(prefix="rtune-") as scratch, progress.showing(search, concurrency):
+        tuner = _tuner(folder, search, limits, concurrency, ending, progress, scratch)
         try:
-            writer.append(_launch_record(limits, concurrency))
-        except OSError as error:
-            raise RunError(f"the log of {folder.path} cannot be written: {error}") from None
-        dashboard = Dashboard(folder.path, planned, records)
-        search.watch(dashboard.take)
-        stopper = bridge.BudgetStopper(limits.time_budget, interrupt)
-        with (
-            tempfile.TemporaryDirectory(prefix="rtune-") as scratch,
-            progress.showing(search, concurrency),
-        ):
-            tuner = _tuner(folder, search, limits, concurrency, stopper, progress, scratch)
-            try:
-                tuner.fit()
-            except tune.TuneError as error:
-                reason = str(error).strip().splitlines()[-1]
-                raise LaunchError(
-                    f"the launch broke ({reason}); {folder.path / 'launch.log'} has the whole story, "
-                    f"every finished epoch is saved; go on with: rtune resume {folder.path}"
-                ) from error
-            finally:
-                dashboard.close()
-        return None if search.is_done() else stopper.reason or "Ray Tune ended it"
+            tuner.fit()
+        except tune.TuneError as error:
+            ending.fail(str(error).strip().splitlines()[-1])
+        finally:
+            dashboard.close()
+    if not search.is_done() and ending.reason is None:
+        ending.fail("Ray Tune ended it")
 
 
 def _tuner(
@@ -119,28 +144,32 @@ def _tuner(
     search: Search,
     limits: Limits,
     concurrency: int,
-    stopper: bridge.BudgetStopper,
+    ending: bridge.Ending,
     progress: Progress,
     scratch: str,
 ) -> tune.Tuner:
+    home = folder.place.local
+
     def task(trial: Trial) -> dict[str, Any]:
         return {
             "trial": trial.id,
             "seed": trial.seed,
             "data_folder": folder.spec.file.data.folder,
             "config": folder.spec.identity(trial.values),
-            "folder": str(folder.trial_folder(trial.id).resolve()),
+            "folder": str(home.resolve() / "trials" / trial.id if home else folder.trial_folder(trial.id)),
             "logged": trial.epoch,
+            "max_epochs": limits.max_epochs,
             "split_seed": folder.spec.search.seed,
             "threads": limits.cpus_per_trial,
             "device": "cuda" if limits.gpus_per_trial else "cpu",
         }
 
+    health = Health(limits.max_failures)
     return tune.Tuner(
         tune.with_resources(worker.run, {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=bridge.BridgeSearcher(search, task),
-            scheduler=bridge.BridgeScheduler(search, progress.on_change),
+            search_alg=bridge.BridgeSearcher(search, ending, task),
+            scheduler=bridge.BridgeScheduler(search, ending, health, progress.on_change),
             num_samples=-1,  # until the search says that it is done
             max_concurrent_trials=concurrency,
             reuse_actors=True,
@@ -148,21 +177,9 @@ def _tuner(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=scratch,
-            stop=stopper,
+            stop=ending,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=limits.max_failures),
-            callbacks=[bridge.BridgeCallback(search, progress.on_change, progress.on_retry)],
+            callbacks=[bridge.BridgeCallback(search, ending, health, progress.on_change, progress.on_retry)],
         ),
     )
-
-
-def _launch_record(limits: Limits, concurrency: int) -> dict[str, Any]:
-    return {
-        "kind": "launch",
-        "time": round(time.time(), 3),
-        "trials": limits.trials,
-        "concurrency": concurrency,
-        "time_budget": limits.time_budget,
-        "cpus_per_trial": limits.cpus_per_trial,
-        "gpus_per_trial": limits.gpus_per_trial,
-    }

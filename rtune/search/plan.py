@@ -1,12 +1,14 @@
 """What a search needs to know, whether its trials run on Ray or are recorded in a table."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtune import schema
+from rtune import changes, rungs, schema
 from rtune.config import EarlyStopping
 from rtune.ranges import Range
+from rtune.search.resources import Limits
 from rtune.spec import Spec
 
 Values = dict[str, Any]
@@ -19,12 +21,14 @@ class Plan:
     Attributes:
         objectives: names of what is maximised.
         max_epochs: length of a full training.
+        rungs: epochs of the rungs, ascending; none for no early stopping.
         trials: how many trials in all.
         ranges: dotted path -> range, selectors before what they open.
         is_active: whether a path applies, given the values chosen so far.
         sampler: `random`, `tpe`, `nsga2`, `gp` or `auto`.
         seed: of all that is random in the search.
         early_stopping: rungs; None trains every trial to its end.
+        former_ends: lengths that a full training had before it was made longer, ascending.
         points: settings that are tried first.
         metrics: what a record of an epoch holds.
         snap: the setting that is trained instead of a suggested one; None for the suggested one.
@@ -38,27 +42,68 @@ class Plan:
     sampler: str = "auto"
     seed: int = 0
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
+    former_ends: tuple[int, ...] = ()
     points: list[Values] = field(default_factory=list)
     metrics: tuple[str, ...] = schema.METRICS
     snap: Callable[[Values], Values] | None = None
+
+    def rungs(self) -> list[int]:
+        """Epochs of the rungs, ascending; none without early stopping."""
+        if self.early_stopping is None:
+            return []
+        ends = [*self.former_ends, self.max_epochs]
+        return rungs.lengthened(self.early_stopping.levels(ends[0]), self.early_stopping.eta, ends)
 
     def inside(self, values: Values) -> Values:
         """Those values that lie in their ranges; a point's may not."""
         return {p: v for p, v in values.items() if p in self.ranges and self.ranges[p].holds(v)}
 
 
-def of_spec(spec: Spec, trials: int | None = None) -> Plan:
-    """The plan of a search file, for `trials` trials instead of the file's own number."""
+def begin(spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str) -> dict[str, Any]:
+    """The record of a launch's begin.
+
+    Args:
+        spec: the search file.
+        plan: made from it and the limits.
+        limits: of this launch.
+        concurrency: trials at once.
+        data: `rtune.build.fingerprint` of the data.
+    """
+    return {
+        "kind": "launch",
+        "time": round(time.time(), 3),
+        "trials": limits.trials,
+        "concurrency": concurrency,
+        "max_epochs": plan.max_epochs,
+        "rungs": plan.rungs(),
+        "time_budget": limits.time_budget,
+        "cpus_per_trial": limits.cpus_per_trial,
+        "gpus_per_trial": limits.gpus_per_trial,
+        "search": changes.fixed(spec),
+        "data": data,
+    }
+
+
+def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> Plan:
+    """The plan of a search file.
+
+    Args:
+        spec: the search file.
+        trials: of the whole run, instead of the file's own number.
+        ends: lengths of a full training in the launches so far and in this one, ascending; the file's
+            own when empty.
+    """
+    *former, max_epochs = ends or [spec.max_epochs]
     wanted = spec.trials if trials is None else trials
-    early = spec.search.early_stopping
     return Plan(
         objectives=tuple(spec.search.objectives),
-        max_epochs=spec.max_epochs,
+        max_epochs=max_epochs,
         trials=wanted if spec.ranges else min(wanted, len(spec.points)),
         ranges=spec.ranges,
         is_active=spec.is_active,
         sampler=spec.search.sampler,
         seed=spec.search.seed,
-        early_stopping=early,
+        early_stopping=spec.search.early_stopping,
+        former_ends=tuple(former),
         points=spec.points,
     )

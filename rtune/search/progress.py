@@ -69,6 +69,10 @@ class Progress:
             soft_wrap=True,
         )
 
+    def on_wait(self, why: str) -> None:
+        """The store of the run folder does not answer."""
+        self._console.print(why, soft_wrap=True)
+
     def _open_search(self) -> Search:
         assert self._search is not None, "told of a change outside `showing`"
         return self._search

@@ -33,8 +33,8 @@ class Search:
     ) -> None:
         self.plan = plan
         self.ledger = Ledger()
-        early = plan.early_stopping or EarlyStopping(grace=plan.max_epochs)  # no rung below the end
-        self.halving = ParetoHalving(early.levels(plan.max_epochs), early.eta, early.brackets)
+        early = plan.early_stopping or EarlyStopping()
+        self.halving = ParetoHalving(plan.rungs(), early.eta, early.brackets)
         self.sampler = Sampler(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
@@ -134,6 +134,11 @@ class Search:
         )
         return decision == "continue"
 
+    def retry(self, trial: str, error: str) -> None:
+        """Records that a trial's worker broke and that it goes on from its checkpoint."""
+        epoch = self.ledger.trials[trial].epoch + 1
+        self._write({"kind": "retry", "trial": trial, "epoch": epoch, "error": error})
+
     def end(self, trial: str, status: str, error: str) -> None:
         """Records that a trial `diverged` or `failed`, in the epoch after its last.
 
@@ -163,6 +168,8 @@ class Search:
         if kind == "epoch":
             point = tuple(record[name] for name in self.plan.objectives)
             self.halving.report(record["trial"], record["epoch"], point)
+            if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:
+                self.halving.wait(record["trial"])  # the training has been made longer since
         elif kind == "promote":
             self.halving.promote(record["trial"])
         elif kind == "end" and record["status"] == "diverged":

@@ -74,7 +74,7 @@ def test_a_training_ends_with_exactly_the_sparsity_asked_for(
     measure = weight_sparsity if granularity == "weights" else channel_sparsity
     assert measure(trainer.model) == zero / count
 
-    saved = checkpoint.Checkpoint("t0001", 1, {}, {}, trainer.state_dict())
+    saved = checkpoint.Checkpoint("t0001", {}, [{}], trainer.state_dict())
     other = make(sparsity, granularity, members, seed=1)
     other.load_state_dict(checkpoint.read(checkpoint.write(tmp_path, saved)).tensors, epoch=1)
     other.seed = 0

@@ -1,0 +1,55 @@
+"""What may differ from launch to launch of one run, and what may not."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rtune.spec import Spec
+
+# Dotted paths of search.yaml that decide no result: they may be edited (docs/run-folder.md).
+FREE = (
+    "description",
+    "provenance",
+    "data.folder",
+    "search.trials",
+    "search.time_budget",
+    "search.concurrency",
+    "search.cpus_per_trial",
+    "search.gpus_per_trial",
+    "search.max_failures",
+    "search.report_timeout",
+)
+_NAMED = 4
+
+
+def fixed(spec: Spec) -> dict[str, Any]:
+    """All of a search file that its results hang on, as it is kept in the log."""
+    tree: dict[str, Any] = json.loads(json.dumps(spec.to_tree()))
+    for path in FREE:
+        *parents, last = path.split(".")
+        node = tree
+        for key in parents:
+            node = node[key]
+        node.pop(last, None)
+    return tree
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What has changed, such as `data.dataset is 'cifar10' and was 'digits'`; empty if nothing has."""
+    found = [f"{path} is {new} and was {old}" for path, old, new in _differing(before, now, "")]
+    more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
+
+
+def _differing(before: Any, now: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        if before != now:
+            yield path, repr(before), repr(now)
+        return
+    for key in [*before, *(key for key in now if key not in before)]:
+        inner = f"{path}.{key}".lstrip(".")
+        if key in before and key in now:
+            yield from _differing(before[key], now[key], inner)
+        else:
+            old, new = (repr(tree[key]) if key in tree else "not given" for tree in (before, now))
+            yield inner, old, new

@@ -1,0 +1,220 @@
+"""Append-only logs: segments NNNN.jsonl in a folder, a JSON record a line, one writer at a time.
+
+Killed at any byte a log stays readable, because a writer never writes to another's segment and a
+torn last line is left out. Reading needs neither Ray nor torch.
+"""
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from rtune import schema
+from rtune.lock import Lock, Lost
+from rtune.storage import LocalPlace, Place, StorageError
+
+# Which kinds stand where; what stands elsewhere is foreign.
+_KINDS = {
+    "results": ("launch", "trial", "epoch", "promote", "retry", "end"),
+    "evaluations": ("evaluation", "diagnosis"),
+}
+# Mappings and lists that a record has beside the fields of its schema.
+_NESTED: dict[str, dict[str, type]] = {
+    "launch": {"rungs": list, "search": dict},
+    "trial": {"values": dict, "facts": dict},
+    "diagnosis": {"figures": dict},
+}
+# A store's segment is written anew with each record, so a full one is left alone (bytes).
+_SEGMENT = 128 * 1024
+
+
+@dataclass
+class Log:
+    """Records read back, and a note for each line that had to be left out."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(folder: Place, known: dict[str, int]) -> Log:
+    """All records of a folder (`results` or `evaluations`) in the order they were written.
+
+    Args:
+        folder: the log's; one that is not there is empty.
+        known: trials that records may speak of, with their epochs so far; those of this log are added.
+
+    Raises:
+        StorageError: a segment cannot be read.
+    """
+    log = Log()
+    part = folder.name
+    names = _segments(folder)
+    for name, data in zip(names, folder.read_all(names), strict=True):
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            if not line:
+                continue
+            record = _record(line, part, known)
+            if record is None:
+                log.notes.append(f"{folder / name}:{number}: left out, the record is torn or foreign")
+                continue
+            log.records.append(record)
+            if record["kind"] in ("trial", "epoch"):
+                known[record["trial"]] = record.get("epoch", 0)
+    return log
+
+
+class Writer:
+    """Appends records to a process's own segment; use it as a context.
+
+    On a disk a record is with the operating system when `append` returns: it survives the death of the
+    process, and only a power cut can lose the last moments. To a store records go in the background, in
+    order; the next `append`, or leaving the context, tells of trouble.
+    """
+
+    def __init__(self, lock: Lock, folder: Place) -> None:
+        """Takes over a held lock. The segment is made by the first record."""
+        self._lock = lock
+        self._folder = folder
+        self._segment: _Segment | None = None
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Raises StorageError if this record, or one before, cannot be written whole."""
+        line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
+        try:
+            self._lock.check()
+        except Lost as error:
+            raise StorageError(f"{self._folder} has another writer by now: {error}") from None
+        if self._segment is None:
+            taken = [int(n[:-6]) for n in _segments(self._folder) if n[:-6].isdecimal()]
+            number = max(taken, default=0) + 1  # whatever has been deleted in between
+            if isinstance(self._folder, LocalPlace):
+                self._segment = _FileSegment(self._folder, number)
+            else:
+                self._segment = _StoreSegments(self._folder, number)
+        self._segment.append(line)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._segment is not None:
+                self._segment.close()
+        finally:
+            self._lock.release()
+
+
+class _Segment(Protocol):
+    def append(self, line: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _FileSegment:
+    def __init__(self, folder: LocalPlace, number: int) -> None:
+        self._path: Path = folder.path / f"{number:04d}.jsonl"
+        self._torn = False  # a record after a torn one would be lost with it
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file: IO[bytes] = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by close
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from None
+
+    def append(self, line: bytes) -> None:
+        if self._torn:
+            raise StorageError(f"{self._path}: an earlier record could not be written")
+        self._torn = True
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from None
+        if written != len(line):
+            raise StorageError(f"{self._path} cannot be written whole; the disk may be full")
+        self._torn = False
+
+    def close(self) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class _StoreSegments:
+    """The newest segment is rewritten with what has come since, as often as the store lets it."""
+
+    def __init__(self, folder: Place, number: int) -> None:
+        self._folder = folder
+        self._number = number
+        self._content = b""
+        self._waiting: list[bytes] = []
+        self._error: StorageError | None = None
+        self._closing = False
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._keep, name="rtune-log", daemon=True)
+        self._thread.start()
+
+    def append(self, line: bytes) -> None:
+        with self._change:
+            if self._error is not None:
+                raise self._error
+            self._waiting.append(line)
+            self._change.notify()
+
+    def close(self) -> None:
+        with self._change:
+            self._closing = True
+            self._change.notify()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _keep(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._closing)
+                lines, self._waiting = self._waiting, []
+            if not lines:
+                return
+            try:
+                self._write(b"".join(lines))
+            except StorageError as error:
+                with self._change:
+                    self._error = error
+                return
+
+    def _write(self, data: bytes) -> None:
+        if len(self._content) > _SEGMENT:
+            self._number += 1
+            self._content = b""
+        content = self._content + data
+        (self._folder / f"{self._number:04d}.jsonl").write(content)
+        self._content = content
+
+
+def _segments(folder: Place) -> list[str]:
+    """Names of a log's segments, in order."""
+    return [name for name in folder.files() if name.endswith(".jsonl") and "/" not in name]
+
+
+def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | None:
+    """A line's record; None if it is none of its part's, lacks a field, or does not follow from `known`."""
+    try:
+        record: dict[str, Any] = json.loads(line)
+        kind = record["kind"]
+        nested = _NESTED.get(kind, {}).items()
+        whole = kind in _KINDS[part] and all(isinstance(record[name], type_) for name, type_ in nested)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not whole or not schema.fits(record, schema.RECORDS[kind]):
+        return None
+    if kind == "trial":
+        return None if record["trial"] in known else record
+    if kind != "launch" and record["trial"] not in known:
+        return None
+    # After a lost epoch a trial's later ones are left out too: its checkpoint has them all.
+    if kind == "epoch" and record["epoch"] != known[record["trial"]] + 1:
+        return None
+    return record

@@ -1,0 +1,245 @@
+"""What `rtune search` and `rtune resume` do, below the command line's parsing."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+from rich.table import Table
+
+import analysis
+from rtune import __version__, changes, runfolder, spec, summary
+from rtune.ledger import Ledger, fold
+from rtune.runfolder import RunError, RunFolder
+from rtune.search import resources
+from rtune.search.interrupt import Interrupt
+from rtune.search.quiet import Diversion
+from rtune.storage import StorageError
+
+
+def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, address: str | None) -> int:
+    """Starts a run; exit code. Nothing is written unless data and resources are there."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
+    name = name or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    runfolder.available(runs, name)
+    limits = resources.Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
+
+    def make(data: str) -> RunFolder:
+        return RunFolder.create(runs, name, search_spec, _provenance())
+
+    return _launch(search_spec, make, limits, address)
+
+
+def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
+    """Goes on with a run, to more trials or longer ones if asked; exit code."""
+    folder = runfolder.find(run, runs)
+    if folder.is_live():
+        raise RunError(f"{folder.place} is in use: a launch is running on it")
+    records = folder.read().records
+    ledger = fold(records)
+    begun = ledger.launches[0] if ledger.launches else None
+    if begun and (found := changes.differences(begun.search, changes.fixed(folder.spec))):
+        raise RunError(
+            f"{folder.place / 'search.yaml'} has been changed since the search began: {found}; "
+            "put it back, or begin a new search with it"
+        )
+    limits = _limits(folder, ledger, options)
+    if _is_done(folder, records, limits):
+        click.echo(
+            f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
+        )
+        return _conclude(folder, None)
+
+    def check(data: str) -> RunFolder:
+        if begun and begun.data != data:
+            config = folder.spec.file.data
+            raise RunError(
+                f"the images or labels of {config.dataset} in {config.folder or 'its package'} are not those "
+                f"that {folder.place} began with; put them back, or begin a new search"
+            )
+        return folder
+
+    return _launch(folder.spec, check, limits, address)
+
+
+def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:
+    """This launch's limits: the search file's, the newest launch's, or what is asked for now."""
+    tree = folder.spec.to_tree()
+    tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
+    settings = spec.from_tree(tree, {}, spec.OPTION).search
+    trials = options.get("trials", summary.trials(ledger, folder.spec))
+    if trials < len(ledger.trials):
+        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.trials)} already")
+    longest = summary.max_epochs(ledger, folder.spec)
+    max_epochs = options.get("max_epochs", longest)
+    if max_epochs < longest:
+        raise RunError(f"--max-epochs is {max_epochs}, but trials of {folder.place} train for {longest}")
+    return resources.Limits.of(settings, trials, max_epochs)
+
+
+def _is_done(folder: RunFolder, records: list[dict[str, Any]], limits: resources.Limits) -> bool:
+    """Whether a launch with these limits would find nothing to do."""
+    from rtune.search import plan
+    from rtune.search.state import Search
+
+    ends = fold(records).ends(folder.spec.max_epochs, limits.max_epochs)
+    planned = plan.of_spec(folder.spec, limits.trials, ends)
+    begin = plan.begin(folder.spec, planned, limits, 1, "")
+    return Search(planned, [*records, begin], lambda record: None).remaining() == 0
+
+
+def _launch(
+    search_spec: spec.Spec,
+    open_folder: Callable[[str], RunFolder],
+    limits: resources.Limits,
+    address: str | None,
+) -> int:
+    """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code."""
+    folder: RunFolder | None = None
+    try:
+        with Interrupt() as interrupt:
+            # What costs least to find out comes first; nothing is written before all is well.
+            if address is None:
+                concurrency = resources.fitting(limits, [resources.local()])
+            else:
+                resources.check_answers(address)
+            data = _check_data(search_spec)
+            from rtune.search import launch
+            from rtune.search.progress import Progress
+
+            with Diversion() as diversion, launch.cluster(address):
+                if address is not None:
+                    concurrency = resources.fitting(limits, launch.nodes())
+                interrupt.listen()
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+                folder = open_folder(data)
+                diversion.console.print(
+                    f"{limits.trials} trials on {search_spec.file.data.dataset}, {concurrency} at once; "
+                    f"run folder {folder.place}, report at the end in "
+                    f"{folder.place / 'report' / 'index.html'}",
+                    soft_wrap=True,
+                )
+                with _launch_log(folder, diversion):
+                    progress = Progress(diversion.console)
+                    reason = launch.launch(folder, limits, concurrency, data, progress, interrupt)
+    except resources.ResourceError as error:
+        raise spec.SpecError(str(error)) from None
+    except runfolder.LaunchError as error:
+        click.echo(f"rtune: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder)
+        click.echo(f"rtune: {more}", err=True)
+        return 130
+    return _conclude(folder, reason)
+
+
+@contextlib.contextmanager
+def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
+    """Context in which the framework's words go to the run folder's launch.log; to a store at its end."""
+    target = folder.place / "launch.log"
+    if target.local is not None:
+        with runfolder.storage_errors():
+            diversion.into(target.local)
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
+        words = Path(scratch) / "launch.log"
+        diversion.into(words)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(StorageError):
+                before = target.read() if target.exists() else b""
+                target.write(before + words.read_bytes())
+
+
+def _how_to_go_on(reason: str, folder: RunFolder) -> str:
+    return f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.place}"
+
+
+def _conclude(folder: RunFolder, reason: str | None) -> int:
+    """Prints the front and the report's path, or how to go on; exit code."""
+    from analysis.report import write
+    from rtune.search.quiet import make_console
+
+    networks = analysis.networks(analysis.load(folder))
+    console = make_console(sys.stdout)
+    if networks.empty and reason is None:
+        click.echo(f"rtune: no trial ended with a network; see 'rtune status {folder.place}'", err=True)
+        return 1
+    if not networks.empty:
+        ledger = fold(folder.read().records)
+        console.print(_front_table(folder, networks))
+        console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
+        console.print(f"report: {write(folder)[0]}", soft_wrap=True)
+    if reason is not None:
+        console.print(_how_to_go_on(reason, folder), soft_wrap=True)
+    return 130 if reason == "interrupted" else 0
+
+
+def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:
+    objectives = list(folder.spec.search.objectives)
+    front = analysis.front(networks, objectives)
+    volume = analysis.hypervolume(networks[objectives].to_numpy(float))
+    table = Table(
+        title=f"front: {len(front)} of {len(networks)} networks; hypervolume {volume:.3f}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("trial")
+    shown = list(dict.fromkeys([*objectives, "weight_sparsity", "channel_sparsity"]))
+    for name in shown:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("parameters", justify="right")
+    table.add_column("MACs", justify="right")
+    table.add_column("epochs", justify="right")
+    table.add_column("settings", overflow="fold")  # narrow terminals cut nothing off
+    searched = folder.spec.searched()
+    for row in front.to_dict("records"):
+        values = {path: row[path] for path in searched if pd.notna(row[path])}
+        table.add_row(
+            str(row["trial"]),
+            *(f"{row[name]:.3f}" for name in shown),
+            f"{row['parameters']:,.0f}",
+            f"{row['macs']:,.0f}",
+            str(row["epoch"]),
+            summary.settings(values),
+        )
+    return table
+
+
+def _check_data(search_spec: spec.Spec) -> str:
+    """Fetches the data if need be; a person hears of missing data before anything is written.
+
+    Returns their fingerprint.
+    """
+    from rtune import build
+    from rtune.robust import DataError
+
+    try:
+        return build.fingerprint(search_spec.file.data, search_spec.search.seed)
+    except DataError as error:
+        raise spec.SpecError(str(error)) from None
+
+
+def _provenance() -> dict[str, Any]:
+    packages = ("torch", "torchvision", "ray", "optuna", "numpy")
+    return {
+        "rtune": __version__,
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["rtune", *sys.argv[1:]]),
+    }
