@@ -42,6 +42,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _differing(before: Any, now: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
     if not isinstance(before, dict) or not isinstance(now, dict):
         if before != now:
             yield path, repr(before), repr(now)

@@ -170,6 +170,17 @@ def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
 @main.command()
 @click.argument("run")
 @RUNS
+def prune_checkpoints(run: str, runs: str) -> None:
+    """Delete RUN's checkpoints but those of the front and of trials under way."""
+    from rtune import commands
+
+    with failures():
+        commands.prune_checkpoints(run, runs)
+
+
+@main.command()
+@click.argument("run")
+@RUNS
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; RUN/report by default.")
 def report(run: str, runs: str, output: Path | None) -> None:
     """Write RUN's report: a page, the front as CSV, and its picture."""

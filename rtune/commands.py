@@ -65,6 +65,8 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         counts["interrupted"] = counts.pop("running")
     concurrency = ledger.launches[-1].concurrency if ledger.launches else 1
     objectives = folder.spec.search.objectives
+    with runfolder.storage_errors():
+        files = folder.place.files()
     facts = {
         "run": str(folder.place),
         "live": live,
@@ -74,6 +76,8 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         "epochs_without_early_stopping": summary.unstopped_epochs(ledger, max_epochs),
         "objectives": list(objectives),
         "hypervolume": summary.run_hypervolume(ledger, objectives),
+        "bytes": sum(files.values()),
+        "checkpoint_bytes": sum(n for path, n in files.items() if path.startswith("trials/")),
         "seconds_left": summary.seconds_left(ledger, trials, max_epochs, concurrency),
         "notes": log.notes,
     }
@@ -81,6 +85,19 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     _print_status(facts, ledger, folder)
+
+
+def prune_checkpoints(run: str, runs: str) -> None:
+    """Deletes checkpoints that neither the front nor a trial under way needs, and says what that freed."""
+    from rtune import keeping
+
+    folder = runfolder.find(run, runs)
+    with runfolder.storage_errors():
+        done = keeping.prune(folder, fold(folder.read().records), folder.spec.search.objectives)
+    click.echo(
+        f"{done.files} files deleted, {summary.size(done.bytes)} freed; "
+        f"kept: {done.of_front} networks of the front, {done.under_way} trials under way"
+    )
 
 
 def report(run: str, runs: str, output: Path | None) -> None:
@@ -164,6 +181,9 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
     objectives = ", ".join(facts["objectives"])
     click.echo(summary.saving(ledger, max_epochs))
     click.echo(f"hypervolume of {objectives}: {facts['hypervolume']:.3f}")
+    click.echo(
+        f"size {summary.size(facts['bytes'])}, of which checkpoints {summary.size(facts['checkpoint_bytes'])}"
+    )
     left = facts["seconds_left"]
     if facts["live"]:
         click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))

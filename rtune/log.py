@@ -86,14 +86,14 @@ class Writer:
         try:
             self._lock.check()
         except Lost as error:
-            raise StorageError(f"{self._folder} has another writer by now: {error}") from None
+            raise _lost(self._folder, error) from None
         if self._segment is None:
             taken = [int(n[:-6]) for n in _segments(self._folder) if n[:-6].isdecimal()]
             number = max(taken, default=0) + 1  # whatever has been deleted in between
             if isinstance(self._folder, LocalPlace):
                 self._segment = _FileSegment(self._folder, number)
             else:
-                self._segment = _StoreSegments(self._folder, number)
+                self._segment = _StoreSegments(self._folder.guarded(self._lock.confirm), number)
         self._segment.append(line)
 
     def __enter__(self) -> "Writer":
@@ -138,8 +138,11 @@ class _FileSegment:
         self._torn = False
 
     def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            with self._file:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from None
 
 
 class _StoreSegments:
@@ -180,10 +183,16 @@ class _StoreSegments:
                 return
             try:
                 self._write(b"".join(lines))
+                continue
             except StorageError as error:
-                with self._change:
-                    self._error = error
-                return
+                found = error
+            except Lost as error:
+                found = _lost(self._folder, error)
+            except Exception as error:  # whatever it is: records must not be lost without a word
+                found = StorageError(f"{self._folder} cannot be written: {type(error).__name__}: {error}")
+            with self._change:
+                self._error = found
+            return
 
     def _write(self, data: bytes) -> None:
         if len(self._content) > _SEGMENT:
@@ -192,6 +201,10 @@ class _StoreSegments:
         content = self._content + data
         (self._folder / f"{self._number:04d}.jsonl").write(content)
         self._content = content
+
+
+def _lost(folder: Place, error: Lost) -> StorageError:
+    return StorageError(f"{folder} has another writer by now: {error}")
 
 
 def _segments(folder: Place) -> list[str]:

@@ -81,7 +81,10 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resou
     longest = summary.max_epochs(ledger, folder.spec)
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
-        raise RunError(f"--max-epochs is {max_epochs}, but trials of {folder.place} train for {longest}")
+        raise RunError(
+            f"--max-epochs is {max_epochs}, but a full training of {folder.place} has {longest} by now; "
+            "it can only be raised"
+        )
     return resources.Limits.of(settings, trials, max_epochs)
 
 
@@ -112,7 +115,14 @@ def _launch(
             else:
                 resources.check_answers(address)
             data = _check_data(search_spec)
-            from rtune.search import launch
+
+            def last_words() -> tuple[str, int]:
+                assert folder is not None
+                if interrupt.requested:
+                    return _how_to_go_on("interrupted", folder), 130
+                return _broken_off("Ray has died on this machine", folder), 1
+
+            from rtune.search import launch, watch
             from rtune.search.progress import Progress
 
             with Diversion() as diversion, launch.cluster(address):
@@ -128,13 +138,14 @@ def _launch(
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
-                with _launch_log(folder, diversion):
+                with _launch_log(folder, diversion), watch.lifeline(interrupt.screen, last_words):
                     progress = Progress(diversion.console)
                     reason = launch.launch(folder, limits, concurrency, data, progress, interrupt)
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:
-        click.echo(f"rtune: {error}", err=True)
+        assert folder is not None
+        click.echo(f"rtune: {_broken_off(str(error), folder)}", err=True)
         return 1
     except KeyboardInterrupt:
         more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder)
@@ -165,6 +176,13 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
 
 def _how_to_go_on(reason: str, folder: RunFolder) -> str:
     return f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.place}"
+
+
+def _broken_off(reason: str, folder: RunFolder) -> str:
+    return (
+        f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
+        f"{folder.place / 'launch.log'}. Go on with: rtune resume {folder.place}"
+    )
 
 
 def _conclude(folder: RunFolder, reason: str | None) -> int:

@@ -7,7 +7,10 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 import time
+import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,10 +19,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# What a writer leaves behind that is killed in the midst; nobody reads it.
+PARTIAL = ".partial"
 # Seconds a launch and its workers wait for a store that answers errors; a command that only looks waits less.
 PATIENCE = 600.0
-_IMPATIENCE = 10.0
+IMPATIENCE = 10.0
 _READERS = 16
+_BROKEN: list[Any] = []  # pyarrow's files whose writing failed
+# Seconds: a failure is not worth a word before; nor is another so soon after.
+_SILENCE, _NEXT_WORD = 1.0, 60.0
 # What no waiting mends, in the words of pyarrow's errors.
 _FINAL = re.compile(
     r"access.?denied|forbidden|no.?such.?bucket|bucket.{0,100} not found|invalid.?access.?key"
@@ -30,6 +38,10 @@ _FINAL = re.compile(
 
 class StorageError(Exception):
     """A file cannot be read or written; the message names the place and the reason."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class Place:
@@ -50,8 +62,13 @@ class Place:
     def __truediv__(self, name: str) -> "Place":
         raise NotImplementedError
 
-    def patient(self, on_wait: Callable[[str], None] | None = None) -> "Place":
-        """The same place, waited for up to `PATIENCE` seconds; `on_wait` is told once why."""
+    def patient(self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None) -> "Place":
+        """The same place, waited for up to `seconds` (`PATIENCE`); `on_wait` is told once an outage why."""
+        return self
+
+    def guarded(self, guard: Callable[[], None]) -> "Place":
+        """The same place, where `guard` is called before each try of a store, and may raise; OSError puts
+        the try off."""
         return self
 
     def exists(self) -> bool:
@@ -87,22 +104,57 @@ def place(where: "str | Path | Place") -> Place:
         return where
     text = str(where)
     scheme, found, rest = text.partition("://")
-    if not found or scheme == "file":
-        return LocalPlace(Path(rest if found else text))
-    import pyarrow
-    from pyarrow import fs
-
+    if not found:
+        return LocalPlace(Path(text))
+    if scheme == "file":
+        return LocalPlace(Path(urllib.parse.unquote(rest)))
     base, _, query = text.partition("?")
-    if re.search(r"^[^/]*@", rest) or re.search(r"(access|secret)_?key|token|password", query):
+    # Of Amazon's secret keys many have a slash in them.
+    secrets = r"^[^/]*@|^[^/@]*:[^@]*@|\?.*(access|secret).?key|\?.*(token|password)"
+    if re.search(secrets, rest, re.IGNORECASE):
         raise StorageError(
             f"{scheme}://...: secrets do not belong in a URI, which is printed and saved; "
             "give them as the store's client wants them, such as AWS_ACCESS_KEY_ID in the environment"
         )
+    import pyarrow
+
     try:
-        system, path = fs.FileSystem.from_uri(text)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
+        system, path, query = _system(text, scheme, query)
+    except (pyarrow.ArrowException, OSError) as error:
         raise StorageError(f"{text} cannot be used: {_line(error)}") from None
+    if not path:
+        raise StorageError(f"{text} cannot be used: it names no bucket")
     return RemotePlace(system, path.strip("/"), base.rstrip("/"), query)
+
+
+def _system(text: str, scheme: str, query: str) -> tuple[Any, str, str]:
+    """pyarrow's file system for a URI, the path in it, and the query that leads there again at once.
+
+    It tries but once: `RemotePlace` tries again, and can say so.
+    """
+    from pyarrow import fs
+
+    asked = dict(urllib.parse.parse_qsl(query))
+    if scheme == "gs" and "retry_limit_seconds" not in asked:
+        text += ("&" if query else "?") + "retry_limit_seconds=2"
+    system, path = fs.FileSystem.from_uri(text)
+    if scheme != "s3" or not asked.keys() <= {"region", "scheme", "endpoint_override", "tls_ca_file_path"}:
+        return system, path, query
+    # Of the environment's endpoints pyarrow takes account in URIs only.
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        if os.environ.get(name) and "endpoint_override" not in asked:
+            asked["endpoint_override"] = os.environ[name]
+    if "region" not in asked and "endpoint_override" not in asked:
+        # pyarrow has asked Amazon where the bucket is; whoever gets our URI need not ask again.
+        query += ("&" if query else "") + f"region={system.region}"
+    client = fs.S3FileSystem(
+        **{"region": system.region, **asked},
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        connect_timeout=5,
+        request_timeout=10,
+        allow_delayed_open=True,  # one request for a small file, not three
+    )
+    return client, path, query
 
 
 @dataclass(frozen=True)
@@ -120,20 +172,22 @@ class LocalPlace(Place):
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name
+        return Path(os.path.abspath(self.path)).name  # a link is called what it is called
 
     def __truediv__(self, name: str) -> "LocalPlace":
         return LocalPlace(self.path / name)
 
     def exists(self) -> bool:
-        return self.path.exists()
+        with self._errors("read"):
+            return self.path.exists()
 
     def read(self) -> bytes:
         with self._errors("read"):
             return self.path.read_bytes()
 
     def write(self, data: bytes) -> None:
-        temporary = self.path.with_name(self.path.name + ".partial")
+        # Of its own name: a worker whose driver has died may write the same file once more.
+        temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
         with self._errors("written"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -142,7 +196,7 @@ class LocalPlace(Place):
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, self.path)
-            except OSError:
+            except BaseException:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
                 raise
@@ -155,9 +209,13 @@ class LocalPlace(Place):
                 self.path.unlink(missing_ok=True)
 
     def files(self) -> dict[str, int]:
+        def on_error(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
         with self._errors("read"):
             found = {}
-            for folder, _, names in os.walk(self.path):
+            for folder, _, names in os.walk(self.path, onerror=on_error):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):  # another may delete while we look
                         path = Path(folder, name)
@@ -182,8 +240,9 @@ class RemotePlace(Place):
     path: str
     base: str  # the URI without its query
     query: str
-    patience: float = _IMPATIENCE
-    on_wait: Callable[[str], None] | None = field(default=None, compare=False)
+    patience: float = IMPATIENCE
+    teller: "_Teller | None" = field(default=None, compare=False)
+    guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.base}?{self.query}" if self.query else self.base
@@ -193,10 +252,17 @@ class RemotePlace(Place):
         return self.path.rsplit("/", 1)[-1]
 
     def __truediv__(self, name: str) -> "RemotePlace":
-        return replace(self, path=f"{self.path}/{name}", base=f"{self.base}/{name}")
+        base = f"{self.base}/{urllib.parse.quote(name)}"
+        return replace(self, path=f"{self.path}/{name}", base=base)
 
-    def patient(self, on_wait: Callable[[str], None] | None = None) -> "RemotePlace":
-        return replace(self, patience=PATIENCE, on_wait=on_wait)
+    def patient(
+        self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None
+    ) -> "RemotePlace":
+        teller = None if on_wait is None else _Teller(on_wait)
+        return replace(self, patience=PATIENCE if seconds is None else seconds, teller=teller)
+
+    def guarded(self, guard: Callable[[], None]) -> "RemotePlace":
+        return replace(self, guard=guard)
 
     def exists(self) -> bool:
         from pyarrow import fs
@@ -206,26 +272,40 @@ class RemotePlace(Place):
 
     def read(self) -> bytes:
         def read() -> bytes:
-            with self.system.open_input_file(self.path) as file:
-                return bytes(file.read())
+            for _ in range(5):
+                with self.system.open_input_file(self.path) as file:
+                    data = bytes(file.read())
+                # pyarrow asks for the size first: of a file replaced since, it gives a part, or a rest of
+                # whatever was in memory.
+                if self.system.get_file_info(self.path).size == len(data):
+                    return data
+            raise OSError("it is changed while it is read")
 
         return self._try("read", read)
 
     def write(self, data: bytes) -> None:
         def write() -> None:
-            # Not as a context: leaving it on an error would complete half of an object.
             file = self.system.open_output_stream(self.path)
-            file.write(data)
-            file.close()
+            try:
+                file.write(data)
+                file.close()
+            except BaseException:
+                # Neither left as a context nor ever let go: either would complete half of a file.
+                _BROKEN.append(file)
+                raise
 
         self._try("written", write)
 
     def delete(self) -> None:
+        from pyarrow import fs
+
         def delete() -> None:
-            for name in self._list():
-                self.system.delete_file(f"{self.path}/{name}")
-            with contextlib.suppress(FileNotFoundError):
-                self.system.delete_file(self.path)
+            kind = self.system.get_file_info(self.path).type
+            with contextlib.suppress(FileNotFoundError):  # another has deleted it just now
+                if kind == fs.FileType.File:
+                    self.system.delete_file(self.path)
+                elif kind == fs.FileType.Directory:
+                    self.system.delete_dir(self.path)
 
         self._try("deleted", delete)
 
@@ -245,21 +325,48 @@ class RemotePlace(Place):
 
     def _try(self, what: str, action: Callable[[], T]) -> T:
         """The action's result, tried again while the store's answer may pass."""
-        begun, pause = time.monotonic(), 0.5
+        import pyarrow
+
+        begun, pause, told = time.monotonic(), 0.5, False
         while True:
             try:
+                if self.guard is not None:
+                    self.guard()
                 return action()
             except FileNotFoundError:
                 raise
-            except OSError as error:
+            except (OSError, pyarrow.ArrowException) as error:
                 reason, waited = _line(error), time.monotonic() - begun
-                if _FINAL.search(reason) or waited + pause > self.patience:
+                if self._is_final(error) or waited + pause > self.patience:
                     tried = f" in {waited:.0f} seconds" if waited > 1 else ""
-                    raise StorageError(f"{self} cannot be {what}{tried}: {reason}") from None
-                if self.on_wait is not None and pause == 0.5:
-                    self.on_wait(f"{self} cannot be {what} now and is tried again: {reason}")
+                    raise StorageError(f"{self} cannot be {what}{tried}: {reason}", reason) from None
+                if self.teller is not None and waited > _SILENCE and not told:
+                    told = True
+                    self.teller.tell(f"{self} cannot be {what} now and is tried again: {reason}")
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
+
+    def _is_final(self, error: Exception) -> bool:
+        # Not by the names of buckets and keys, which pyarrow quotes.
+        words = re.sub(r"'[^']*'", "", str(error)).replace(self.path, "")
+        return not isinstance(error, OSError) or _FINAL.search(words) is not None
+
+
+class _Teller:
+    """Says why a launch waits: once, however many threads meet an outage."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._told = -_NEXT_WORD
+
+    def tell(self, why: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._told < _NEXT_WORD:
+                return
+            self._told = now
+        self._say(why)
 
 
 def _line(error: BaseException) -> str:

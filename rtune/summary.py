@@ -83,6 +83,16 @@ def settings(values: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
+def size(count: int) -> str:
+    """Bytes as `34.5 MB`."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+
+
 def clock(seconds: float) -> str:
     """1:23:45, or 3:45 below an hour."""
     minutes, rest = divmod(round(seconds), 60)

@@ -13,9 +13,11 @@ from ray.tune.search import Searcher
 
 from rtune import schema
 from rtune.ledger import Trial
-from rtune.search.health import Health
+from rtune.search.health import Health, words
 from rtune.search.interrupt import Interrupt
+from rtune.search.progress import Progress
 from rtune.search.state import Search
+from rtune.search.watch import Watch
 from rtune.storage import StorageError
 
 
@@ -34,10 +36,11 @@ class Ending(_NeverSaved, Stopper):
         failure: a sentence on what is wrong, None while nothing is.
     """
 
-    def __init__(self, time_budget: float | None, interrupt: Interrupt) -> None:
+    def __init__(self, time_budget: float | None, interrupt: Interrupt, watch: Watch) -> None:
         self.reason: str | None = None
         self.failure: str | None = None
         self._interrupt = interrupt
+        self._watch = watch
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -48,6 +51,14 @@ class Ending(_NeverSaved, Stopper):
             self.reason = "interrupted"
         elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
             self.reason = "time budget"
+        if not self.is_over:
+            return False
+        self._watch.kill_all()
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the launch ends."""
         return self.reason is not None or self.failure is not None
 
     def fail(self, sentence: str) -> None:
@@ -77,7 +88,7 @@ class BridgeSearcher(_NeverSaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         trial = None
-        if not self._ending.stop_all():
+        if not self._ending.is_over:
             with self._ending.saving():
                 trial = self._search.next_trial()
         if trial is None:
@@ -100,14 +111,12 @@ class BridgeSearcher(_NeverSaved, Searcher):
 class BridgeScheduler(_NeverSaved, FIFOScheduler):
     """Passes each epoch on and stops the trial if the search says so."""
 
-    def __init__(
-        self, search: Search, ending: Ending, health: Health, on_change: Callable[[str], None]
-    ) -> None:
+    def __init__(self, search: Search, ending: Ending, health: Health, progress: Progress) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
         self._ending = ending
         self._health = health
-        self._on_change = on_change
+        self._progress = progress
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
@@ -124,41 +133,52 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
             else:
                 metrics = {metric: result[metric] for metric in schema.METRICS}
                 go_on = self._search.report(name, result["epoch"], metrics)
-        self._health.progressed(trial)
-        self._on_change(name)
+        self._health.progressed(name)
+        self._progress.on_change(name)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
 
 class BridgeCallback(_NeverSaved, Callback):
-    """Records trials that broke: those that go on from their checkpoint, and those that failed for good."""
+    """Has broken trials tried again from their checkpoints, and records those that failed for good.
+
+    Ray Tune itself is told to retry nothing: it would count a trial's failures over its whole life, and
+    gives one up whose worker, used again, has died before the trial began.
+    """
 
     def __init__(
         self,
         search: Search,
         ending: Ending,
         health: Health,
-        on_change: Callable[[str], None],
-        on_retry: Callable[[str, str], None],
+        watch: Watch,
+        progress: Progress,
     ) -> None:
         self._search = search
         self._ending = ending
         self._health = health
-        self._on_change = on_change
-        self._on_retry = on_retry
-
-    def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        name, error = trial.config["trial"], _last_line(trial)
-        with self._ending.saving():
-            self._search.retry(name, error)
-        self._on_retry(name, error)
+        self._watch = watch
+        self._progress = progress
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        name, error = trial.config["trial"], _last_line(trial)
+        self._broke(trial.config["trial"], self._watch.hung(trial) or words(_last_line(trial)))
+
+    def all_broke(self, error: str) -> None:
+        """The same has happened to every trial under way."""
+        for name in self._search.under_way():
+            self._broke(name, error)
+
+    def _broke(self, name: str, error: str) -> None:
+        if self._search.ledger.trials[name].status != "running":
+            return  # its worker died after the last word on it
         with self._ending.saving():
+            if self._health.may_retry(name, error):
+                self._search.retry(name, error)
+                self._progress.on_retry(name, error)
+                return
             self._search.end(name, "failed", error)
         if (hopeless := self._health.failed(error)) is not None:
             self._ending.fail(hopeless)
-        self._on_change(name)
+        self._progress.on_change(name)
 
 
 def _last_line(trial: RayTrial) -> str:

@@ -1,36 +1,45 @@
-"""Tells a trial that breaks from a search in which everything does."""
+"""What a failure means: try the trial again, give it up, or give the launch up."""
 
 import re
-from typing import Any
+from dataclasses import dataclass, field
 
 # A launch ends when its first trials, so many, have all failed for good in the same way.
 FIRST = 3
+# Words of Ray's that stand for a lost machine: no trial is to blame.
+_MACHINE = re.compile(r"node (has )?died|owner has died|node was terminated|preempt", re.IGNORECASE)
 
 
+@dataclass
 class Health:
     """Judges failures of one launch.
 
-    Args:
+    Attributes:
         max_failures: times a trial is tried again without getting an epoch further.
     """
 
-    def __init__(self, max_failures: int) -> None:
-        self._max_failures = max_failures
-        self._well = False
-        self._errors: list[str] = []
+    max_failures: int
+    _without_progress: dict[str, int] = field(default_factory=dict)
+    _final: list[str] = field(default_factory=list)
+    _well: bool = False
 
-    def progressed(self, trial: Any) -> None:
-        """A Ray Tune trial has got an epoch further: from here on it has all its retries again."""
+    def progressed(self, trial: str) -> None:
+        """A trial has got an epoch further: from here on it has all its retries again."""
         self._well = True
-        trial.max_failures = trial.num_failures + self._max_failures
+        self._without_progress.pop(trial, None)
+
+    def may_retry(self, trial: str, error: str) -> bool:
+        """Whether a trial that has just broken is tried again."""
+        if not _MACHINE.search(error):
+            self._without_progress[trial] = self._without_progress.get(trial, 0) + 1
+        return self._without_progress.get(trial, 0) <= self.max_failures
 
     def failed(self, error: str) -> str | None:
         """A trial has failed for good; a sentence if that means that the others will too."""
-        self._errors.append(error)
-        if self._well or len(self._errors) < FIRST or len(set(map(_kind, self._errors))) > 1:
+        self._final.append(error)
+        if self._well or len(self._final) < FIRST or len(set(map(_kind, self._final))) > 1:
             return None
         return (
-            f"the first {len(self._errors)} trials have all failed in the same way "
+            f"the first {len(self._final)} trials have all failed in the same way "
             f"and none has trained an epoch ({error})"
         )
 
@@ -38,3 +47,10 @@ class Health:
 def _kind(error: str) -> str:
     """What kind of error a line names: its words up to the first colon, without numbers."""
     return re.sub(r"[\d./]+", "", error.partition(":")[0])
+
+
+def words(line: str) -> str:
+    """The last line of a Ray trial's error for a person; Ray's own words on a dead worker fill a page."""
+    if "worker process has died" in line:
+        return "its worker process died: killed, out of memory, or ended by its own code"
+    return line[:500]

@@ -12,12 +12,13 @@ class Interrupt:
 
     Attributes:
         requested: whether a signal has come. A second one raises KeyboardInterrupt.
+        screen: file descriptor of standard error as it was on entry.
     """
 
     requested = False
 
     def __enter__(self) -> "Interrupt":
-        self._screen = os.dup(2)  # standard error may be diverted when a signal comes
+        self.screen = os.dup(2)  # standard error may be diverted when a signal comes
         self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         self.listen()
         return self
@@ -30,10 +31,10 @@ class Interrupt:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        os.close(self._screen)
+        os.close(self.screen)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        os.write(self._screen, _WORDS)
+        os.write(self.screen, _WORDS)

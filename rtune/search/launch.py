@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 # Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
@@ -14,6 +15,8 @@ for _name, _value in {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Ray's own killer ends all of Ray Tune with the worker; the kernel's takes the worker alone.
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }.items():
@@ -23,6 +26,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 from rtune import trial as worker  # noqa: E402
+from rtune.keeping import Keeper  # noqa: E402
 from rtune.ledger import Trial, fold  # noqa: E402
 from rtune.log import Writer  # noqa: E402
 from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
@@ -33,6 +37,7 @@ from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
 from rtune.search.resources import Limits  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
+from rtune.search.watch import Watch  # noqa: E402
 from rtune.storage import StorageError  # noqa: E402
 
 
@@ -94,92 +99,101 @@ def launch(
         LaunchError: Ray Tune gave up, the run folder cannot be written, or every trial fails.
     """
     folder = folder.patient(progress.on_wait)
-    ending = bridge.Ending(limits.time_budget, interrupt)
+    watch = Watch(limits.report_timeout)
+    ending = bridge.Ending(limits.time_budget, interrupt, watch)
     try:
         with folder.launch() as writer:
-            _run(folder, writer, limits, concurrency, data, progress, ending)
+            _Launch(folder, limits, concurrency, data, progress, ending, watch).run(writer)
     except StorageError as error:
         ending.fail(str(error))
     if ending.failure is not None:
-        raise LaunchError(
-            f"the launch broke off: {ending.failure}; every finished epoch is saved, the whole story is in "
-            f"{folder.place / 'launch.log'}; go on with: rtune resume {folder.place}"
-        )
+        raise LaunchError(ending.failure)
     return ending.reason
 
 
-def _run(
-    folder: RunFolder,
-    writer: Writer,
-    limits: Limits,
-    concurrency: int,
-    data: str,
-    progress: Progress,
-    ending: bridge.Ending,
-) -> None:
-    records = folder.read().records
-    ends = fold(records).ends(folder.spec.max_epochs, limits.max_epochs)
-    planned = plan.of_spec(folder.spec, limits.trials, ends)
-    begin = plan.begin(folder.spec, planned, limits, concurrency, data)
-    search = Search(planned, [*records, begin], writer.append)
-    if search.remaining() == 0:
-        return
-    writer.append(begin)
-    dashboard = Dashboard(folder.place.local, planned, records)
-    search.watch(dashboard.take)
-    with tempfile.TemporaryDirectory(prefix="rtune-") as scratch, progress.showing(search, concurrency):
-        tuner = _tuner(folder, search, limits, concurrency, ending, progress, scratch)
-        try:
-            tuner.fit()
-        except tune.TuneError as error:
-            ending.fail(str(error).strip().splitlines()[-1])
-        finally:
-            dashboard.close()
-    if not search.is_done() and ending.reason is None:
-        ending.fail("Ray Tune ended it")
+@dataclass
+class _Launch:
+    folder: RunFolder
+    limits: Limits
+    concurrency: int
+    data: str
+    progress: Progress
+    ending: bridge.Ending
+    watch: Watch
 
+    def run(self, writer: Writer) -> None:
+        folder, spec = self.folder, self.folder.spec
+        records = folder.read().records
+        ends = fold(records).ends(spec.max_epochs, self.limits.max_epochs)
+        planned = plan.of_spec(spec, self.limits.trials, ends)
+        begin = plan.begin(spec, planned, self.limits, self.concurrency, self.data)
+        search = Search(planned, [*records, begin], writer.append)
+        if search.remaining() == 0:
+            return
+        writer.append(begin)
+        dashboard = Dashboard(folder.place.local, planned, records)
+        search.watch(dashboard.take)
+        with self.progress.showing(search, self.concurrency), Keeper(folder) as keeper:
+            search.watch(keeper.take)
+            try:
+                self._fit(search)
+            finally:
+                dashboard.close()
+        if not search.is_done() and not self.ending.is_over:
+            self.ending.fail("Ray Tune ended it")
 
-def _tuner(
-    folder: RunFolder,
-    search: Search,
-    limits: Limits,
-    concurrency: int,
-    ending: bridge.Ending,
-    progress: Progress,
-    scratch: str,
-) -> tune.Tuner:
-    home = folder.place.local
+    def _fit(self, search: Search) -> None:
+        """Runs Ray Tune, anew where a whole machine's lack of memory has ended it."""
+        health = Health(self.limits.max_failures)
+        callback = bridge.BridgeCallback(search, self.ending, health, self.watch, self.progress)
+        again = True
+        while again and not self.ending.is_over:
+            again = False
+            with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
+                try:
+                    self._tuner(search, health, callback, scratch).fit()
+                except (tune.TuneError, RuntimeError) as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    again = isinstance(error.__cause__, ray.exceptions.OutOfMemoryError)
+                    if again:
+                        callback.all_broke("a machine ran out of memory")
+                    else:
+                        self.ending.fail(reason)
 
-    def task(trial: Trial) -> dict[str, Any]:
+    def _tuner(
+        self, search: Search, health: Health, callback: bridge.BridgeCallback, scratch: str
+    ) -> tune.Tuner:
+        limits = self.limits
+        return tune.Tuner(
+            tune.with_resources(worker.run, {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}),
+            tune_config=tune.TuneConfig(
+                search_alg=bridge.BridgeSearcher(search, self.ending, self._task),
+                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress),
+                num_samples=-1,  # until the search says that it is done
+                max_concurrent_trials=self.concurrency,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                stop=self.ending,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[self.watch, callback],
+            ),
+        )
+
+    def _task(self, trial: Trial) -> dict[str, Any]:
+        spec, folder = self.folder.spec, self.folder.trial_folder(trial.id)
         return {
             "trial": trial.id,
             "seed": trial.seed,
-            "data_folder": folder.spec.file.data.folder,
-            "config": folder.spec.identity(trial.values),
-            "folder": str(home.resolve() / "trials" / trial.id if home else folder.trial_folder(trial.id)),
+            "data_folder": spec.file.data.folder,
+            "config": spec.identity(trial.values),
+            "folder": str(folder.local.resolve() if folder.local else folder),
             "logged": trial.epoch,
-            "max_epochs": limits.max_epochs,
-            "split_seed": folder.spec.search.seed,
-            "threads": limits.cpus_per_trial,
-            "device": "cuda" if limits.gpus_per_trial else "cpu",
+            "max_epochs": self.limits.max_epochs,
+            "split_seed": spec.search.seed,
+            "threads": self.limits.cpus_per_trial,
+            "device": "cuda" if self.limits.gpus_per_trial else "cpu",
         }
-
-    health = Health(limits.max_failures)
-    return tune.Tuner(
-        tune.with_resources(worker.run, {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}),
-        tune_config=tune.TuneConfig(
-            search_alg=bridge.BridgeSearcher(search, ending, task),
-            scheduler=bridge.BridgeScheduler(search, ending, health, progress.on_change),
-            num_samples=-1,  # until the search says that it is done
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=scratch,
-            stop=ending,
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=limits.max_failures),
-            callbacks=[bridge.BridgeCallback(search, ending, health, progress.on_change, progress.on_retry)],
-        ),
-    )

@@ -102,6 +102,11 @@ class Search:
         waiting = int(self._promotable() is not None)
         return len(self._unfinished) + waiting + max(0, self.plan.trials - len(self.ledger.trials))
 
+    def under_way(self) -> list[str]:
+        """Trials that have been handed out and have not ended."""
+        waiting = {trial.id for trial in self._unfinished}
+        return [t.id for t in self.ledger.trials.values() if t.status == "running" and t.id not in waiting]
+
     def is_done(self) -> bool:
         """Whether every trial has been handed out and has ended, and none may go on."""
         return self.remaining() == 0 and all(t.status != "running" for t in self.ledger.trials.values())
@@ -135,9 +140,10 @@ class Search:
         return decision == "continue"
 
     def retry(self, trial: str, error: str) -> None:
-        """Records that a trial's worker broke and that it goes on from its checkpoint."""
+        """Records that a trial's worker broke; it is handed out again, before all others."""
         epoch = self.ledger.trials[trial].epoch + 1
         self._write({"kind": "retry", "trial": trial, "epoch": epoch, "error": error})
+        self._unfinished.appendleft(self.ledger.trials[trial])
 
     def end(self, trial: str, status: str, error: str) -> None:
         """Records that a trial `diverged` or `failed`, in the epoch after its last.

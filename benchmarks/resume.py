@@ -1,0 +1,129 @@
+"""What it costs to go on with a large run: `python -m benchmarks.resume --trials 1000`.
+
+Writes the run folder of a search whose trials have all ended but one (made-up figures, no training), then
+resumes it for one trial more on a real Ray cluster. Prints how long after Ray was up a trial began, what a
+row costs the driver, and what a short trial costs when a worker is used again.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtune import build, schema, spec, start
+from rtune.log import Writer
+from rtune.runfolder import RunFolder
+from rtune.search import launch, plan, resources
+from rtune.search.dashboard import Dashboard
+from rtune.search.state import Search
+
+_TINY = {"model.width": 2, "attack.steps": 1, "evaluation.steps": 1, "training.batch_size": 256}
+
+
+def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[float]]]:
+    """A run of `trials` trials, the last cut short, and what its rows cost (milliseconds).
+
+    Args:
+        runs: where.
+        trials: how many have begun.
+        more: trials that are left for a resume.
+    """
+    overrides = [*_TINY.items(), ("points", []), ("search.sampler", "random")]
+    search_spec = spec.load(spec.find("digits"), overrides)
+    folder = RunFolder.create(runs, "large", search_spec, {})
+    limits = resources.Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
+    planned = plan.of_spec(search_spec, limits.trials)
+    data = build.fingerprint(search_spec.file.data, search_spec.search.seed)
+    begin = plan.begin(search_spec, planned, limits, 2, data)
+    rng = np.random.default_rng(0)
+    costs: dict[str, list[float]] = {"append": [], "report": []}
+    with folder.launch() as writer:
+        writer.append(begin)
+        search = Search(planned, [begin], timed(writer, costs["append"]))
+        # The first values for all: suggesting a thousand takes minutes, and nothing here hangs on them.
+        suggested = search.sampler.suggest([], {})
+        search.sampler.suggest = lambda known, point: suggested  # type: ignore[method-assign]
+        search.watch(Dashboard(folder.place.local, planned, []).take)
+        while len(search.ledger.trials) < trials:
+            trial = search.next_trial()
+            assert trial is not None
+            level = rng.random(3)
+            go_on = len(search.ledger.trials) < trials
+            while go_on:
+                epoch = search.ledger.trials[trial.id].epoch + 1
+                begun = time.perf_counter()
+                go_on = search.report(trial.id, epoch, figures(level, epoch / search_spec.max_epochs))
+                costs["report"].append(1000 * (time.perf_counter() - begun))
+    return folder, costs
+
+
+def timed(writer: Writer, costs: list[float]) -> Any:
+    def append(record: dict[str, Any]) -> None:
+        begun = time.perf_counter()
+        writer.append(record)
+        costs.append(1000 * (time.perf_counter() - begun))
+
+    return append
+
+
+def figures(level: np.ndarray, share: float) -> dict[str, Any]:
+    """Metrics of some network that has trained this share of its epochs."""
+    natural, robust, sparse = (float(v) for v in level * share**0.3)
+    known = {"natural_accuracy": natural, "robust_accuracy": natural * robust, "channel_sparsity": sparse}
+    return {name: known.get(name, 0.5) for name in schema.METRICS} | {"macs": 1, "parameters": 1}
+
+
+def resume(folder: RunFolder, more: int) -> tuple[float, float]:
+    """Seconds from Ray being up to the first trial's begin, and between two trials of one worker."""
+    up: list[float] = []
+    plain = launch.cluster
+
+    @contextlib.contextmanager
+    def cluster(address: str | None) -> Iterator[None]:
+        with plain(address):
+            up.append(time.time())
+            yield
+
+    launch.cluster = cluster
+    before = len(folder.read().records)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        assert start.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
+    new = [r for r in folder.read().records[before:] if r["kind"] == "epoch"]
+    began = [r["time"] - r["train_seconds"] - r["eval_seconds"] for r in new]
+    # The pause between one epoch's row and the begin of the next one, of another trial.
+    pauses = [b - a["time"] for a, b, r in zip(new, began[1:], new[1:], strict=False) if r["epoch"] == 1]
+    return began[0] - up[0], float(np.median(pauses))
+
+
+def main() -> None:
+    """Parses the command line, measures, prints a line a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--more", type=int, default=8, help="short trials to run after the resume")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, costs = make(Path(scratch), options.trials, options.more)
+        first, pause = resume(folder, options.more)
+    print(f"{options.trials} trials, {platform.machine()}, {os.cpu_count()} cores")
+    print(f"first trial begins {first:.1f} s after Ray is up")
+    print(f"between two trials of one worker: {pause:.2f} s (median of {options.more})")
+    for name, spent in costs.items():
+        median, high = np.percentile(spent, [50, 99])
+        print(f"{name}: median {median:.3f} ms, 99 % below {high:.3f}, highest {max(spent):.1f}")
+    if options.json is not None:
+        found = {"trials": options.trials, "first_trial_seconds": first, "between_trials_seconds": pause}
+        found |= {f"{k}_ms": float(np.median(v)) for k, v in costs.items()}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Which checkpoints stay, so that a run's size is bounded (docs/run-folder.md).
+
+A trial under way keeps its newest two; one that has ended keeps its newest, since a stopped one may go on
+and any may be wanted; one that diverged or failed keeps none. Pruning leaves those that are needed: of
+trials under way, and of networks on the front.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from rtune import checkpoint
+from rtune.ledger import Ledger
+from rtune.runfolder import RunFolder
+from rtune.storage import StorageError
+
+
+class Keeper:
+    """Drops what an ended trial no longer needs, in the background; use it as a context.
+
+    A store that does not delete ends nothing: what stays costs only room.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(1)
+
+    def take(self, record: dict[str, Any]) -> None:
+        """Takes in a record of the log."""
+        if record["kind"] == "end":
+            self._pool.submit(self._drop, record["trial"], 0)
+        elif record["kind"] == "epoch" and record["decision"] != "continue":
+            self._pool.submit(self._drop, record["trial"], 1)
+
+    def _drop(self, trial: str, kept: int) -> None:
+        with contextlib.suppress(StorageError, FileNotFoundError):
+            checkpoint.tidy(self._folder.trial_folder(trial), kept)
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=error is None, cancel_futures=error is not None)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning did: files and bytes gone, checkpoints left of front members and of trials under way."""
+
+    files: int
+    bytes: int
+    of_front: int
+    under_way: int
+
+
+def prune(folder: RunFolder, ledger: Ledger, objectives: Sequence[str]) -> Pruned:
+    """Deletes the checkpoints that neither the front nor a trial under way needs.
+
+    While trials are under way or waiting, a network stays that only unfinished trials outdo: they may yet
+    change. A launch may be running: a trial that it lets go on without a checkpoint trains from its start.
+
+    Raises:
+        StorageError: something cannot be deleted; the rest has been.
+    """
+    wanted = _wanted(ledger, objectives)
+    under_way = {name for name, trial in ledger.trials.items() if trial.status == "running"}
+    files = size = 0
+    left: set[str] = set()
+    for path, length in (folder.place / "trials").files().items():
+        trial = path.split("/")[0]
+        if trial in under_way:
+            left.add(trial)
+            continue
+        if trial in wanted and path == f"{trial}/{checkpoint.path_of(folder.place, wanted[trial]).name}":
+            left.add(trial)
+            continue
+        (folder.place / "trials" / path).delete()
+        files, size = files + 1, size + length
+    return Pruned(files, size, len(left & set(wanted)), len(left & under_way))
+
+
+def _wanted(ledger: Ledger, objectives: Sequence[str]) -> dict[str, int]:
+    """Trials whose networks stay, with their last epochs."""
+    reached = {name: p for name, t in ledger.trials.items() if (p := t.objectives(objectives)) is not None}
+    open_ = any(trial.status == "running" for trial in ledger.trials.values())
+    judges = [p for name, p in reached.items() if not open_ or ledger.trials[name].status == "finished"]
+    others = np.array(judges).reshape(-1, len(objectives))
+    return {
+        name: ledger.trials[name].epoch
+        for name, point in reached.items()
+        if not ((others >= point).all(axis=1) & (others > point).any(axis=1)).any()
+    }
