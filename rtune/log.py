@@ -6,6 +6,7 @@ torn last line is left out. Reading needs neither Ray nor torch.
 
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ _NESTED: dict[str, dict[str, type]] = {
     "trial": {"values": dict, "facts": dict},
     "diagnosis": {"figures": dict},
 }
+_TRIAL = re.compile(r"t\d{4,9}")
 # A store's segment is written anew with each record, so a full one is left alone (bytes).
 _SEGMENT = 128 * 1024
 
@@ -223,11 +225,25 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
         return None
     if not whole or not schema.fits(record, schema.RECORDS[kind]):
         return None
+    if kind == "epoch" and not schema.fits(dict.fromkeys(schema.RUNG.names) | record, schema.RUNG):
+        return None
+    if not all(_is_plain(value) for name, value in record.items() if name not in _NESTED.get(kind, {})):
+        return None
     if kind == "trial":
-        return None if record["trial"] in known else record
+        fits = _TRIAL.fullmatch(record["trial"]) and all(map(_is_plain, record["values"].values()))
+        return record if fits and record["trial"] not in known else None
     if kind != "launch" and record["trial"] not in known:
         return None
     # After a lost epoch a trial's later ones are left out too: its checkpoint has them all.
     if kind == "epoch" and record["epoch"] != known[record["trial"]] + 1:
         return None
     return record
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value fits a cell of a table; a list of texts does."""
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    if isinstance(value, int | float):
+        return abs(value) < 2**53
+    return value is None or isinstance(value, str)

@@ -109,6 +109,8 @@ RECORDS = {
     "evaluation": EVALUATIONS,
     "diagnosis": DIAGNOSES,
 }
+# What an epoch has where it was compared at a rung.
+RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
 _WORDS = {"decision": ("continue", "stop", "finish"), "status": ("diverged", "failed")}
 
 _RANGES = {"images": (1, 2**53), "noise_draws": (1, 2**53), "accuracy": (0, 1.0001), "accuracy_std": (0, 1)}

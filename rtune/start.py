@@ -41,8 +41,8 @@ def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, addre
 def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
     """Goes on with a run, to more trials or longer ones if asked; exit code."""
     folder = runfolder.find(run, runs)
-    if folder.is_live():
-        raise RunError(f"{folder.place} is in use: a launch is running on it")
+    with folder.launch():
+        pass  # who may not write, or not now, hears of it before Ray starts
     records = folder.read().records
     ledger = fold(records)
     begun = ledger.launches[0] if ledger.launches else None

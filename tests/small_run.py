@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from rtune import spec, trial
+from rtune import build, spec, trial
 from rtune.runfolder import RunFolder
-from rtune.search.plan import of_spec
+from rtune.search import plan
+from rtune.search.resources import Limits
 from rtune.search.state import Search
 
 TREE: dict[str, Any] = {
@@ -30,8 +31,13 @@ TREE: dict[str, Any] = {
 def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
     """`runs/run`: every trial of `tree` trained to its end; t0001 ordinary, t0002 noisy."""
     folder = RunFolder.create(runs, "run", spec.from_tree(tree, {}, "test"), {})
+    limits = Limits.of(folder.spec.search, folder.spec.trials, folder.spec.max_epochs)
+    planned = plan.of_spec(folder.spec)
+    data = build.fingerprint(folder.spec.file.data, folder.spec.search.seed)
+    begin = plan.begin(folder.spec, planned, limits, 1, data)
     with folder.launch() as writer:
-        search = Search(of_spec(folder.spec), [], writer.append)
+        writer.append(begin)
+        search = Search(planned, [begin], writer.append)
         while (found := search.next_trial()) is not None:
             task = {
                 "trial": found.id,
