@@ -3,13 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint format constraints clean
+.PHONY: demo test test-long chaos lint format constraints clean
 
 demo: $(READY)  ## A real search on scikit-learn's digits, about three minutes on two cores.
 	$(BIN)/rtune search digits
 
 test: $(READY) lint  ## Everything that must hold.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-long: $(READY)  ## What `make test` leaves out: more faults on real clusters, a few minutes.
+	$(BIN)/python -m pytest -m long
+
+chaos: $(READY)  ## Two searches under SIGKILL for eight minutes; prints what survived.
+	$(BIN)/python -m tests.chaos --seed 0 --minutes 8
 
 lint: $(READY)
 	$(BIN)/ruff check .

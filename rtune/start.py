@@ -199,7 +199,11 @@ def _conclude(folder: RunFolder, reason: str | None) -> int:
         ledger = fold(folder.read().records)
         console.print(_front_table(folder, networks))
         console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
-        console.print(f"report: {write(folder)[0]}", soft_wrap=True)
+        try:
+            console.print(f"report: {write(folder)[0]}", soft_wrap=True)
+        except RunError as error:
+            click.echo(f"rtune: {error}; all else is saved, and 'rtune report' tries again", err=True)
+            return 1
     if reason is not None:
         console.print(_how_to_go_on(reason, folder), soft_wrap=True)
     return 130 if reason == "interrupted" else 0

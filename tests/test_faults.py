@@ -14,7 +14,7 @@ import pytest
 import analysis
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
-from tests.conftest import ROOT
+from tests.conftest import ROOT, fill
 from tests.test_search import TINY, check_whole, family, logged, wait_for
 
 pytestmark = pytest.mark.cluster
@@ -83,6 +83,7 @@ def test_each_kind_of_fault_is_tried_again_and_then_recorded_with_its_reason(tmp
     assert set(kept.values()) == {0, 1}
 
 
+@pytest.mark.long
 def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
     """A spot machine's fate: more failures in all than a trial may have without getting further."""
     run = tmp_path / "runs" / "run"
@@ -116,7 +117,7 @@ def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_pat
     assert len(trials) <= 5
 
 
-@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("victim", ["raylet", pytest.param("gcs_server", marks=pytest.mark.long)])
 def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
     tmp_path: Path, victim: str, rtune: Any
 ) -> None:
@@ -136,6 +137,32 @@ def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
     assert set(check_whole(run, 6)["status"]) == {"finished"}
 
 
+@pytest.mark.long
+def test_a_full_disk_ends_the_launch_and_no_trial(tmp_path: Path, disk: Path, rtune: Any) -> None:
+    run = disk / "run"
+    options = ["--runs", str(disk), "--trials", "3", "--max-epochs", "9", *SIZES, *TINY]
+    process = start(tmp_path, {}, "search", "digits", *options)
+    wait_for(logged(run, 2))
+    fill(disk)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    last = output.splitlines()[-1]
+    assert last.startswith("rtune: the launch broke off: ")
+    assert "No space left on device" in last
+    before = check_whole(run, 9)
+    assert set(before["status"]) <= {"interrupted", "finished"}
+    (disk / "filler").unlink()
+    done = rtune("resume", str(run))
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = check_whole(run, 9)
+    assert after["status"].tolist() == ["finished"] * 27
+    merged = before.merge(after, on=["trial", "epoch"])
+    assert (merged["time_x"] == merged["time_y"]).all()
+    assert len(merged) == len(before)
+
+
+@pytest.mark.long
 def test_sigterm_to_all_processes_ends_it_in_order(tmp_path: Path) -> None:
     """As a batch system or a container does it: Ray's own processes get the signal too."""
     run = tmp_path / "runs" / "run"
@@ -148,6 +175,7 @@ def test_sigterm_to_all_processes_ends_it_in_order(tmp_path: Path) -> None:
     check_whole(run, 9)
 
 
+@pytest.mark.long
 def test_a_machine_without_memory_ends_neither_the_search_nor_the_other_trial(tmp_path: Path) -> None:
     """Ray's own memory monitor, as a cluster that others started has it: it ends all of Ray Tune."""
     used = psutil.virtual_memory()

@@ -5,7 +5,7 @@ import os
 import pickle
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rtune.search.state import Search
 from rtune.storage import StorageError
 from rtune.trial import epochs
 from tests import small_run
+from tests.conftest import fill
 from tests.test_resume import picture_of, resume
 from tests.test_runfolder import RECORDS, make
 from tests.test_trial import figures, task
@@ -38,20 +39,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 # --- checkpoints --------------------------------------------------------------------------------
@@ -265,15 +252,6 @@ def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
 def append_many(writer: Any) -> None:
     for number in range(2, 10_000):
         writer.append(RECORDS[2] | {"trial": f"t{number:04d}"})
-
-
-def fill(disk: Path) -> None:
-    with open(disk / "filler", "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
 
 
 def test_a_run_that_cannot_be_made_leaves_nothing(disk: Path) -> None:
