@@ -32,6 +32,8 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     early = spec.search.early_stopping
     seen: dict[tuple[int, int], dict[str, Any]] = {}
     for record in records:
+        if record["kind"] == "retry" and record["trial"] == trial:
+            yield f"  epoch {record['epoch']}: broke, and was tried again: {record['error']}"
         if record["kind"] not in ("epoch", "promote") or record.get("rung_quota") is None:
             continue
         place = (rungs.bracket(record["trial"], early.brackets if early else 1), record["rung"])

@@ -143,7 +143,7 @@ class _Lease(Lock):
     def confirm(self) -> None:
         self.check()
         # Nobody has taken it over who has not watched it for longer than this.
-        if time.time() - self._renewed > WATCHED - 5:
+        if time.time() - self._renewed > 0.75 * WATCHED:
             try:
                 self._ask()
             except StorageError as error:
@@ -190,8 +190,11 @@ class _Lease(Lock):
             try:
                 self._ask()
                 pause = RENEWED
-            except StorageError:
-                # Whoever writes to the store meets the same trouble, and has more patience.
+            except StorageError as error:
+                # Whoever writes to the store meets the same trouble, and has more patience; but workers wait
+                # without a word.
+                if pause < RENEWED:
+                    self._folder.tell(f"{error}; it is tried again")
                 pause = RENEWED / 10
 
     def _ask(self) -> None:
@@ -200,7 +203,7 @@ class _Lease(Lock):
             names = self._quick.files()
             if self._own["token"] not in names:
                 holders = [c for c in _claims(self._quick).values() if c["held"]]
-                self._lost = _words(holders[0]) if holders else "its claim has been deleted"
+                self._lost = f"{_words(holders[0])} has it" if holders else "its claim has been deleted"
                 return
             # A process that was stopped in this very place may have renewed a claim that was void.
             self._forget(self._quick, [name for name in self._void if name in names])
@@ -237,7 +240,7 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return socket.gethostname()
+        return f"{socket.gethostname()} {uuid.getnode()}"
 
 
 def _claims(folder: Place) -> dict[str, dict[str, Any]]:

@@ -206,7 +206,7 @@ class _StoreSegments:
 
 
 def _lost(folder: Place, error: Lost) -> StorageError:
-    return StorageError(f"{folder} has another writer by now: {error}")
+    return StorageError(f"{folder} is no longer this process's to write: {error}")
 
 
 def _segments(folder: Place) -> list[str]:

@@ -4,6 +4,7 @@ A file is written whole or not at all. A store that does not answer is waited fo
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
@@ -25,7 +26,6 @@ PARTIAL = ".partial"
 PATIENCE = 600.0
 IMPATIENCE = 10.0
 _READERS = 16
-_BROKEN: list[Any] = []  # pyarrow's files whose writing failed
 # Seconds: a failure is not worth a word before; nor is another so soon after.
 _SILENCE, _NEXT_WORD = 1.0, 60.0
 # What no waiting mends, in the words of pyarrow's errors.
@@ -65,6 +65,9 @@ class Place:
     def patient(self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None) -> "Place":
         """The same place, waited for up to `seconds` (`PATIENCE`); `on_wait` is told once an outage why."""
         return self
+
+    def tell(self, why: str) -> None:
+        """Tells whoever waits for a patient place."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
         """The same place, where `guard` is called before each try of a store, and may raise; OSError puts
@@ -261,6 +264,10 @@ class RemotePlace(Place):
         teller = None if on_wait is None else _Teller(on_wait)
         return replace(self, patience=PATIENCE if seconds is None else seconds, teller=teller)
 
+    def tell(self, why: str) -> None:
+        if self.teller is not None:
+            self.teller.tell(why)
+
     def guarded(self, guard: Callable[[], None]) -> "RemotePlace":
         return replace(self, guard=guard)
 
@@ -290,8 +297,8 @@ class RemotePlace(Place):
                 file.write(data)
                 file.close()
             except BaseException:
-                # Neither left as a context nor ever let go: either would complete half of a file.
-                _BROKEN.append(file)
+                # Neither left as a context nor ever let go, even at the end: it would write half of the file.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
                 raise
 
         self._try("written", write)

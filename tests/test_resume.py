@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, keeping, lock, rungs
+from rtune import checkpoint, explain, keeping, lock, rungs
 from rtune.cli import main
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
@@ -132,6 +132,8 @@ def test_a_trial_whose_worker_broke_is_handed_out_before_all_others() -> None:
     assert (again.id, again.epoch, len(again.retries)) == (names[1], 1, 1)
     assert again.retries[0]["epoch"] == 2
     assert search.next_trial().id == "t0004"
+    told = list(explain.explain(log, make_spec("random"), names[1]))
+    assert "  epoch 2: broke, and was tried again: its worker died" in told
 
 
 # --- what may change ----------------------------------------------------------------------------

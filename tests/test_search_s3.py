@@ -1,0 +1,114 @@
+"""Whole searches whose run folder lies in a real S3 server on this machine."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import analysis
+from rtune.runfolder import RunFolder
+from rtune.storage import place
+from tests import s3
+from tests.conftest import Rtune
+from tests.test_search import TINY, check_whole, family, start, wait_for
+
+pytestmark = pytest.mark.cluster
+
+SIZES = ["--trials", "3", "--max-epochs", "6", "--set", "points=[]", *TINY]
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[s3.Server]:
+    with s3.serve() as server:
+        yield server
+
+
+def began(uri: str, rows: int) -> bool:
+    return bool(place(uri).files()) and len(analysis.load(uri)) >= rows
+
+
+def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is_and_elsewhere(
+    store: s3.Server, tmp_path: Path, rtune: Rtune
+) -> None:
+    uri = store.uri("bucket/runs/first")
+    process = start(tmp_path, "search", "digits", "--runs", store.uri("bucket/runs"), "--name=first", *SIZES)
+    wait_for(lambda: began(uri, 2))
+    with store.outage():
+        time.sleep(15)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert "is tried again" in output
+    rows = check_whole(uri, 6)
+    assert rows["trial"].nunique() == 3
+    assert set(rows["status"]) <= {"finished", "stopped"}
+    assert {"search.yaml", "launch.log", "report/index.html"} <= set(place(uri).files())
+    assert not RunFolder(uri).is_live()
+
+    facts = json.loads(rtune("status", uri, "--json").stdout)
+    assert facts["finished"] + facts["stopped"] == 3
+    assert facts["bytes"] > facts["checkpoint_bytes"] > 0
+    done = rtune("evaluate", uri, "--attacks", "natural")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"report: {store.uri('bucket/runs/first/report/index.html')}" in done.stdout
+    assert "checkpoints" in rtune("status", uri).stdout
+    assert rtune("prune-checkpoints", uri).returncode == 0
+
+    local = tmp_path / "here"
+    for name in place(uri).files():
+        (place(local) / name).write((place(uri) / name).read())
+    done = rtune("resume", str(local), "--trials", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = check_whole(local, 6)
+    assert after["trial"].nunique() == 4
+    merged = rows.merge(after, on=["trial", "epoch"])
+    assert len(merged) == len(rows)
+    assert (merged["time_x"] == merged["time_y"]).all()
+
+
+@pytest.mark.long
+def test_a_killed_driver_is_followed_at_once_and_no_saved_epoch_runs_again(
+    store: s3.Server, tmp_path: Path, rtune: Rtune
+) -> None:
+    uri = store.uri("bucket/runs/killed")
+    process = start(
+        tmp_path, "search", "digits", "--runs", store.uri("bucket/runs"), "--name", "killed", *SIZES
+    )
+    wait_for(lambda: began(uri, 3))
+    second = rtune("resume", uri)
+    assert second.returncode == 2
+    assert (
+        f"is in use: a launch is running on it (process {process.pid} on {os.uname().nodename})"
+        in second.stderr
+    )
+    children = family(process)
+    process.kill()
+    process.wait()
+    for child in children:
+        if child.is_running():
+            child.kill()
+    before = check_whole(uri, 6)
+    done = rtune("resume", uri)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = check_whole(uri, 6)
+    merged = before.merge(after, on=["trial", "epoch"])
+    assert len(merged) == len(before)
+    assert (merged["time_x"] == merged["time_y"]).all()
+
+
+@pytest.mark.parametrize(
+    "runs",
+    ["s3://no-such-bucket/runs?endpoint_override=127.0.0.1:{port}&scheme=http", "nosuch://bucket/runs",
+     "s3://key:secret@bucket/runs"],
+)  # fmt: skip
+def test_a_store_that_cannot_be_used_is_refused_in_a_sentence(
+    store: s3.Server, runs: str, tmp_path: Path, rtune: Rtune
+) -> None:
+    done = rtune("search", "digits", "--runs", runs.format(port=store.port), "--name", "run")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret@" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
