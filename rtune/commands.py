@@ -189,7 +189,7 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
         click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))
     elif facts["interrupted"] or facts["waiting"]:
         more = "" if left is None else f" (about {summary.clock(left)})"
-        click.echo(f"no launch is running; go on with: rtune resume {folder.place}{more}")
+        click.echo(f"no launch is running; go on with: {folder.resume_command()}{more}")
     else:
         click.echo("the search is done")
     for trial in ledger.trials.values():

@@ -5,6 +5,7 @@ torn last line is left out. Reading needs neither Ray nor torch.
 """
 
 import json
+import math
 import os
 import re
 import threading
@@ -244,6 +245,8 @@ def _is_plain(value: Any) -> bool:
     """Whether a value fits a cell of a table; a list of texts does."""
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
-    if isinstance(value, int | float):
-        return abs(value) < 2**53
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) < 2**63
     return value is None or isinstance(value, str)

@@ -13,6 +13,7 @@ The log is the truth. Reading needs neither Ray nor torch.
 import contextlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,10 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.place.name
+
+    def resume_command(self) -> str:
+        """What a person types to go on."""
+        return f"rtune resume {shlex.quote(str(self.place))}"
 
     def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
         """The same folder, for a launch: a store that does not answer is waited for (`Place.patient`)."""
@@ -159,7 +164,7 @@ def available(runs: str | Path | Place, name: str) -> Place:
         if target.exists() if target.local else bool(target.files()):
             raise RunError(
                 f"run name {name!r} is taken: {target} exists; choose another --name, "
-                f"or go on with 'rtune resume {target}'"
+                f"or go on with: rtune resume {shlex.quote(str(target))}"
             )
     return target
 

@@ -175,13 +175,13 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
 
 
 def _how_to_go_on(reason: str, folder: RunFolder) -> str:
-    return f"ended early ({reason}); every finished epoch is saved. Go on with: rtune resume {folder.place}"
+    return f"ended early ({reason}); every finished epoch is saved. Go on with: {folder.resume_command()}"
 
 
 def _broken_off(reason: str, folder: RunFolder) -> str:
     return (
         f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
-        f"{folder.place / 'launch.log'}. Go on with: rtune resume {folder.place}"
+        f"{folder.place / 'launch.log'}. Go on with: {folder.resume_command()}"
     )
 
 

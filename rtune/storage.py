@@ -344,8 +344,9 @@ class RemotePlace(Place):
                 raise
             except (OSError, pyarrow.ArrowException) as error:
                 reason, waited = _line(error), time.monotonic() - begun
-                if self._is_final(error) or waited + pause > self.patience:
-                    tried = f" in {waited:.0f} seconds" if waited > 1 else ""
+                final = self._is_final(error)
+                if final or waited + pause > self.patience:
+                    tried = "" if final else f" in {max(1, round(waited))} seconds"
                     raise StorageError(f"{self} cannot be {what}{tried}: {reason}", reason) from None
                 if self.teller is not None and waited > _SILENCE and not told:
                     told = True

@@ -155,6 +155,37 @@ def test_after_a_lost_row_a_trials_later_ones_are_left_out_too(tmp_path: Path) -
     assert len(made.read().notes) == 1
 
 
+def test_a_trial_whose_record_was_lost_is_suggested_anew_under_its_number(run: Path) -> None:
+    segment = run / "results" / "0001.jsonl"
+    lines = segment.read_bytes().splitlines(keepends=True)
+    lost = next(i for i, line in enumerate(lines) if json.loads(line)["kind"] == "trial")
+    before = json.loads(lines[lost])
+    lines[lost] = lines[lost][:40] + b"\n"
+    segment.write_bytes(b"".join(lines))
+    made = RunFolder(run)
+    log = made.read()
+    assert len(log.notes) == 3  # and its two epochs
+    written: list[dict[str, Any]] = []
+    search = Search(of_spec(made.spec), log.records, written.append)
+    assert search.remaining() == 1
+    again = search.next_trial()
+    assert (again.id, again.seed) == (before["trial"], before["seed"])
+    assert search.next_trial() is None
+
+
+def test_any_setting_that_a_search_file_may_have_comes_back_from_the_log(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    values = {
+        "training.lr": 1e20,
+        "pruning.rvsm.beta": 5e-324,
+        "model.width": 2**40,
+        "pruning.method": "rvsm",
+    }
+    with made.launch() as writer:
+        writer.append({**RECORDS[0], "values": values})
+    assert made.read().records[0]["values"] == values
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_log_however_damaged_ends_in_a_traceback(

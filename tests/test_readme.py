@@ -22,7 +22,7 @@ def test_the_notebook_example_runs_and_prunes(capsys: pytest.CaptureFixture[str]
 
 
 def test_every_command_and_option_named_exists() -> None:
-    named = set(re.findall(r"`(?:\.venv/bin/)?rtune (\w+)", README))
+    named = set(re.findall(r"`(?:\.venv/bin/)?rtune ([\w-]+)", README))
     assert named <= set(main.commands)
     assert {"search", "resume", "status", "results", "report"} <= named
     helped = "".join(CliRunner().invoke(main, [c, "--help"]).output for c in ("search", "evaluate"))

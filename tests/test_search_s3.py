@@ -30,14 +30,14 @@ def began(uri: str, rows: int) -> bool:
     return bool(place(uri).files()) and len(analysis.load(uri)) >= rows
 
 
-def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is_and_elsewhere(
+def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is(
     store: s3.Server, tmp_path: Path, rtune: Rtune
 ) -> None:
     uri = store.uri("bucket/runs/first")
     process = start(tmp_path, "search", "digits", "--runs", store.uri("bucket/runs"), "--name=first", *SIZES)
     wait_for(lambda: began(uri, 2))
     with store.outage():
-        time.sleep(15)
+        time.sleep(13)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "Traceback" not in output
@@ -56,21 +56,12 @@ def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is_and_else
     assert f"report: {store.uri('bucket/runs/first/report/index.html')}" in done.stdout
     assert "checkpoints" in rtune("status", uri).stdout
     assert rtune("prune-checkpoints", uri).returncode == 0
-
-    local = tmp_path / "here"
-    for name in place(uri).files():
-        (place(local) / name).write((place(uri) / name).read())
-    done = rtune("resume", str(local), "--trials", "4")
-    assert done.returncode == 0, done.stdout + done.stderr
-    after = check_whole(local, 6)
-    assert after["trial"].nunique() == 4
-    merged = rows.merge(after, on=["trial", "epoch"])
-    assert len(merged) == len(rows)
-    assert (merged["time_x"] == merged["time_y"]).all()
+    assert len(rtune("results", uri).stdout.splitlines()) == len(rows) + 1
+    assert rtune("report", uri).stdout.splitlines()[0] == str(place(uri) / "report" / "index.html")
 
 
 @pytest.mark.long
-def test_a_killed_driver_is_followed_at_once_and_no_saved_epoch_runs_again(
+def test_a_killed_driver_is_followed_at_once_and_a_copy_on_a_disk_goes_on(
     store: s3.Server, tmp_path: Path, rtune: Rtune
 ) -> None:
     uri = store.uri("bucket/runs/killed")
@@ -93,9 +84,21 @@ def test_a_killed_driver_is_followed_at_once_and_no_saved_epoch_runs_again(
     before = check_whole(uri, 6)
     done = rtune("resume", uri)
     assert done.returncode == 0, done.stdout + done.stderr
-    after = check_whole(uri, 6)
-    merged = before.merge(after, on=["trial", "epoch"])
+    stored = check_whole(uri, 6)
+    merged = before.merge(stored, on=["trial", "epoch"])
     assert len(merged) == len(before)
+    assert (merged["time_x"] == merged["time_y"]).all()
+
+    # Copied to a disk it goes on there.
+    local = tmp_path / "here"
+    for name in place(uri).files():
+        (place(local) / name).write((place(uri) / name).read())
+    done = rtune("resume", str(local), "--trials", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = check_whole(local, 6)
+    assert after["trial"].nunique() == 4
+    merged = stored.merge(after, on=["trial", "epoch"])
+    assert len(merged) == len(stored)
     assert (merged["time_x"] == merged["time_y"]).all()
 
 

@@ -54,7 +54,7 @@ class Dashboard:
             return
         try:
             self._take(self._study, record)
-        except OSError:
+        except Exception:  # a picture, whatever is wrong with it, ends no search
             self._study = None
 
     def close(self) -> None:

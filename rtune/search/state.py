@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any
 
 from rtune import rungs
@@ -56,15 +57,16 @@ class Search:
         promoted = self._promotable()
         if promoted is not None:
             return self._promote(promoted)
-        number = len(self.ledger.trials) + 1
-        if number > self.plan.trials:
+        if len(self.ledger.trials) >= self.plan.trials:
             return None
+        # One whose record was lost is suggested anew under its own number.
+        number = next(n for n in count(1) if _name(n) not in self.ledger.trials)
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
         values, facts, source = self.sampler.suggest(self.ledger.trials.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
-        trial = Trial(f"t{number:04d}", self._seed(number), values, source, facts)
+        trial = Trial(_name(number), self._seed(number), values, source, facts)
         self._write(
             {
                 "kind": "trial",
@@ -181,3 +183,8 @@ class Search:
         elif kind == "end" and record["status"] == "diverged":
             self.halving.diverged(record["trial"], record["epoch"])
         self.ledger.apply(record)
+
+
+def _name(number: int) -> str:
+    """`t0001` and on."""
+    return f"t{number:04d}"
