@@ -15,9 +15,10 @@ Rtune = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, a file's tests stay together: they share its fixtures."""
+    """With several workers, tests that start a cluster take turns, and a file's tests share its fixtures."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
+        group = "cluster" if item.get_closest_marker("cluster") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
