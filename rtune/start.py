@@ -45,6 +45,11 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
         pass  # who may not write, or not now, hears of it before Ray starts
     records = folder.read().records
     ledger = fold(records)
+    if ledger.trials and not ledger.launches:
+        raise RunError(
+            f"the log of {folder.place} has lost the record of its first launch, so nobody can tell whether "
+            "search.yaml and the data are those it began with; begin a new search"
+        )
     begun = ledger.launches[0] if ledger.launches else None
     if begun and (found := changes.differences(begun.search, changes.fixed(folder.spec))):
         raise RunError(
@@ -85,6 +90,8 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resou
             f"--max-epochs is {max_epochs}, but a full training of {folder.place} has {longest} by now; "
             "it can only be raised"
         )
+    if max_epochs >= 2**31:
+        raise RunError(f"--max-epochs is {max_epochs}; it must be below {2**31}")
     return resources.Limits.of(settings, trials, max_epochs)
 
 

@@ -181,6 +181,15 @@ def picture_of(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "lock"}
 
 
+def test_a_run_that_has_lost_what_it_began_with_is_refused(run: Path) -> None:
+    segment = run / "results" / "0001.jsonl"
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[1:]))
+    done = resume(run, "--trials", "9")
+    assert done.exit_code == 2, done.output
+    assert "has lost the record of its first launch" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_limits_may_be_edited(run: Path) -> None:
     for path, value in {
         "description": "mine",
@@ -210,6 +219,8 @@ def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (("--trials", "1"), "--trials is 1, but "),
         (("--max-epochs", "1"), "--max-epochs is 1, but a full training of "),
         (("--max-epochs", "0"), "--max-epochs is 0, but "),
+        (("--trials", str(10**20)), "search.trials is 100000000000000000000; it must be less than"),
+        (("--max-epochs", str(10**20)), "--max-epochs is 100000000000000000000; it must be below 2147483648"),
         (("--trials", "0"), "search.trials is 0; it must be greater than"),
         (("--concurrency", "0"), "search.concurrency is 0"),
         (("--gpus-per-trial", "-1"), "search.gpus_per_trial is -1"),
