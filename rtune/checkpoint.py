@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,8 +105,19 @@ def read(path: Path | Place) -> Checkpoint:
     return Checkpoint(header["trial"], header["config"], header["history"], tensors)
 
 
-def newest(folder: Path | Place, trial: str, config: dict[str, Any]) -> tuple[Checkpoint | None, list[str]]:
+def newest(
+    folder: Path | Place,
+    trial: str,
+    config: dict[str, Any],
+    unfit: Callable[[Checkpoint], str | None] = lambda checkpoint: None,
+) -> tuple[Checkpoint | None, list[str]]:
     """The newest valid checkpoint of this trial and settings, and why newer ones were passed over.
+
+    Args:
+        folder: the trial's.
+        trial: its id.
+        config: its settings.
+        unfit: says what is wrong with the content of one that is whole; None if nothing is.
 
     Raises:
         StorageError: the store does not give them; they may be sound.
@@ -122,6 +134,9 @@ def newest(folder: Path | Place, trial: str, config: dict[str, Any]) -> tuple[Ch
             continue
         if path.name != path_of(place(folder), checkpoint.epoch).name:
             notes.append(f"{path} is of epoch {checkpoint.epoch}")
+            continue
+        if (reason := unfit(checkpoint)) is not None:
+            notes.append(f"{path} cannot be gone on from: {reason}")
             continue
         return checkpoint, notes
     return None, notes

@@ -1,5 +1,6 @@
 """One trial on one worker: continue from its checkpoint, train, evaluate, save, report."""
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from rtune import build, checkpoint
+from rtune import build, checkpoint, schema
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
@@ -38,8 +39,10 @@ def run(task: dict[str, Any]) -> None:
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
         try:
-            for epoch, metrics in epochs(task):
-                tune.report({"epoch": epoch, **metrics})
+            notes: list[str] = []
+            for epoch, metrics in epochs(task, notes):
+                tune.report({"epoch": epoch, **metrics, "notes": notes.copy()})
+                notes.clear()
         except Diverged as error:
             tune.report({"diverged": str(error)})
         except StorageError as error:
@@ -47,11 +50,15 @@ def run(task: dict[str, Any]) -> None:
             tune.report({"storage": f"{error} (worker on {socket.gethostname()})"})
 
 
-def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+def epochs(task: dict[str, Any], notes: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The epochs that the log lacks, with their metrics; each is saved before it is yielded.
 
     Epochs that were saved but never logged (the worker or the driver died in between) are yielded
     from the checkpoint, not trained again; the driver passes over what it knows.
+
+    Args:
+        task: see `run`.
+        notes: gets a sentence for each checkpoint that was passed over.
 
     Raises:
         StorageError: a checkpoint cannot be read or written.
@@ -63,9 +70,11 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     data = config.data.model_copy(update={"folder": task["data_folder"]})
     train, validation = build.splits(data, task["split_seed"], device, download=False)
     trainer = build.trainer(config, train, task["seed"])
-    saved, notes = checkpoint.newest(folder, task["trial"], task["config"])
-    for note in notes:
-        print(f"rtune: {note}; an older checkpoint is used", flush=True)
+    fresh = trainer.state_dict()
+    saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _unfit(c, fresh))
+    use = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"
+    if notes is not None:
+        notes += [f"{note}; {use}" for note in passed]
     history: list[dict[str, Any]] = []
     if saved is not None:
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
@@ -79,6 +88,20 @@ def epochs(task: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         )
         if trainer.epoch > task["logged"]:
             yield trainer.epoch, history[-1]
+
+
+def _unfit(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
+    """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
+    for number, figures in enumerate(saved.history, start=1):
+        whole = isinstance(figures, dict) and set(figures) == set(schema.METRICS)
+        if not whole or not all(isinstance(v, int | float) and math.isfinite(v) for v in figures.values()):
+            return f"its figures of epoch {number} are none"
+    if saved.tensors.keys() != fresh.keys():
+        return "it is of another network"
+    for name, tensor in fresh.items():
+        if (saved.tensors[name].shape, saved.tensors[name].dtype) != (tensor.shape, tensor.dtype):
+            return f"its {name} does not fit the network"
+    return None
 
 
 def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:

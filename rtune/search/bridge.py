@@ -123,6 +123,8 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         name = trial.config["trial"]
+        for note in result.get("notes", ()):
+            self._progress.on_note(f"{name}: {note}")
         if "storage" in result:
             self._ending.fail(result["storage"])
             return str(TrialScheduler.STOP)

@@ -69,6 +69,11 @@ class Progress:
             soft_wrap=True,
         )
 
+    def on_note(self, note: str) -> None:
+        """Something is not as it should be, and was helped."""
+        print(note, flush=True)  # to launch.log
+        self._console.print(note, soft_wrap=True)
+
     def on_wait(self, why: str) -> None:
         """The store of the run folder does not answer."""
         self._console.print(why, soft_wrap=True)
