@@ -147,6 +147,12 @@ def path_of(folder: Where, epoch: int) -> Where:
     return folder / f"epoch-{epoch:04d}.safetensors"
 
 
+def epoch_of(name: str) -> int | None:
+    """The epoch of a checkpoint's file name; None for other files."""
+    found = _FILE.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def paths(folder: Where) -> list[Where]:
     """Checkpoints of a trial's folder, newest first. Raises StorageError."""
     found = {int(m[1]): name for name in place(folder).files() if (m := _FILE.fullmatch(name))}

@@ -249,8 +249,11 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from rtune.runfolder import RunError
+        from rtune.runfolder import RunError, RunFailure
 
+        if isinstance(error, RunFailure):
+            click.echo(f"rtune: {error}", err=True)
+            sys.exit(1)
         if isinstance(error, spec.SpecError | RunError | attack_names.AttackNameError):
             raise UsageFailure(str(error)) from None
         if isinstance(error, BrokenPipeError):

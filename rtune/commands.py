@@ -1,5 +1,6 @@
 """What the commands do that look at a run, below the command line's parsing."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 import analysis
 from rtune import attack_names, explain, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
+from rtune.storage import LocalPlace, StorageError
 
 _STATES = (*schema.STATUSES, "waiting")
 
@@ -22,28 +24,27 @@ def results(run: str, runs: str, kind: str, output: Path | None) -> None:
         _write_results(folder, kind, output)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        raise runfolder.RunError(f"the results cannot be written: {error}") from None
+    except (OSError, StorageError) as error:
+        raise runfolder.RunFailure(f"the results cannot be written: {error}") from None
 
 
 def _write_results(folder: runfolder.RunFolder, kind: str, output: Path | None) -> None:
     import pyarrow.parquet
 
-    target: Any = output or sys.stdout.buffer
     if kind == "parquet":
         if output is None and sys.stdout.isatty():
             raise spec.SpecError("--format parquet is not text; name a file with --output")
-        pyarrow.parquet.write_table(analysis.table(folder), target)
-        return
-    frame = analysis.load(folder)
-    if kind == "csv":
-        text = frame.to_csv(index=False)
+        made = io.BytesIO()
+        pyarrow.parquet.write_table(analysis.table(folder), made)
+        data = made.getvalue()
+    elif kind == "csv":
+        data = analysis.load(folder).to_csv(index=False).encode()
     else:
-        text = frame.to_json(orient="records", date_format="iso", indent=1) + "\n"
+        data = (analysis.load(folder).to_json(orient="records", date_format="iso", indent=1) + "\n").encode()
     if output is not None:
-        output.write_text(text, encoding="utf-8")
+        LocalPlace(output).write(data)  # whole or not at all
     else:
-        target.write(text.encode())
+        sys.stdout.buffer.write(data)
 
 
 def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
@@ -93,10 +94,10 @@ def prune_checkpoints(run: str, runs: str) -> None:
 
     folder = runfolder.find(run, runs)
     with runfolder.storage_errors():
-        done = keeping.prune(folder, fold(folder.read().records), folder.spec.search.objectives)
+        done = keeping.prune(folder)
     click.echo(
-        f"{done.files} files deleted, {summary.size(done.bytes)} freed; "
-        f"kept: {done.of_front} networks of the front, {done.under_way} trials under way"
+        f"files deleted: {done.files}, freed: {summary.size(done.bytes)}; "
+        f"left: networks of the front {done.of_front}, others of trials under way {done.under_way}"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rtune import checkpoint
-from rtune.ledger import Ledger
+from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunFolder
 from rtune.storage import StorageError
 
@@ -60,7 +60,7 @@ class Pruned:
     under_way: int
 
 
-def prune(folder: RunFolder, ledger: Ledger, objectives: Sequence[str]) -> Pruned:
+def prune(folder: RunFolder) -> Pruned:
     """Deletes the checkpoints that neither the front nor a trial under way needs.
 
     While trials are under way or waiting, a network stays that only unfinished trials outdo: they may yet
@@ -69,21 +69,33 @@ def prune(folder: RunFolder, ledger: Ledger, objectives: Sequence[str]) -> Prune
     Raises:
         StorageError: something cannot be deleted; the rest has been.
     """
-    wanted = _wanted(ledger, objectives)
+    # Files first: what is made while the log is read is not among them. A store's log may lag behind its
+    # checkpoints, so those that it does not know yet are spared too.
+    files = (folder.place / "trials").files()
+    ledger = fold(folder.read().records)
+    wanted = _wanted(ledger, folder.spec.search.objectives)
+    live = folder.is_live()
     under_way = {name for name, trial in ledger.trials.items() if trial.status == "running"}
-    files = size = 0
+    gone = size = 0
     left: set[str] = set()
-    for path, length in (folder.place / "trials").files().items():
+    for path, length in files.items():
         trial = path.split("/")[0]
-        if trial in under_way:
+        if trial in under_way or (live and _is_ahead(path, ledger)):
             left.add(trial)
             continue
         if trial in wanted and path == f"{trial}/{checkpoint.path_of(folder.place, wanted[trial]).name}":
             left.add(trial)
             continue
         (folder.place / "trials" / path).delete()
-        files, size = files + 1, size + length
-    return Pruned(files, size, len(left & set(wanted)), len(left & under_way))
+        gone, size = gone + 1, size + length
+    return Pruned(gone, size, len(left & set(wanted)), len(left - set(wanted)))
+
+
+def _is_ahead(path: str, ledger: Ledger) -> bool:
+    """Whether a file of a trial is of an epoch that the log does not have."""
+    trial, _, name = path.partition("/")
+    known = ledger.trials[trial].epoch if trial in ledger.trials else 0
+    return (checkpoint.epoch_of(name) or 0) > known
 
 
 def _wanted(ledger: Ledger, objectives: Sequence[str]) -> dict[str, int]:

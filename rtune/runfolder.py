@@ -32,6 +32,10 @@ class RunError(Exception):
     """The run folder cannot be made, read or used; the message says why."""
 
 
+class RunFailure(RunError):
+    """What was rightly asked for has failed."""
+
+
 class LaunchError(Exception):
     """A launch broke; what it did so far is saved."""
 
@@ -132,11 +136,11 @@ class RunFolder:
 
 @contextlib.contextmanager
 def storage_errors(what: str | None = None) -> Iterator[None]:
-    """Context that turns what storage and the file system raise into RunError."""
+    """Context that turns what storage and files raise into RunError; into RunFailure where `what` failed."""
     try:
         yield
     except (StorageError, OSError) as error:
-        raise RunError(f"{what}: {error}" if what else str(error)) from None
+        raise (RunFailure(f"{what}: {error}") if what else RunError(str(error))) from None
 
 
 def _make(path: Path, text: bytes) -> None:

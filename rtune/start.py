@@ -28,7 +28,7 @@ from rtune.storage import StorageError
 def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, address: str | None) -> int:
     """Starts a run; exit code. Nothing is written unless data and resources are there."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
-    name = name or f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     runfolder.available(runs, name)
     limits = resources.Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
 
@@ -56,6 +56,14 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
             f"{folder.place / 'search.yaml'} has been changed since the search began: {found}; "
             "put it back, or begin a new search with it"
         )
+    for trial in ledger.trials.values():
+        try:
+            folder.spec.identity(trial.values)
+        except (ValueError, KeyError, TypeError):
+            raise RunError(
+                f"the log of {folder.place} has settings for {trial.id} that are none of this search; "
+                "its record has been tampered with"
+            ) from None
     limits = _limits(folder, ledger, options)
     if _is_done(folder, records, limits):
         click.echo(

@@ -221,6 +221,20 @@ def test_any_setting_that_a_search_file_may_have_comes_back_from_the_log(tmp_pat
     assert made.read().records[0]["values"] == values
 
 
+@pytest.mark.parametrize(
+    "values", [{"model.network": "nope"}, {"no.such": 1}, {"model": 1}, {"model.width": "x"}]
+)
+def test_settings_that_are_none_of_the_search_are_refused(run: Path, values: dict[str, Any]) -> None:
+    record = {**RECORDS[0], "trial": "t0003", "values": values}
+    (run / "results" / "0002.jsonl").write_text(json.dumps(record) + "\n")
+    before = picture_of(run)
+    done = resume(run, "--trials", "5")
+    assert done.exit_code == 2, done.output
+    assert "has settings for t0003 that are none of this search" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert picture_of(run) == before
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_log_however_damaged_ends_in_a_traceback(
@@ -284,13 +298,13 @@ def test_a_read_only_folder_can_be_read_and_is_refused_before_ray_starts(run: Pa
     assert len(done.stderr.splitlines()) == 1
     for command in ("status", "results"):
         assert CliRunner().invoke(main, [command, str(disk / "run")]).exit_code == 0
-    for command in ("report", "prune-checkpoints"):
+    for command, code in (("report", 1), ("prune-checkpoints", 2)):
         done = CliRunner().invoke(main, [command, str(disk / "run")])
-        assert done.exit_code == 2, done.output
+        assert done.exit_code == code, done.output
         assert "Read-only file system" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     new = CliRunner().invoke(main, ["search", "digits", "--runs", str(disk), "--name", "new"])
-    assert new.exit_code == 2, new.output
+    assert new.exit_code == 1, new.output
 
 
 def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:

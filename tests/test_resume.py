@@ -261,11 +261,15 @@ def test_pruning_leaves_the_front_and_says_what_it_freed(run: Path) -> None:
     size = status(run)["checkpoint_bytes"]
     done = CliRunner().invoke(main, ["prune-checkpoints", str(run)])
     assert done.exit_code == 0, done.output
-    assert f"kept: {len(front)} networks of the front, 0 trials under way" in done.output
+    assert f"left: networks of the front {len(front)}, others of trials under way 0" in done.output
     left = {p.parent.name: p.name for p in (run / "trials").rglob("*") if p.is_file()}
     assert left == dict.fromkeys(front, "epoch-0002.safetensors")
     assert status(run)["checkpoint_bytes"] < size
-    assert CliRunner().invoke(main, ["prune-checkpoints", str(run)]).output.startswith("0 files deleted, 0 b")
+    assert (
+        CliRunner()
+        .invoke(main, ["prune-checkpoints", str(run)])
+        .output.startswith("files deleted: 0, freed: 0 b")
+    )
     for name in front:
         checkpoint.read(run / "trials" / name / "epoch-0002.safetensors")
 
@@ -274,23 +278,27 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
     """They may yet change, and then the front needs the others' networks."""
     folder = RunFolder.create(tmp_path, "run", make_spec("random", 4), {})
     log: list[dict[str, Any]] = []
-    search = Search(of_spec(folder.spec), [], log.append)
+    writer = folder.launch()
+    search = Search(of_spec(folder.spec), [], lambda r: (writer.append(r), log.append(r)))
     names = [search.next_trial().id for _ in range(4)]
     points = {names[0]: 0.9, names[1]: 0.5, names[2]: 0.7, names[3]: 0.4}
     for name, level in points.items():
         search.report(name, 1, dict.fromkeys(metrics("t0001", 1), level))
-        for epoch in (1, 2) if name == names[0] else (1,):
+        for epoch in (0, 1) if name == names[0] else (1,):
             path = folder.trial_folder(name).local / f"epoch-{epoch:04d}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x" * 10)
     ledger = fold(log)
     assert [ledger.trials[name].status for name in names] == ["running", "stopped", "stopped", "stopped"]
-    done = keeping.prune(folder, ledger, search.plan.objectives)
-    assert (done.files, done.bytes, done.under_way) == (0, 0, 1)  # t0001 outdoes all, and is not done
+    done = keeping.prune(folder)
+    assert (done.files, done.of_front, done.under_way) == (0, 4, 0)  # t0001 outdoes all, and is not done
     for epoch in range(2, 10):
         search.report(names[0], epoch, dict.fromkeys(metrics("t0001", 1), 0.9))
-    done = keeping.prune(folder, fold(log), search.plan.objectives)
+    (folder.trial_folder(names[1]).local / "epoch-0002.safetensors").write_bytes(b"not in the log yet")
+    done = keeping.prune(folder)
     assert (done.files, done.bytes) == (5, 50)
+    writer.__exit__(None, None, None)
+    assert keeping.prune(folder).files == 1
 
 
 # --- judging failures ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,8 +153,9 @@ class _Launch:
             with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
                 try:
                     self._tuner(search, health, callback, scratch).fit()
-                except (tune.TuneError, RuntimeError) as error:
-                    reason = str(error).strip().splitlines()[-1]
+                except Exception as error:
+                    traceback.print_exc()  # to launch.log
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                     again = isinstance(error.__cause__, ray.exceptions.OutOfMemoryError)
                     if again:
                         callback.all_broke("a machine ran out of memory")
