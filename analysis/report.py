@@ -13,7 +13,7 @@ from analysis.evaluations import diagnoses, evaluation_table, evaluations
 from analysis.front import front, hypervolume
 from analysis.load import load, networks
 from rtune.ledger import fold
-from rtune.runfolder import RunFolder, storage_errors
+from rtune.runfolder import RunFailure, RunFolder, storage_errors
 from rtune.storage import place
 
 SPLITS = ("test", "validation")
@@ -35,7 +35,7 @@ def write(folder: RunFolder, output: Path | None = None) -> list[str]:
         RunError: `output` cannot be written.
     """
     target = place(output) if output is not None else folder.place / "report"
-    with storage_errors("the report cannot be written"), tempfile.TemporaryDirectory() as scratch:
+    with storage_errors("the report cannot be written", RunFailure), tempfile.TemporaryDirectory() as scratch:
         made = _make(folder, Path(scratch))
         for file in made:
             (target / file.name).write(file.read_bytes())

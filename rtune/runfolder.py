@@ -135,12 +135,12 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def storage_errors(what: str | None = None) -> Iterator[None]:
-    """Context that turns what storage and files raise into RunError; into RunFailure where `what` failed."""
+def storage_errors(what: str | None = None, kind: type[RunError] = RunError) -> Iterator[None]:
+    """Context that turns what storage and files raise into an error of ours, `what` before its words."""
     try:
         yield
     except (StorageError, OSError) as error:
-        raise (RunFailure(f"{what}: {error}") if what else RunError(str(error))) from None
+        raise kind(f"{what}: {error}" if what else str(error)) from None
 
 
 def _make(path: Path, text: bytes) -> None:

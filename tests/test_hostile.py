@@ -304,7 +304,7 @@ def test_a_read_only_folder_can_be_read_and_is_refused_before_ray_starts(run: Pa
         assert "Read-only file system" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     new = CliRunner().invoke(main, ["search", "digits", "--runs", str(disk), "--name", "new"])
-    assert new.exit_code == 1, new.output
+    assert new.exit_code == 2, new.output
 
 
 def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
