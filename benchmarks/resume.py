@@ -1,12 +1,13 @@
 """What it costs to go on with a large run: `python -m benchmarks.resume --trials 1000`.
 
 Writes the run folder of a search whose trials have all ended but one (made-up figures, no training), then
-resumes it for one trial more on a real Ray cluster. Prints how long after Ray was up a trial began, what a
-row costs the driver, and what a short trial costs when a worker is used again.
+resumes it for a few trials more on a real Ray cluster; several times. Prints how long after Ray was up a
+trial began, what a row costs the driver, and what passes between two trials of one worker.
 """
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -81,7 +83,7 @@ def figures(level: np.ndarray, share: float) -> dict[str, Any]:
     return {name: known.get(name, 0.5) for name in schema.METRICS} | {"macs": 1, "parameters": 1}
 
 
-def resume(folder: RunFolder, more: int) -> tuple[float, float]:
+def resume(folder: RunFolder) -> tuple[float, float]:
     """Seconds from Ray being up to the first trial's begin, and between two trials of one worker."""
     up: list[float] = []
     plain = launch.cluster
@@ -92,9 +94,9 @@ def resume(folder: RunFolder, more: int) -> tuple[float, float]:
             up.append(time.time())
             yield
 
-    launch.cluster = cluster
     before = len(folder.read().records)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    # The launch prints to the descriptor, past what redirecting in Python catches.
+    with mock.patch.object(launch, "cluster", cluster):
         assert start.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
     new = [r for r in folder.read().records[before:] if r["kind"] == "epoch"]
     began = [r["time"] - r["train_seconds"] - r["eval_seconds"] for r in new]
@@ -108,21 +110,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--more", type=int, default=8, help="short trials to run after the resume")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, costs = make(Path(scratch), options.trials, options.more)
-        first, pause = resume(folder, options.more)
-    print(f"{options.trials} trials, {platform.machine()}, {os.cpu_count()} cores")
-    print(f"first trial begins {first:.1f} s after Ray is up")
-    print(f"between two trials of one worker: {pause:.2f} s (median of {options.more})")
-    for name, spent in costs.items():
-        median, high = np.percentile(spent, [50, 99])
-        print(f"{name}: median {median:.3f} ms, 99 % below {high:.3f}, highest {max(spent):.1f}")
+    found: dict[str, list[float]] = {
+        name: [] for name in ("first_trial_seconds", "between_trials_seconds", "append_ms", "report_ms")
+    }
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, costs = make(Path(scratch), options.trials, options.more)
+            first, pause = resume(folder)
+        medians = (first, pause, float(np.median(costs["append"])), float(np.median(costs["report"])))
+        for spent, value in zip(found.values(), medians, strict=True):
+            spent.append(round(value, 4))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    print(f"{options.trials} trials, {machine}, {options.repeats} times: median (lowest to highest)")
+    for name, spent in found.items():
+        print(f"{name}: {np.median(spent):.3g} ({min(spent):.3g} to {max(spent):.3g})")
     if options.json is not None:
-        found = {"trials": options.trials, "first_trial_seconds": first, "between_trials_seconds": pause}
-        found |= {f"{k}_ms": float(np.median(v)) for k, v in costs.items()}
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        facts = {"machine": machine, "date": f"{datetime.date.today()}", "trials": options.trials}
+        options.json.write_text(json.dumps(facts | found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

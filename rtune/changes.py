@@ -6,7 +6,7 @@ from typing import Any
 
 from rtune.spec import Spec
 
-# Dotted paths of search.yaml that decide no result: they may be edited (docs/run-folder.md).
+# Dotted paths of search.yaml that decide no result: they may be edited (docs/resume.md).
 FREE = (
     "description",
     "provenance",

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rtune.storage import PARTIAL, Place, place
+from rtune.storage import Place, place
 
 FORMAT = 2
 KEPT = 2  # of a trial under way: the newest, and one to fall back on
@@ -69,14 +69,6 @@ def drop(folder: Path | Place, kept: int) -> None:
     """Deletes all but the newest `kept` checkpoints of a trial's folder. Raises StorageError."""
     for old in paths(place(folder))[kept:]:
         old.delete()
-
-
-def tidy(folder: Path | Place, kept: int) -> None:
-    """`drop` for a trial that has ended: what killed writers have left goes too."""
-    drop(folder, kept)
-    for name in place(folder).files():
-        if name.endswith(PARTIAL):
-            (place(folder) / name).delete()
 
 
 def read(path: Path | Place) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, so that a run's size is bounded (docs/run-folder.md).
+"""Which checkpoints stay, so that a run's size is bounded (docs/resume.md).
 
 A trial under way keeps its newest two; one that has ended keeps its newest, since a stopped one may go on
 and any may be wanted; one that diverged or failed keeps none. Pruning leaves those that are needed: of
@@ -6,7 +6,7 @@ trials under way, and of networks on the front.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,13 +33,17 @@ class Keeper:
     def take(self, record: dict[str, Any]) -> None:
         """Takes in a record of the log."""
         if record["kind"] == "end":
-            self._pool.submit(self._drop, record["trial"], 0)
+            self._submit(self._folder.trial_folder(record["trial"]).delete)
         elif record["kind"] == "epoch" and record["decision"] != "continue":
-            self._pool.submit(self._drop, record["trial"], 1)
+            # No more than that: by now the trial may have been let go on, and be writing.
+            self._submit(lambda: checkpoint.drop(self._folder.trial_folder(record["trial"]), 1))
 
-    def _drop(self, trial: str, kept: int) -> None:
-        with contextlib.suppress(StorageError, FileNotFoundError):
-            checkpoint.tidy(self._folder.trial_folder(trial), kept)
+    def _submit(self, action: Callable[[], None]) -> None:
+        def act() -> None:
+            with contextlib.suppress(StorageError, FileNotFoundError):
+                action()
+
+        self._pool.submit(act)
 
     def __enter__(self) -> "Keeper":
         return self

@@ -11,6 +11,7 @@ The log is the truth. Reading needs neither Ray nor torch.
 """
 
 import contextlib
+import copy
 import os
 import re
 import shlex
@@ -90,8 +91,9 @@ class RunFolder:
 
     def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
         """The same folder, for a launch: a store that does not answer is waited for (`Place.patient`)."""
-        self.place = self.place.patient(on_wait)
-        return self
+        found = copy.copy(self)
+        found.place = self.place.patient(on_wait)
+        return found
 
     def trial_folder(self, trial: str) -> Place:
         return self.place / "trials" / trial

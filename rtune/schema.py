@@ -96,6 +96,8 @@ def _record(**fields: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (both | fields).items()])
 
 
+# What an epoch has where it was compared at a rung, and whoever goes on from one after all.
+RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
 # What each kind of record in a log must have at least.
 RECORDS = {
     "launch": _record(
@@ -103,14 +105,12 @@ RECORDS = {
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
     "epoch": _record(epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64())),
-    "promote": _record(**dict.fromkeys(("rung", "rung_position", "rung_size", "rung_quota"), pa.int64())),
+    "promote": _record(**dict.fromkeys(RUNG.names, pa.int64())),
     "retry": _record(epoch=pa.int64(), error=pa.string()),
     "end": _record(status=pa.string(), epoch=pa.int64(), error=pa.string()),
     "evaluation": EVALUATIONS,
     "diagnosis": DIAGNOSES,
 }
-# What an epoch has where it was compared at a rung.
-RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
 _WORDS = {"decision": ("continue", "stop", "finish"), "status": ("diverged", "failed")}
 
 _RANGES = {"images": (1, 2**53), "noise_draws": (1, 2**53), "accuracy": (0, 1.0001), "accuracy_std": (0, 1)}

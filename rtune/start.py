@@ -65,7 +65,7 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
                 "its record has been tampered with"
             ) from None
     limits = _limits(folder, ledger, options)
-    if _is_done(folder, records, limits):
+    if _is_done(folder, records, ledger, limits):
         click.echo(
             f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
         )
@@ -85,12 +85,6 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:
     """This launch's limits: the search file's, the newest launch's, or what is asked for now."""
-    tree = folder.spec.to_tree()
-    tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
-    settings = spec.from_tree(tree, {}, spec.OPTION).search
-    trials = options.get("trials", summary.trials(ledger, folder.spec))
-    if trials < len(ledger.trials):
-        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.trials)} already")
     longest = summary.max_epochs(ledger, folder.spec)
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
@@ -98,18 +92,24 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resou
             f"--max-epochs is {max_epochs}, but a full training of {folder.place} has {longest} by now; "
             "it can only be raised"
         )
-    if max_epochs >= 2**31:
-        raise RunError(f"--max-epochs is {max_epochs}; it must be below {2**31}")
+    tree = folder.spec.to_tree()
+    tree["training"]["max_epochs"] = max_epochs
+    tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
+    settings = spec.from_tree(tree, {}, spec.OPTION).search
+    trials = options.get("trials", summary.trials(ledger, folder.spec))
+    if trials < len(ledger.trials):
+        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.trials)} already")
     return resources.Limits.of(settings, trials, max_epochs)
 
 
-def _is_done(folder: RunFolder, records: list[dict[str, Any]], limits: resources.Limits) -> bool:
+def _is_done(
+    folder: RunFolder, records: list[dict[str, Any]], ledger: Ledger, limits: resources.Limits
+) -> bool:
     """Whether a launch with these limits would find nothing to do."""
     from rtune.search import plan
     from rtune.search.state import Search
 
-    ends = fold(records).ends(folder.spec.max_epochs, limits.max_epochs)
-    planned = plan.of_spec(folder.spec, limits.trials, ends)
+    planned = plan.of_launch(folder.spec, limits, ledger)
     begin = plan.begin(folder.spec, planned, limits, 1, "")
     return Search(planned, [*records, begin], lambda record: None).remaining() == 0
 

@@ -13,7 +13,6 @@ import platform
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -29,7 +28,7 @@ from rtune.ledger import fold
 from rtune.runfolder import RunFolder
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from tests.conftest import ROOT
+from tests.searches import start
 
 TARGETS = ("driver", "worker", "raylet")
 TIMES = ["train_seconds", "eval_seconds", "time"]
@@ -85,7 +84,7 @@ def chaos(
     targets = draw.sample(TARGETS, len(TARGETS))  # each at least once, if there are as many kills
     while True:
         command = ["resume", str(run)] if (run / "search.yaml").exists() else [*search, "--name", "hit"]
-        process = start(folder, trace, *command)
+        process = begin(folder, trace, *command)
         figures.launches += 1
         while sum(figures.kills.values()) < kills and time.monotonic() - begun < seconds:
             if wait_for_a_moment(process, trace, draw):
@@ -100,7 +99,7 @@ def chaos(
         assert figures.launches < 4 * kills + 4, "it does not come to an end"
     check(run, trace, seen, trials, epochs, workers, figures)
     if workers == 1:
-        alone = start(folder, folder / "alone", *search, "--name", "alone")
+        alone = begin(folder, folder / "alone", *search, "--name", "alone")
         assert alone.wait(timeout=600) == 0
         tables = [analysis.load(folder / "runs" / name).drop(columns=TIMES) for name in ("hit", "alone")]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
@@ -108,19 +107,12 @@ def chaos(
     return figures
 
 
-def start(folder: Path, trace: Path, *args: str) -> "subprocess.Popen[bytes]":
+def begin(folder: Path, trace: Path, *args: str) -> "subprocess.Popen[str]":
     with (folder / "output").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.traced", *args],
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TRACE": str(trace)},
-            start_new_session=True,
-        )
+        return start(folder, *args, module="tests.traced", output=output.fileno(), TRACE=str(trace))
 
 
-def wait_for_a_moment(process: "subprocess.Popen[bytes]", trace: Path, draw: random.Random) -> bool:
+def wait_for_a_moment(process: "subprocess.Popen[str]", trace: Path, draw: random.Random) -> bool:
     """Waits for some moment of a launch; True if the process has ended by itself.
 
     One in four while Ray starts, the others in training.
@@ -137,7 +129,7 @@ def wait_for_a_moment(process: "subprocess.Popen[bytes]", trace: Path, draw: ran
     return True
 
 
-def hit(process: "subprocess.Popen[bytes]", target: str, draw: random.Random) -> int:
+def hit(process: "subprocess.Popen[str]", target: str, draw: random.Random) -> int:
     """Kills; how many it hit, since there may be no such process yet."""
     if target == "driver":
         process.kill()

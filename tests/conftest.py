@@ -1,13 +1,20 @@
-"""Shared by all tests: one thread, as the trials have, and helpers that run the command line."""
+"""Shared by tests: one thread, as trials have, the command line, a trained run, an S3 server, a disk."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from rtune.storage import Place, place
+from tests import s3, small_run
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,3 +66,43 @@ def fill(disk: Path) -> None:
                 file.write(bytes(4096))
         except OSError:
             return
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run.make(tmp_path_factory.mktemp("runs")).place.local
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A run with an ordinary network t0001 and a noisy one t0002, all one's own."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[s3.Server]:
+    with s3.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def remote(store: s3.Server) -> Place:
+    """A folder in the store that no other test has."""
+    return place(store.uri(f"bucket/{uuid.uuid4().hex}"))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+class Evil:
+    """Unpickling it would make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)

@@ -23,21 +23,9 @@ from rtune import checkpoint
 from rtune.cli import main
 from rtune.robust import PGD, PreActResNet, accuracy, autoattack, load_test, seeded
 from rtune.runfolder import RunFolder
-from tests import small_run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Evil
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run.make(tmp_path_factory.mktemp("runs")).place.local
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A run with an ordinary network t0001 and a noisy one t0002, all one's own."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def evaluate(run: Path, *args: str) -> Result:
@@ -207,16 +195,6 @@ def test_autoattack_that_is_not_installed_is_said_before_anything_runs(
     assert done.exit_code == 2
     assert "get it with: pip install 'rtune[autoattack]'" in done.stderr
     assert not (run / "evaluations").exists()
-
-
-class Evil:
-    """Unpickling it would make a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.folder),)
 
 
 def _truncate(path: Path) -> None:

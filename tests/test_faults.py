@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,17 @@ import pytest
 import analysis
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
-from tests.conftest import ROOT, fill
-from tests.test_search import TINY, check_whole, family, logged, wait_for
+from tests.conftest import fill, wait_for
+from tests.searches import TINY, check_kept, check_whole, family, logged, start
 
 pytestmark = pytest.mark.cluster
 
 SIZES = ["--name", "run", "--concurrency", "2", "--set", "points=[]", "--set", "search.early_stopping=null"]
 
 
-def start(folder: Path, faults: dict[str, Any], *args: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.traced", *args],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TRACE": str(folder / "trace"),
-            "FAULTS": json.dumps(faults),
-            **environment,
-        },
-        start_new_session=True,
-    )
+def begin(folder: Path, faults: dict[str, Any], *args: str, **environment: str) -> "subprocess.Popen[str]":
+    told = {"TRACE": str(folder / "trace"), "FAULTS": json.dumps(faults)}
+    return start(folder, *args, module="tests.traced", **told, **environment)
 
 
 def fault(how: str, times: int, epoch: int = 2) -> dict[str, Any]:
@@ -56,7 +42,7 @@ def test_each_kind_of_fault_is_tried_again_and_then_recorded_with_its_reason(tmp
     }
     options = ["--trials", "8", "--max-epochs", "3", "--set", "search.max_failures=1"]
     options += ["--set", "search.report_timeout=10s", *SIZES, *TINY]
-    process = start(tmp_path, faults, "search", "digits", *options)
+    process = begin(tmp_path, faults, "search", "digits", *options)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert "Traceback" not in output
@@ -88,7 +74,7 @@ def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
     """A spot machine's fate: more failures in all than a trial may have without getting further."""
     run = tmp_path / "runs" / "run"
     options = ["--trials", "1", "--max-epochs", "12", "--set", "search.max_failures=1", *SIZES, *TINY]
-    process = start(tmp_path, {}, "search", "digits", *options)
+    process = begin(tmp_path, {}, "search", "digits", *options)
     killed = 0
     for epochs in (1, 3, 5):
         wait_for(logged(run, epochs))
@@ -105,7 +91,7 @@ def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
 def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_path: Path) -> None:
     faults = {f"t{n:04d}": fault("raise", 9, epoch=1) for n in range(1, 9)}
     options = ["--trials", "8", "--max-epochs", "2", "--set", "search.max_failures=0", *SIZES, *TINY]
-    process = start(tmp_path, faults, "search", "digits", *options)
+    process = begin(tmp_path, faults, "search", "digits", *options)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     last = output.splitlines()[-1]
@@ -123,7 +109,7 @@ def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
 ) -> None:
     run = tmp_path / "runs" / "run"
     options = ["--trials", "2", "--max-epochs", "6", *SIZES, *TINY]
-    process = start(tmp_path, {}, "search", "digits", *options)
+    process = begin(tmp_path, {}, "search", "digits", *options)
     wait_for(logged(run, 2))
     (found,) = [p for p in family(process) if p.name() == victim]
     found.kill()
@@ -141,7 +127,7 @@ def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
 def test_a_full_disk_ends_the_launch_and_no_trial(tmp_path: Path, disk: Path, rtune: Any) -> None:
     run = disk / "run"
     options = ["--runs", str(disk), "--trials", "3", "--max-epochs", "9", *SIZES, *TINY]
-    process = start(tmp_path, {}, "search", "digits", *options)
+    process = begin(tmp_path, {}, "search", "digits", *options)
     wait_for(logged(run, 2))
     fill(disk)
     output, _ = process.communicate(timeout=60)
@@ -157,16 +143,14 @@ def test_a_full_disk_ends_the_launch_and_no_trial(tmp_path: Path, disk: Path, rt
     assert done.returncode == 0, done.stdout + done.stderr
     after = check_whole(run, 9)
     assert after["status"].tolist() == ["finished"] * 27
-    merged = before.merge(after, on=["trial", "epoch"])
-    assert (merged["time_x"] == merged["time_y"]).all()
-    assert len(merged) == len(before)
+    check_kept(before, after)
 
 
 @pytest.mark.long
 def test_sigterm_to_all_processes_ends_it_in_order(tmp_path: Path) -> None:
     """As a batch system or a container does it: Ray's own processes get the signal too."""
     run = tmp_path / "runs" / "run"
-    process = start(tmp_path, {}, "search", "digits", "--trials", "4", "--max-epochs", "9", *SIZES, *TINY)
+    process = begin(tmp_path, {}, "search", "digits", "--trials", "4", "--max-epochs", "9", *SIZES, *TINY)
     wait_for(logged(run, 2))
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
@@ -181,7 +165,7 @@ def test_a_machine_without_memory_ends_neither_the_search_nor_the_other_trial(tm
     used = psutil.virtual_memory()
     threshold = (used.total - used.available + 4e9) / used.total
     options = ["--trials", "2", "--max-epochs", "3", *SIZES, *TINY]
-    process = start(
+    process = begin(
         tmp_path,
         {"t0001": fault("memory", 1)},
         "search",

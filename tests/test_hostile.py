@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pickle
 import shutil
 import subprocess
@@ -25,32 +24,12 @@ from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage import StorageError
 from rtune.trial import epochs
-from tests import small_run
-from tests.conftest import fill
+from tests.conftest import Evil, fill
 from tests.test_resume import picture_of, resume
 from tests.test_runfolder import RECORDS, make
 from tests.test_trial import figures, task
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run.make(tmp_path_factory.mktemp("runs")).place.local
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 # --- checkpoints --------------------------------------------------------------------------------
-
-
-class Evil:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.mark),)
 
 
 def cut(path: Path) -> None:

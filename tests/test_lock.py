@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,9 @@ from rtune import lock
 from rtune.lock import InUseError, Lost
 from rtune.storage import Place, StorageError, place
 from tests import s3
+from tests.conftest import wait_for
 
 CONTEXT = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[s3.Server]:
-    with s3.serve() as server:
-        yield server
-
-
-@pytest.fixture
-def remote(store: s3.Server) -> Place:
-    """A folder in the store that no other test has."""
-    return place(store.uri(f"bucket/{uuid.uuid4().hex}"))
 
 
 @pytest.fixture(params=["local", "remote"])
@@ -43,13 +31,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return place(tmp_path)
     found: Place = request.getfixturevalue("remote")
     return found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def _hold(where: str, held: Any, done: Any) -> None:

@@ -5,8 +5,6 @@ import itertools
 import multiprocessing
 import random
 import time
-import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,20 +13,9 @@ from rtune import lock, log, schema, storage
 from rtune.log import Writer
 from rtune.storage import Place, StorageError, place
 from tests import s3
+from tests.conftest import wait_for
 
 CONTEXT = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[s3.Server]:
-    with s3.serve() as server:
-        yield server
-
-
-@pytest.fixture
-def run(store: s3.Server) -> Place:
-    """A run's folder in the store that no other test has."""
-    return place(store.uri(f"bucket/{uuid.uuid4().hex}"))
 
 
 def record(number: int) -> dict[str, Any]:
@@ -45,52 +32,45 @@ def records(begin: int, end: int) -> list[dict[str, Any]]:
     return [record(number) for number in range(begin, end)]
 
 
-def open_log(run: Place) -> Writer:
-    return Writer(lock.take(run), run / "results")
+def open_log(remote: Place) -> Writer:
+    return Writer(lock.take(remote), remote / "results")
 
 
-def read(run: Place) -> list[dict[str, Any]]:
+def read(remote: Place) -> list[dict[str, Any]]:
     """All records; none may have been left out."""
-    found = log.read(run / "results", {})
+    found = log.read(remote / "results", {})
     assert found.notes == []
     return found.records
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-
-
-def test_records_come_back_in_order_over_launches(run: Place) -> None:
+def test_records_come_back_in_order_over_launches(remote: Place) -> None:
     for begin, end in ((0, 3), (3, 4), (4, 4), (4, 50)):
-        with open_log(run) as writer:
+        with open_log(remote) as writer:
             for each in records(begin, end):
                 writer.append(each)
-        assert read(run) == records(0, end)
-    assert list((run / "results").files()) == ["0001.jsonl", "0002.jsonl", "0003.jsonl"]
-    assert (run / "leases").files() == {}
+        assert read(remote) == records(0, end)
+    assert list((remote / "results").files()) == ["0001.jsonl", "0002.jsonl", "0003.jsonl"]
+    assert (remote / "leases").files() == {}
 
 
-def test_records_are_in_the_store_soon_without_an_end(run: Place) -> None:
-    with open_log(run) as writer:
+def test_records_are_in_the_store_soon_without_an_end(remote: Place) -> None:
+    with open_log(remote) as writer:
         for number in range(3):
             writer.append(record(number))
-            wait_for(lambda number=number: read(run) == records(0, number + 1))  # type: ignore[misc]
+            wait_for(lambda number=number: read(remote) == records(0, number + 1))  # type: ignore[misc]
 
 
-def test_a_full_segment_is_left_alone(run: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_segment_is_left_alone(remote: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "_SEGMENT", 2000)
     for begin, end in ((0, 40), (40, 60)):
-        with open_log(run) as writer:
+        with open_log(remote) as writer:
             for each in records(begin, end):
                 writer.append(each)
                 time.sleep(0.03)  # what comes together is written together
-    sizes = list((run / "results").files().values())
+    sizes = list((remote / "results").files().values())
     assert len(sizes) > 3
     assert max(sizes) < 6000
-    assert read(run) == records(0, 60)
+    assert read(remote) == records(0, 60)
 
 
 def _append_for_ever(where: str, begin: int, wrote: Any) -> None:
@@ -101,18 +81,18 @@ def _append_for_ever(where: str, begin: int, wrote: Any) -> None:
             time.sleep(0.01)
 
 
-def test_a_killed_writer_leaves_a_prefix_and_the_next_goes_on(run: Place) -> None:
+def test_a_killed_writer_leaves_a_prefix_and_the_next_goes_on(remote: Place) -> None:
     chance = random.Random(3)
     begin = 0
     for _ in range(5):
         wrote = CONTEXT.Value("i", begin)
-        writer = CONTEXT.Process(target=_append_for_ever, args=(str(run), begin, wrote))
+        writer = CONTEXT.Process(target=_append_for_ever, args=(str(remote), begin, wrote))
         writer.start()
         wait_for(lambda wrote=wrote, begin=begin: wrote.value > begin)  # type: ignore[misc]
         time.sleep(chance.uniform(0, 0.6))
         writer.kill()
         writer.join()
-        found = read(run)
+        found = read(remote)
         assert found == records(0, len(found))
         assert begin <= len(found) <= wrote.value + 1
         begin = len(found)
@@ -121,12 +101,12 @@ def test_a_killed_writer_leaves_a_prefix_and_the_next_goes_on(run: Place) -> Non
 
 @pytest.mark.parametrize("how", ["SlowDown", "drop"])
 def test_an_outage_neither_stops_the_search_nor_loses_a_record(
-    how: str, store: s3.Server, run: Place
+    how: str, store: s3.Server, remote: Place
 ) -> None:
     told: list[str] = []
-    with open_log(run.patient(told.append)) as writer:
+    with open_log(remote.patient(told.append)) as writer:
         writer.append(record(0))
-        wait_for(lambda: len(read(run)) == 1)
+        wait_for(lambda: len(read(remote)) == 1)
         with store.outage(how):
             for each in records(1, 40):
                 begun = time.monotonic()
@@ -135,18 +115,18 @@ def test_an_outage_neither_stops_the_search_nor_loses_a_record(
                 time.sleep(0.05)
         for each in records(40, 50):
             writer.append(each)
-    assert read(run) == records(0, 50)
+    assert read(remote) == records(0, 50)
     assert len(told) == 1
 
 
 def test_an_outage_beyond_patience_is_told_at_the_next_record_and_at_the_end(
-    store: s3.Server, run: Place, monkeypatch: pytest.MonkeyPatch
+    store: s3.Server, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "PATIENCE", 1.6)
     monkeypatch.setattr(lock, "IMPATIENCE", 0.0)
-    writer = open_log(run.patient())
+    writer = open_log(remote.patient())
     writer.append(record(0))
-    wait_for(lambda: len(read(run)) == 1)
+    wait_for(lambda: len(read(remote)) == 1)
 
     def append() -> bool:
         writer.append(record(1))
@@ -156,29 +136,29 @@ def test_an_outage_beyond_patience_is_told_at_the_next_record_and_at_the_end(
         wait_for(append)
     with pytest.raises(StorageError, match="cannot be written in 2 seconds"):
         writer.__exit__(None, None, None)
-    assert read(run) == records(0, 1)
+    assert read(remote) == records(0, 1)
 
 
-def test_what_nobody_foresaw_is_told_too(run: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_is_told_too(remote: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(place: Place, data: bytes) -> None:
         raise RuntimeError("a bug")
 
-    writer = open_log(run)
-    monkeypatch.setattr(type(run), "write", write)
+    writer = open_log(remote)
+    monkeypatch.setattr(type(remote), "write", write)
     writer.append(record(0))
     with pytest.raises(StorageError, match="cannot be written: RuntimeError: a bug"):
         writer.__exit__(None, None, None)
 
 
 def test_a_launch_that_another_has_replaced_stops_writing(
-    run: Place, monkeypatch: pytest.MonkeyPatch
+    remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "RENEWED", 0.2)
-    writer = open_log(run)
+    writer = open_log(remote)
     writer.append(record(0))
-    wait_for(lambda: len(read(run)) == 1)
-    (run / "leases").delete()  # as one does that finds the claim to be stale
-    with open_log(run):
+    wait_for(lambda: len(read(remote)) == 1)
+    (remote / "leases").delete()  # as one does that finds the claim to be stale
+    with open_log(remote):
 
         def append() -> bool:
             writer.append(record(1))
@@ -190,19 +170,19 @@ def test_a_launch_that_another_has_replaced_stops_writing(
         writer.__exit__(None, None, None)
 
 
-def test_a_launch_that_slept_asks_before_it_writes(run: Place) -> None:
+def test_a_launch_that_slept_asks_before_it_writes(remote: Place) -> None:
     """A machine may have been suspended for longer than a claim lasts; the first who wakes is the log."""
-    writer = open_log(run)
+    writer = open_log(remote)
     writer.append(record(0))
-    wait_for(lambda: len(read(run)) == 1)
+    wait_for(lambda: len(read(remote)) == 1)
     lease = writer._lock
     assert isinstance(lease, lock._Lease)
     lease._renewed -= lock.STALE
     writer.append(record(1))
-    wait_for(lambda: len(read(run)) == 2)  # nobody has come: it still has it
-    (run / "leases").delete()
+    wait_for(lambda: len(read(remote)) == 2)  # nobody has come: it still has it
+    (remote / "leases").delete()
     lease._renewed -= lock.STALE
     writer.append(record(2))
     with pytest.raises(StorageError, match="no longer this process's to write: its claim has been deleted"):
         writer.__exit__(None, None, None)
-    assert read(run) == records(0, 2)
+    assert read(remote) == records(0, 2)

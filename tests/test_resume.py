@@ -1,7 +1,6 @@
 """What a resume rebuilds, what it may change, and what it refuses. No cluster: that is in test_search."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,12 @@ from rtune.cli import main
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
 from rtune.search.health import Health, words
-from rtune.search.plan import Plan, begin, of_spec
+from rtune.search.plan import begin, of_launch, of_spec
 from rtune.search.resources import Limits
 from rtune.search.state import Search
 from rtune.storage import LocalPlace
 from tests import small_run
 from tests.test_state import drive, make_spec, metrics, picture
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_run.make(tmp_path_factory.mktemp("runs")).place.local
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def resume(run: Path, *args: str) -> Result:
@@ -60,8 +49,8 @@ def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **cha
         from rtune import spec
 
         search_spec = spec.from_tree(tree, {}, "test")
-    planned: Plan = of_spec(search_spec, trials, ends)
     limits = Limits.of(search_spec.search, trials, ends[-1])
+    planned = of_launch(search_spec, limits, fold(log))
     record = begin(search_spec, planned, limits, 3, "")
     search = Search(planned, [*log, record], lambda r: log.append(json.loads(json.dumps(r))))
     log.append(json.loads(json.dumps(record)))
@@ -220,7 +209,7 @@ def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (("--max-epochs", "1"), "--max-epochs is 1, but a full training of "),
         (("--max-epochs", "0"), "--max-epochs is 0, but "),
         (("--trials", str(10**20)), "search.trials is 100000000000000000000; it must be less than"),
-        (("--max-epochs", str(10**20)), "--max-epochs is 100000000000000000000; it must be below 2147483648"),
+        (("--max-epochs", str(10**20)), "training.max_epochs is 100000000000000000000; it must be less"),
         (("--trials", "0"), "search.trials is 0; it must be greater than"),
         (("--concurrency", "0"), "search.concurrency is 0"),
         (("--gpus-per-trial", "-1"), "search.gpus_per_trial is -1"),

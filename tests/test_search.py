@@ -6,42 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 import pyarrow.parquet
 import pytest
 
 import analysis
-from tests.conftest import ROOT, Rtune
+from tests.conftest import ROOT, Rtune, wait_for
+from tests.searches import TINY, check_kept, check_whole, family, kill, logged, start
 
 pytestmark = pytest.mark.cluster
-
-TINY = ["--set", "model.width=2", "--set", "attack.steps=1", "--set", "evaluation.steps=1", "--seed", "1"]
-
-
-def check_whole(run: Path, max_epochs: int) -> pd.DataFrame:
-    """Every trial once, its epochs 1, 2, ... without gap or double, metrics in range."""
-    rows = analysis.load(run)
-    for _, trial in rows.groupby("trial"):
-        assert trial["epoch"].tolist() == list(range(1, len(trial) + 1))
-        assert trial["status"].nunique() == 1
-        if trial["status"].iloc[0] == "finished":
-            assert len(trial) == max_epochs
-    trained = rows[rows["error"].isna()]
-    for name in (
-        "natural_accuracy",
-        "robust_accuracy",
-        "channel_sparsity",
-        "weight_sparsity",
-        "removable_channels",
-    ):
-        assert trained[name].between(0, 1).all()
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -122,36 +98,7 @@ def test_a_finished_run_moved_elsewhere_goes_on_with_more_trials(
     assert done.returncode == 0, done.stderr
     after = check_whole(moved, 4)
     assert after["trial"].nunique() == 6
-    merged = before.merge(after, on=["trial", "epoch"])  # a stopped trial may have gone on since
-    assert len(merged) == len(before)
-    assert (merged["time_x"] == merged["time_y"]).all()
-
-
-def start(folder: Path, *args: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "rtune", *args],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.1)
-
-
-def logged(run: Path, epochs: int) -> Callable[[], bool]:
-    return lambda: (run / "search.yaml").exists() and len(analysis.load(run)) >= epochs
-
-
-def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    check_kept(before, after)
 
 
 def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune) -> None:
@@ -160,12 +107,7 @@ def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune
         tmp_path, "search", "digits", "--name", "run", "--trials", "4", "--max-epochs", "6", *TINY
     )
     wait_for(logged(run, 5))
-    children = family(process)
-    process.kill()
-    process.wait()
-    for child in children:
-        if child.is_running():
-            child.kill()
+    kill(process)
     before = check_whole(run, 6)
     facts = json.loads(rtune("status", str(run), "--json").stdout)
     assert not facts["live"]
@@ -177,9 +119,7 @@ def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune
     assert done.returncode == 0, done.stderr
     after = check_whole(run, 6)
     assert after["trial"].nunique() == 4
-    merged = before.merge(after, on=["trial", "epoch"])
-    assert (merged["time_x"] == merged["time_y"]).all()  # no epoch that was logged ran again
-    assert len(merged) == len(before)
+    check_kept(before, after)
 
 
 def test_ctrl_c_keeps_every_finished_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,12 @@ import analysis
 from rtune.runfolder import RunFolder
 from rtune.storage import place
 from tests import s3
-from tests.conftest import Rtune
-from tests.test_search import TINY, check_whole, family, start, wait_for
+from tests.conftest import Rtune, wait_for
+from tests.searches import TINY, check_kept, check_whole, kill, start
 
 pytestmark = pytest.mark.cluster
 
 SIZES = ["--trials", "3", "--max-epochs", "6", "--set", "points=[]", *TINY]
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[s3.Server]:
-    with s3.serve() as server:
-        yield server
 
 
 def began(uri: str, rows: int) -> bool:
@@ -75,19 +68,12 @@ def test_a_killed_driver_is_followed_at_once_and_a_copy_on_a_disk_goes_on(
         f"is in use: a launch is running on it (process {process.pid} on {os.uname().nodename})"
         in second.stderr
     )
-    children = family(process)
-    process.kill()
-    process.wait()
-    for child in children:
-        if child.is_running():
-            child.kill()
+    kill(process)
     before = check_whole(uri, 6)
     done = rtune("resume", uri)
     assert done.returncode == 0, done.stdout + done.stderr
     stored = check_whole(uri, 6)
-    merged = before.merge(stored, on=["trial", "epoch"])
-    assert len(merged) == len(before)
-    assert (merged["time_x"] == merged["time_y"]).all()
+    check_kept(before, stored)
 
     # Copied to a disk it goes on there.
     local = tmp_path / "here"
@@ -97,9 +83,7 @@ def test_a_killed_driver_is_followed_at_once_and_a_copy_on_a_disk_goes_on(
     assert done.returncode == 0, done.stdout + done.stderr
     after = check_whole(local, 6)
     assert after["trial"].nunique() == 4
-    merged = stored.merge(after, on=["trial", "epoch"])
-    assert len(merged) == len(stored)
-    assert (merged["time_x"] == merged["time_y"]).all()
+    check_kept(stored, after)
 
 
 @pytest.mark.parametrize(

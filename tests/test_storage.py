@@ -6,8 +6,7 @@ import os
 import random
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,6 @@ from tests import s3
 
 BIG = 20_000_000  # more than a store takes in one request
 CONTEXT = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[s3.Server]:
-    with s3.serve() as server:
-        yield server
-
-
-@pytest.fixture
-def remote(store: s3.Server) -> RemotePlace:
-    """A folder in the store that no other test has."""
-    found = place(store.uri(f"bucket/{uuid.uuid4().hex}"))
-    assert isinstance(found, RemotePlace)
-    return found
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -125,8 +125,7 @@ class _Launch:
     def run(self, writer: Writer) -> None:
         folder, spec = self.folder, self.folder.spec
         records = folder.read().records
-        ends = fold(records).ends(spec.max_epochs, self.limits.max_epochs)
-        planned = plan.of_spec(spec, self.limits.trials, ends)
+        planned = plan.of_launch(spec, self.limits, fold(records))
         begin = plan.begin(spec, planned, self.limits, self.concurrency, self.data)
         search = Search(planned, [*records, begin], writer.append)
         if search.remaining() == 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rtune import changes, rungs, schema
 from rtune.config import EarlyStopping
+from rtune.ledger import Ledger
 from rtune.ranges import Range
 from rtune.search.resources import Limits
 from rtune.spec import Spec
@@ -82,6 +83,11 @@ def begin(spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str) -
         "search": changes.fixed(spec),
         "data": data,
     }
+
+
+def of_launch(spec: Spec, limits: Limits, ledger: Ledger) -> Plan:
+    """The plan of a launch over what the log says so far."""
+    return of_spec(spec, limits.trials, ledger.ends(spec.max_epochs, limits.max_epochs))
 
 
 def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> Plan:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ class Watch(Callback):
 
 
 @contextmanager
-def lifeline(screen: int, words: Any) -> Iterator[None]:
+def lifeline(screen: int, words: Callable[[], tuple[str, int]]) -> Iterator[None]:
     """Context in which this process ends within seconds if the local Ray dies under it.
 
     Ray Tune would wait for ever without a raylet, and Ray ends the process without a word a minute after
