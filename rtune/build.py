@@ -1,10 +1,12 @@
 """From a trial's settings to the parts of `rtune.robust`."""
 
 import hashlib
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rtune.config import AttackConfig, DataConfig, EvaluationConfig, ModelConfig, PruningConfig, TrialConfig
@@ -31,6 +33,23 @@ def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -
     """Train and validation splits, read once a process. Raises DataError."""
     folder = None if config.folder is None else Path(config.folder).expanduser()
     train, validation = data.load(config.dataset, folder, seed, download)
+    return train.to(where), validation.to(where)
+
+
+def pack(train: Split, validation: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Both splits as arrays, which many processes of a machine can read from one place in memory."""
+    pairs = {"train": train, "validation": validation}
+    return {name: (split.images.cpu().numpy(), split.labels.cpu().numpy()) for name, split in pairs.items()}
+
+
+def unpack(packed: dict[str, tuple[np.ndarray, np.ndarray]], where: torch.device) -> tuple[Split, Split]:
+    """The splits that `pack` took, on a device; on the CPU without a copy."""
+    with warnings.catch_warnings():
+        # The memory is read-only, and so are images and labels to us.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        train, validation = (
+            Split(*(torch.from_numpy(array) for array in packed[name])) for name in ("train", "validation")
+        )
     return train.to(where), validation.to(where)
 
 

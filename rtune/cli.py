@@ -85,7 +85,12 @@ def launch_options(command: F) -> F:
             click.option("--time-budget", type=_Seconds(), help="End after this time, such as 90s, 30m, 2h."),
             click.option("--concurrency", type=int, help="Trials at once; as many as fit by default."),
             click.option("--gpus-per-trial", type=float, help="GPUs of a trial; 0.25 puts four on one."),
-            click.option("--address", help="A running Ray cluster, such as auto; this machine by default."),
+            click.option(
+                "--address",
+                envvar="RAY_ADDRESS",
+                show_envvar=True,
+                help="A running Ray cluster, such as auto; this machine by default.",
+            ),
         ]
     ):
         command = option(command)

@@ -19,10 +19,10 @@ import analysis
 from rtune import __version__, changes, runfolder, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunError, RunFolder
-from rtune.search import resources
+from rtune.search import contact, resources
 from rtune.search.interrupt import Interrupt
 from rtune.search.quiet import Diversion
-from rtune.storage import StorageError
+from rtune.storage import Place, StorageError, place
 
 
 def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, address: str | None) -> int:
@@ -35,7 +35,7 @@ def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, addre
     def make(data: str) -> RunFolder:
         return RunFolder.create(runs, name, search_spec, _provenance())
 
-    return _launch(search_spec, make, limits, address)
+    return _launch(search_spec, make, limits, address, place(runs))
 
 
 def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
@@ -80,7 +80,7 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
             )
         return folder
 
-    return _launch(folder.spec, check, limits, address)
+    return _launch(folder.spec, check, limits, address, folder.place)
 
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:
@@ -119,6 +119,7 @@ def _launch(
     open_folder: Callable[[str], RunFolder],
     limits: resources.Limits,
     address: str | None,
+    storage: Place,
 ) -> int:
     """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code."""
     folder: RunFolder | None = None
@@ -126,9 +127,9 @@ def _launch(
         with Interrupt() as interrupt:
             # What costs least to find out comes first; nothing is written before all is well.
             if address is None:
-                concurrency = resources.fitting(limits, [resources.local()])
+                concurrency = resources.at_once(limits, resources.local())
             else:
-                resources.check_answers(address)
+                contact.check(address)
             data = _check_data(search_spec)
 
             def last_words() -> tuple[str, int]:
@@ -137,25 +138,31 @@ def _launch(
                     return _how_to_go_on("interrupted", folder), 130
                 return _broken_off("Ray has died on this machine", folder), 1
 
-            from rtune.search import launch, watch
+            from rtune.search import launch, machines, watch
             from rtune.search.progress import Progress
 
-            with Diversion() as diversion, launch.cluster(address):
+            with Diversion() as diversion, launch.cluster(address), contextlib.ExitStack() as stack:
+                progress = Progress(diversion.console)
+                them = None
                 if address is not None:
-                    concurrency = resources.fitting(limits, launch.nodes())
+                    room = launch.room()
+                    concurrency = resources.at_once(limits, room)
+                    them = machines.Machines(limits, storage, progress.on_note)
+                    stack.callback(them.close)
+                    them.survey(room)
                 interrupt.listen()
                 if interrupt.requested:
                     raise KeyboardInterrupt
                 folder = open_folder(data)
+                at_once = "as many at once as fit" if concurrency is None else f"{concurrency} at once"
                 diversion.console.print(
-                    f"{limits.trials} trials on {search_spec.file.data.dataset}, {concurrency} at once; "
+                    f"{limits.trials} trials on {search_spec.file.data.dataset}, {at_once}; "
                     f"run folder {folder.place}, report at the end in "
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
                 with _launch_log(folder, diversion), watch.lifeline(interrupt.screen, last_words):
-                    progress = Progress(diversion.console)
-                    reason = launch.launch(folder, limits, concurrency, data, progress, interrupt)
+                    reason = launch.launch(folder, limits, concurrency, data, progress, interrupt, them)
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:

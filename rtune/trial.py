@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, schema
+from rtune import build, checkpoint, machine, schema
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
@@ -27,30 +28,40 @@ from rtune.robust.training import deterministic, epoch_seed
 from rtune.storage import StorageError, place
 
 
-def run(task: dict[str, Any]) -> None:
+def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     """The function Ray Tune calls.
 
     Args:
-        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `data_folder`, `folder` (the trial's: a
-            path or URI), `logged` (epochs already in the run's log), `max_epochs` (where the trial ends),
-            `split_seed`, `threads`, `device`.
+        task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's: a path or URI),
+            `logged` (epochs already in the run's log), `max_epochs` (where the trial ends), `threads`,
+            `device`, `versions` (that this machine must have; None for any).
+        data: the splits, from `rtune.build.pack`.
     """
     torch.set_num_threads(task["threads"])
+    if task["versions"] is not None and (lack := machine.lack(task["versions"])):
+        tune.report({"unfit": lack, "node": _node()})
+        return
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
         try:
             notes: list[str] = []
-            for epoch, metrics in epochs(task, notes):
+            for epoch, metrics in epochs(task, *build.unpack(data, torch.device(task["device"])), notes):
                 tune.report({"epoch": epoch, **metrics, "notes": notes.copy()})
                 notes.clear()
         except Diverged as error:
             tune.report({"diverged": str(error)})
         except StorageError as error:
             # Not the trial's fault, and the next would fare no better.
-            tune.report({"storage": f"{error} (worker on {socket.gethostname()})"})
+            tune.report({"storage": f"{error} (worker on {socket.gethostname()})", "node": _node()})
 
 
-def epochs(task: dict[str, Any], notes: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _node() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def epochs(
+    task: dict[str, Any], train: Split, validation: Split, notes: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The epochs that the log lacks, with their metrics; each is saved before it is yielded.
 
     Epochs that were saved but never logged (the worker or the driver died in between) are yielded
@@ -58,6 +69,8 @@ def epochs(task: dict[str, Any], notes: list[str] | None = None) -> Iterator[tup
 
     Args:
         task: see `run`.
+        train: images that it trains on, on the task's device.
+        validation: images that it is measured on, likewise.
         notes: gets a sentence for each checkpoint that was passed over.
 
     Raises:
@@ -67,8 +80,6 @@ def epochs(task: dict[str, Any], notes: list[str] | None = None) -> Iterator[tup
     config = TrialConfig.model_validate(task["config"])
     folder = place(task["folder"]).patient()
     device = torch.device(task["device"])
-    data = config.data.model_copy(update={"folder": task["data_folder"]})
-    train, validation = build.splits(data, task["split_seed"], device, download=False)
     trainer = build.trainer(config, train, task["seed"])
     fresh = trainer.state_dict()
     saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _unfit(c, fresh))

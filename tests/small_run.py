@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rtune import build, spec, trial
 from rtune.runfolder import RunFolder
 from rtune.search import plan
@@ -34,6 +36,7 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
     limits = Limits.of(folder.spec.search, folder.spec.trials, folder.spec.max_epochs)
     planned = plan.of_spec(folder.spec)
     data = build.fingerprint(folder.spec.file.data, folder.spec.search.seed)
+    splits = build.splits(folder.spec.file.data, folder.spec.search.seed, torch.device("cpu"), download=False)
     begin = plan.begin(folder.spec, planned, limits, 1, data)
     with folder.launch() as writer:
         writer.append(begin)
@@ -43,14 +46,13 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
                 "trial": found.id,
                 "seed": found.seed,
                 "config": folder.spec.identity(found.values),
-                "data_folder": None,
                 "folder": str(folder.trial_folder(found.id)),
                 "logged": 0,
                 "max_epochs": folder.spec.max_epochs,
-                "split_seed": 0,
                 "threads": 1,
                 "device": "cpu",
+                "versions": None,
             }
-            for epoch, metrics in trial.epochs(task):
+            for epoch, metrics in trial.epochs(task, *splits):
                 search.report(found.id, epoch, metrics)
     return folder

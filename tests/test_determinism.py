@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import analysis
-from rtune import checkpoint, spec, trial
-from rtune.robust import Trainer
+from rtune import build, checkpoint, spec, trial
+from rtune.robust import Trainer, data
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from tests.conftest import Rtune
@@ -68,17 +68,17 @@ def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> dic
         {"pruning.rvsm.beta": beta, "pruning.rvsm.lambda_1": 1e-3}
     )
     plain = config.model_dump(mode="json")
+    del plain["data"]["folder"]
     return {
         "trial": "t0001",
         "seed": seed,
-        "data_folder": plain["data"].pop("folder"),
         "config": plain,
         "folder": str(folder),
         "logged": 0,
         "max_epochs": 2,
-        "split_seed": 0,
         "threads": 1,
         "device": "cpu",
+        "versions": None,
     }
 
 
@@ -92,7 +92,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def run(task: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         monkeypatch.setattr(trial.tune, "report", rows.append)
-        trial.run(task)
+        trial.run(task, build.pack(*data.load("digits")))
         return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
     return run
@@ -176,7 +176,7 @@ def test_the_flag_ends_with_a_trial_that_is_stopped_or_raises(
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with pytest.raises(end):
-        trial.run(task(tmp_path, deterministic=True))
+        trial.run(task(tmp_path, deterministic=True), build.pack(*data.load("digits")))
     assert seen == [ON]
     assert settings() == (False, True, ":16:8")
 

@@ -1,14 +1,14 @@
 """One trial on one worker, without a cluster: saving, going on, and what it never touches."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from rtune import checkpoint, schema, spec
+from rtune import checkpoint, schema, spec, trial
 from rtune.robust import data
-from rtune.trial import epochs
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -26,18 +26,22 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
         {"pruning.rvsm.beta": 0.5, "pruning.rvsm.lambda_1": 1e-3}
     )
     tree = config.model_dump(mode="json")
+    del tree["data"]["folder"]
     return {
         "trial": "t0001",
         "seed": 5,
-        "data_folder": tree["data"].pop("folder"),
         "config": tree,
         "folder": str(folder),
         "logged": logged,
         "max_epochs": 3,
-        "split_seed": 0,
         "threads": 1,
         "device": "cpu",
+        "versions": None,
     }
+
+
+def epochs(told: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    return trial.epochs(told, *data.load("digits"))
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:

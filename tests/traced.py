@@ -20,7 +20,7 @@ import torch
 from rtune import checkpoint, trial
 
 
-def run(task: dict[str, Any]) -> None:
+def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     """What Ray Tune calls instead of `rtune.trial.run`."""
     name = task["trial"]
     measure, write = trial.measure_epoch, checkpoint.write
@@ -38,7 +38,7 @@ def run(task: dict[str, Any]) -> None:
     # Ray uses a worker again for the next trial: what is replaced is put back.
     trial.measure_epoch, checkpoint.write = measured, written
     try:
-        trial.run(task)
+        trial.run(task, data)
     finally:
         trial.measure_epoch, checkpoint.write = measure, write
 

@@ -15,6 +15,7 @@ from rtune import schema
 from rtune.ledger import Trial
 from rtune.search.health import Health, words
 from rtune.search.interrupt import Interrupt
+from rtune.search.machines import Machines
 from rtune.search.progress import Progress
 from rtune.search.state import Search
 from rtune.search.watch import Watch
@@ -77,8 +78,15 @@ class Ending(_NeverSaved, Stopper):
 class BridgeSearcher(_NeverSaved, Searcher):
     """Hands out the search's next trial as a Ray Tune config."""
 
-    def __init__(self, search: Search, ending: Ending, task: Callable[[Trial], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        search: Search,
+        ending: Ending,
+        task: Callable[[Trial], dict[str, Any]],
+        concurrency: int | None,
+    ) -> None:
         super().__init__()
+        self._concurrency = concurrency
         self._search = search
         self._ending = ending
         self._task = task
@@ -88,7 +96,8 @@ class BridgeSearcher(_NeverSaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         trial = None
-        if not self._ending.is_over:
+        full = self._concurrency is not None and len(self._search.under_way()) >= self._concurrency
+        if not full and not self._ending.is_over:
             with self._ending.saving():
                 trial = self._search.next_trial()
         if trial is None:
@@ -111,8 +120,16 @@ class BridgeSearcher(_NeverSaved, Searcher):
 class BridgeScheduler(_NeverSaved, FIFOScheduler):
     """Passes each epoch on and stops the trial if the search says so."""
 
-    def __init__(self, search: Search, ending: Ending, health: Health, progress: Progress) -> None:
+    def __init__(
+        self,
+        search: Search,
+        ending: Ending,
+        health: Health,
+        progress: Progress,
+        machines: Machines | None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._machines = machines
         self._search = search
         self._ending = ending
         self._health = health
@@ -125,8 +142,8 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         name = trial.config["trial"]
         for note in result.get("notes", ()):
             self._progress.on_note(f"{name}: {note}")
-        if "storage" in result:
-            self._ending.fail(result["storage"])
+        if (blame := result.get("unfit") or result.get("storage")) is not None:
+            self._machine_failed(name, result["node"], blame)
             return str(TrialScheduler.STOP)
         go_on = False
         with self._ending.saving():
@@ -138,6 +155,14 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         self._health.progressed(name)
         self._progress.on_change(name)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+
+    def _machine_failed(self, name: str, node: str, why: str) -> None:
+        """The trial is not to blame: it goes on elsewhere, or the launch ends."""
+        if self._machines is None or not self._machines.blame(node, why):
+            self._ending.fail(why)
+            return
+        with self._ending.saving():
+            self._search.retry(name, why)
 
 
 class BridgeCallback(_NeverSaved, Callback):

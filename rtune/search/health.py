@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 # A launch ends when its first trials, so many, have all failed for good in the same way.
 FIRST = 3
-# Words of Ray's that stand for a lost machine: no trial is to blame.
-_MACHINE = re.compile(r"^The (actor|worker|node)\b.*(node (has )?died|owner has died|terminated|preempt)")
+# Words of Ray's that stand for a lost machine or network: no trial is to blame.
+_MACHINE = re.compile(
+    r"^the (actor|worker|node)\b.*(node (has )?died|owner has died|terminated|preempt|is unavailable)", re.I
+)
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """One launch: a fresh Ray Tune run over a run folder's log. Starting and resuming are the same."""
 
+import contextlib
 import logging
 import os
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
@@ -23,9 +24,14 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+import psutil  # noqa: E402
 import ray  # noqa: E402
+import torch  # noqa: E402
+import yaml  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
 
+from rtune import build  # noqa: E402
 from rtune import trial as worker  # noqa: E402
 from rtune.keeping import Keeper  # noqa: E402
 from rtune.ledger import Trial, fold  # noqa: E402
@@ -35,14 +41,15 @@ from rtune.search import bridge, plan, resources  # noqa: E402
 from rtune.search.dashboard import Dashboard  # noqa: E402
 from rtune.search.health import Health  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
+from rtune.search.machines import Machines  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
-from rtune.search.resources import Limits  # noqa: E402
+from rtune.search.resources import Limits, Room  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
 from rtune.search.watch import Watch  # noqa: E402
 from rtune.storage import StorageError  # noqa: E402
 
 
-@contextmanager
+@contextlib.contextmanager
 def cluster(address: str | None) -> Iterator[None]:
     """Connects to the Ray cluster at `address`, or starts one on this machine.
 
@@ -51,7 +58,7 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     try:
         if address is None:
-            here = resources.local()
+            (here,) = resources.local().nodes
             ray.init(
                 address="local",  # without it Ray would join whatever cluster it finds here
                 num_cpus=int(here["CPU"]),
@@ -64,9 +71,10 @@ def cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
+        words = " ".join(str(error).split()) or type(error).__name__
+        remedy = "; install the same versions on both" if words.startswith("Version mismatch") else ""
         raise resources.ResourceError(
-            f"no Ray cluster can be used at {address or 'this machine'}: {first}"
+            f"no Ray cluster can be used at {address or 'this machine'}: {words[:300].rstrip('.')}{remedy}"
         ) from None
     try:
         yield
@@ -74,23 +82,54 @@ def cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def nodes() -> list[dict[str, float]]:
-    """Resources of each live node of the connected cluster."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def room() -> Room:
+    """Where trials may run on the connected cluster."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = _autoscaler_config()
+    if config is None:
+        return Room(nodes, may_grow=_on_kubernetes())
+    to_come, grows = resources.to_come(config, len(nodes))
+    return Room(nodes, to_come=to_come, may_grow=grows)
+
+
+def _autoscaler_config() -> dict[str, Any] | None:
+    """The `ray up` file that this cluster's autoscaler goes by, where it runs on this machine."""
+    head = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+    option = "--autoscaling-config="
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        files = [word.removeprefix(option) for word in words if word.startswith(option)]
+        if files and head in words:
+            with contextlib.suppress(OSError, yaml.YAMLError):
+                found: dict[str, Any] = yaml.safe_load(Path(files[0]).expanduser().read_text())
+                return found
+    return None
+
+
+def _on_kubernetes() -> bool:
+    """Whether KubeRay's autoscaler may add machines: it lives in a container of its own, its file with it."""
+    return "RAY_CLUSTER_NAME" in os.environ and _internal_kv_exists(b"__autoscaling_status")
 
 
 def launch(
-    folder: RunFolder, limits: Limits, concurrency: int, data: str, progress: Progress, interrupt: Interrupt
+    folder: RunFolder,
+    limits: Limits,
+    concurrency: int | None,
+    data: str,
+    progress: Progress,
+    interrupt: Interrupt,
+    machines: Machines | None = None,
 ) -> str | None:
     """Runs trials until all are done or something ends the launch; Ray must be connected.
 
     Args:
         folder: the run.
         limits: of this launch.
-        concurrency: trials at once.
+        concurrency: trials at once; None for as many as there is room for at any time.
         data: `rtune.build.fingerprint` of the data.
         progress: is told of every change.
         interrupt: asks for the end.
+        machines: of a cluster; None on this machine alone.
 
     Returns:
         None when every trial has ended, else why the launch did: `interrupted`, `time budget`.
@@ -104,7 +143,7 @@ def launch(
     ending = bridge.Ending(limits.time_budget, interrupt, watch)
     try:
         with folder.launch() as writer:
-            _Launch(folder, limits, concurrency, data, progress, ending, watch).run(writer)
+            _Launch(folder, limits, concurrency, data, progress, ending, watch, machines).run(writer)
     except StorageError as error:
         ending.fail(str(error))
     if ending.failure is not None:
@@ -116,24 +155,26 @@ def launch(
 class _Launch:
     folder: RunFolder
     limits: Limits
-    concurrency: int
+    concurrency: int | None
     data: str
     progress: Progress
     ending: bridge.Ending
     watch: Watch
+    machines: Machines | None
 
     def run(self, writer: Writer) -> None:
         folder, spec = self.folder, self.folder.spec
         records = folder.read().records
         planned = plan.of_launch(spec, self.limits, fold(records))
-        begin = plan.begin(spec, planned, self.limits, self.concurrency, self.data)
+        now = self.concurrency or max(1, sum(resources.fit(self.limits, node) for node in room().nodes))
+        begin = plan.begin(spec, planned, self.limits, now, self.data)
         search = Search(planned, [*records, begin], writer.append)
         if search.remaining() == 0:
             return
         writer.append(begin)
         dashboard = Dashboard(folder.place.local, planned, records)
         search.watch(dashboard.take)
-        with self.progress.showing(search, self.concurrency), Keeper(folder) as keeper:
+        with self.progress.showing(search, now), Keeper(folder) as keeper:
             search.watch(keeper.take)
             try:
                 self._fit(search)
@@ -146,12 +187,15 @@ class _Launch:
         """Runs Ray Tune, anew where a whole machine's lack of memory has ended it."""
         health = Health(self.limits.max_failures)
         callback = bridge.BridgeCallback(search, self.ending, health, self.watch, self.progress)
+        trainable = self._trainable()
+        # Trials that wait for room show an autoscaler what is wanted, but were suggested knowing less.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.concurrency or 1)
         again = True
         while again and not self.ending.is_over:
             again = False
             with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
                 try:
-                    self._tuner(search, health, callback, scratch).fit()
+                    self._tuner(trainable, search, health, callback, scratch).fit()
                 except Exception as error:
                     traceback.print_exc()  # to launch.log
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -161,17 +205,26 @@ class _Launch:
                     else:
                         self.ending.fail(reason)
 
+    def _trainable(self) -> Any:
+        """What Ray Tune runs: a trial, with the images from the object store, one copy a machine."""
+        limits, spec = self.limits, self.folder.spec
+        cpu = torch.device("cpu")
+        data = build.pack(*build.splits(spec.file.data, spec.search.seed, cpu, download=False))
+        return tune.with_resources(
+            tune.with_parameters(worker.run, data=data),
+            {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial},
+        )
+
     def _tuner(
-        self, search: Search, health: Health, callback: bridge.BridgeCallback, scratch: str
+        self, trainable: Any, search: Search, health: Health, callback: bridge.BridgeCallback, scratch: str
     ) -> tune.Tuner:
-        limits = self.limits
+        others = [] if self.machines is None else [self.machines]
         return tune.Tuner(
-            tune.with_resources(worker.run, {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial}),
+            trainable,
             tune_config=tune.TuneConfig(
-                search_alg=bridge.BridgeSearcher(search, self.ending, self._task),
-                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress),
+                search_alg=bridge.BridgeSearcher(search, self.ending, self._task, self.concurrency),
+                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress, self.machines),
                 num_samples=-1,  # until the search says that it is done
-                max_concurrent_trials=self.concurrency,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -180,7 +233,7 @@ class _Launch:
                 stop=self.ending,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[self.watch, callback],
+                callbacks=[self.watch, callback, *others],
             ),
         )
 
@@ -189,12 +242,11 @@ class _Launch:
         return {
             "trial": trial.id,
             "seed": trial.seed,
-            "data_folder": spec.file.data.folder,
             "config": spec.identity(trial.values),
             "folder": str(folder.local.resolve() if folder.local else folder),
             "logged": trial.epoch,
             "max_epochs": self.limits.max_epochs,
-            "split_seed": spec.search.seed,
+            "versions": None if self.machines is None else self.machines.versions,
             "threads": self.limits.cpus_per_trial,
             "device": "cuda" if self.limits.gpus_per_trial else "cpu",
         }

@@ -1,8 +1,7 @@
 """What a launch asks of machines, and whether they have it. Knows nothing of Ray itself."""
 
-import socket
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -51,47 +50,86 @@ class Limits:
         )
 
 
-def local() -> dict[str, float]:
+@dataclass(frozen=True)
+class Room:
+    """Where trials may run.
+
+    Attributes:
+        nodes: resources of each machine that is there.
+        here: whether it is this machine alone, which never grows.
+        to_come: resources of each machine that an autoscaler may add.
+        may_grow: whether machines may come, even if nobody knows what they will have.
+    """
+
+    nodes: list[dict[str, float]]
+    here: bool = False
+    to_come: tuple[dict[str, float], ...] = ()
+    may_grow: bool = False
+
+
+def local() -> Room:
     """This machine's CPUs (within its affinity and container limits) and GPUs."""
     import torch  # heavy; a cluster's client does without it here
 
-    return {"CPU": joblib.cpu_count(), "GPU": torch.cuda.device_count()}
+    return Room([{"CPU": joblib.cpu_count(), "GPU": torch.cuda.device_count()}], here=True)
 
 
-def fitting(limits: Limits, nodes: list[dict[str, float]]) -> int:
-    """How many trials run at once on nodes with these resources.
+def at_once(limits: Limits, room: Room) -> int | None:
+    """How many trials are to run at once; None for as many as there is room for at any time.
+
+    On a cluster more may be asked for than there is room for: machines can join. Trials that wait for
+    room are what an autoscaler goes by.
 
     Raises:
-        ResourceError: not a single one does, or fewer than `limits.concurrency`. A cluster that
-            was made by `ray up` may still grow: there nothing is refused.
+        ResourceError: there is room for none, nor will be; or on this machine for fewer than asked.
     """
+    now = sum(fit(limits, node) for node in room.nodes)
+    later = sum(fit(limits, node) for node in room.to_come)
     need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
-    fit = sum(min(_fit(node.get(k, 0), n) for k, n in need.items() if n) for node in nodes)
-    if Path("~/ray_bootstrap_config.yaml").expanduser().exists():  # on the head of such a cluster
-        return limits.concurrency or max(fit, 1)
-    have = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+    have = ", ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in _kinds(room))
     each = f"a trial needs {need['CPU']:g} CPU and {need['GPU']:g} GPU"
-    there = f"the {'nodes have' if len(nodes) > 1 else 'machine has'} {have}"
-    if fit == 0:
+    there = f"the {'machine has' if room.here else 'nodes have'} {have}"
+    if now == later == 0 and (room.to_come or not room.may_grow):
         raise ResourceError(f"{each}, but {there}; lower --gpus-per-trial or search.cpus_per_trial")
-    if limits.concurrency is not None and limits.concurrency > fit:
+    if room.here and limits.concurrency is not None and limits.concurrency > now:
         raise ResourceError(
-            f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {fit} at once"
+            f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {now} at once"
         )
-    return limits.concurrency or fit
+    if limits.concurrency is not None or room.here:
+        return limits.concurrency or now
+    return now + later if later else None
 
 
-def _fit(have: float, need: float) -> int:
+def fit(limits: Limits, node: dict[str, float]) -> int:
+    """How many trials at once a machine with these resources has room for."""
+    need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
+    return min(_times(node.get(kind, 0), amount) for kind, amount in need.items() if amount)
+
+
+def to_come(config: dict[str, Any], nodes: int) -> tuple[tuple[dict[str, float], ...], bool]:
+    """What the autoscaler of a `ray up` file may add to `nodes` machines, the head among them.
+
+    Returns:
+        Resources of each such machine, those with most GPUs first; and whether any may come at all, of
+        some of which the file may not say what they have.
+    """
+    types = {k: v for k, v in config["available_node_types"].items() if k != config.get("head_node_type")}
+    left = max(0, config.get("max_workers", 0) - (nodes - 1))
+    kinds = [
+        {kind: float(found.get("resources", {}).get(kind, 0)) for kind in ("CPU", "GPU")}
+        for found in types.values()
+        for _ in range(min(left, found.get("max_workers", left)))
+    ]
+    kinds.sort(key=lambda kind: (kind["GPU"], kind["CPU"]), reverse=True)
+    known = all(found.get("resources") for found in types.values())
+    return tuple(kinds[:left]) if known else (), bool(kinds[:left])
+
+
+def _kinds(room: Room) -> list[dict[str, float]]:
+    """Each kind of machine once, where there are many."""
+    return list({(n.get("CPU", 0), n.get("GPU", 0)): n for n in [*room.nodes, *room.to_come]}.values())
+
+
+def _times(have: float, need: float) -> int:
     """How many times; a share of a GPU never spans two."""
     return int(have) * int(1 / need + 1e-9) if need < 1 else int(have / need + 1e-9)
-
-
-def check_answers(address: str) -> None:
-    """Raises ResourceError where nothing listens; Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # `auto` and the like: Ray knows at once
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise ResourceError(f"no Ray cluster can be used at {address}: {error}") from None

@@ -1,0 +1,89 @@
+"""What a machine must have so that a trial there is the trial it would be elsewhere."""
+
+import functools
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+from rtune.storage import Place, StorageError, place
+
+# What decides a trial's numbers or reads and writes its files; Ray itself compares Python and Ray.
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pyarrow")
+CODE = "rtune's code"
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of `PACKAGES` and of rtune's sources, as installed here; empty where something is missing."""
+    return {**{name: _version(name) for name in PACKAGES}, CODE: _digest()}
+
+
+def lack(wanted: dict[str, str]) -> str | None:
+    """A sentence on what this machine has in other versions than `wanted`; None if nothing."""
+    here = versions()
+    other = [name for name, version in wanted.items() if here.get(name) != version]
+    if not other:
+        return None
+    found = ", ".join(f"{name} {here.get(name) or 'missing'}, not {wanted[name]}" for name in other)
+    return f"it has {found}; install the same on all machines"
+
+
+def problem(wanted: dict[str, str], probe: str) -> str | None:
+    """Why no trial may run on this machine; None if it may.
+
+    Args:
+        wanted: `versions` of the machine that asks.
+        probe: path or URI of a file that it has written, where the run folder lies. Beside it goes one
+            named `answer(probe)`, for it to find.
+    """
+    if found := lack(wanted):
+        return found
+    target = place(probe)
+    try:
+        target.read()
+        place(answer(probe)).write(b"")
+    except FileNotFoundError:
+        return not_shared(probe)
+    except (StorageError, OSError) as error:
+        return f"it cannot use the storage of the run: {error}"
+    return None
+
+
+def answer(probe: str) -> str:
+    """The file by which a machine shows that it can write where `probe` lies."""
+    path, mark, query = probe.partition("?")
+    return f"{path}.seen{mark}{query}"
+
+
+def not_shared(probe: str) -> str:
+    """The sentence on a machine that sees another disk."""
+    where = probe.partition("?")[0].rpartition("/")[0]
+    return (
+        f"it has another {where} than this machine; run folders of a cluster lie where all machines see "
+        "them: a mount such as NFS, or --runs s3://BUCKET/runs"
+    )
+
+
+def answered(target: Place, name: str) -> bool:
+    """Whether a machine's file has arrived beside the probe `name` in the folder `target`; removes both."""
+    seen = (target / answer(name)).exists()
+    for file in (name, answer(name)):
+        (target / file).delete()
+    return seen
+
+
+def _version(package: str) -> str:
+    try:
+        # Builds of one version for different GPUs are one version.
+        return importlib.metadata.version(package).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _digest() -> str:
+    """Of all sources of this package, eight hex digits."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,73 @@
+"""Whether a Ray cluster can be used at an address: asked at its door; Ray itself tries for minutes."""
+
+import socket
+
+import psutil
+
+from rtune.search.resources import ResourceError
+
+_SECONDS = 5.0
+
+
+def check(address: str) -> None:
+    """Raises ResourceError where nothing listens, for a wrong token, and on a machine outside the cluster."""
+    if address.startswith("ray://"):
+        raise ResourceError(
+            f"{address} is for Ray Client, which cannot run a search: on the cluster's head use "
+            "--address auto, elsewhere 'ray job submit -- rtune search ...'"
+        )
+    found = address if ":" in address else _canonical(address)
+    if found is None:
+        return  # `auto` and the like, and nothing is there: Ray knows at once
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise ResourceError(
+            f"no Ray cluster can be used at {address}: {error}; is it up, and this its address?"
+        ) from None
+    _ask(address, found)
+
+
+def _canonical(address: str) -> str | None:
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        found: str | None = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError):
+        return None
+    return found
+
+
+def _ask(address: str, found: str) -> None:
+    """Asks the cluster for its machines, with this machine's token."""
+    import grpc
+    from ray._private.authentication.authentication_token_setup import (
+        maybe_enable_token_auth_if_token_available,
+    )
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+    from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    with init_grpc_channel(found) as channel:
+        try:
+            reply = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise ResourceError(
+                    f"the Ray cluster at {address} does not take this machine's token: put that of its head "
+                    "(~/.ray/auth_token there) into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
+                ) from None
+            raise ResourceError(
+                f"no Ray cluster can be used at {address}: what listens there does not speak as a head does"
+            ) from None
+    alive = {node.node_manager_address for node in reply.node_info_list if node.state == GcsNodeInfo.ALIVE}
+    here = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    if not alive & here:
+        raise ResourceError(
+            f"this machine is not one of the Ray cluster at {address}: run rtune on its head, send it "
+            "there with 'ray job submit -- rtune search ...', or make this one of them with "
+            f"'ray start --address={found}'"
+        )
