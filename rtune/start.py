@@ -150,6 +150,8 @@ def _launch(
                     them = machines.Machines(limits, storage, progress.on_note)
                     stack.callback(them.close)
                     them.survey(room)
+                    if not any(resources.fit(limits, node) for node in room.nodes):
+                        progress.on_note("no machine has room for a trial yet; waiting for one to join")
                 interrupt.listen()
                 if interrupt.requested:
                     raise KeyboardInterrupt

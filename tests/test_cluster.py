@@ -92,3 +92,88 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
     epochs = [int(epoch) for what, trial, epoch in begun if (what, trial) == ("begin", moved.id)]
     assert sorted(set(epochs)) == list(range(1, 9))
     assert len(epochs) <= 9
+
+
+ASK = """
+import sys, time
+from rtune.search import contact, launch
+from rtune.search.resources import ResourceError
+for address in sys.argv[1:]:
+    begun = time.monotonic()
+    try:
+        contact.check(address)
+        with launch.cluster(address):
+            print("connected")
+    except ResourceError as error:
+        print(error)
+    assert time.monotonic() - begun < 30, "that was not seconds"
+"""
+
+
+def ask(host: Host, *addresses: str, **environment: str) -> list[str]:
+    """What a person reads who names these addresses on a host; `connected` where all is well."""
+    return host.run(sys.executable, "-c", ASK, *addresses, **environment).stdout.splitlines()
+
+
+def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
+    machines: list[Host], tmp_path: Path
+) -> None:
+    head, worker, outside, guarded = machines
+    here = f"{head.ip}:{hosts.PORT}"
+    web = outside.start(sys.executable, "-m", "http.server", "8080")
+    found = ask(
+        outside, here, "10.77.0.1:6399", "10.77.0.3:8080", "ray://10.77.0.1:10001", "auto", "nonsense"
+    )
+    assert [line.split(": ")[0].split(", which")[0] for line in found] == [
+        f"this machine is not one of the Ray cluster at {here}",
+        "no Ray cluster can be used at 10.77.0.1:6399",
+        "no Ray cluster can be used at 10.77.0.3:8080",
+        "ray://10.77.0.1:10001 is for Ray Client",
+        "no Ray cluster can be used at auto",
+        "no Ray cluster can be used at nonsense",
+    ]
+    web.kill()
+    assert "'ray start --address=10.77.0.1:6379'" in found[0]
+    assert ask(worker, "auto", here) == ["connected"] * 2
+
+    # A cluster with a token, and this machine with none, another, and the right one.
+    for name in ("token", "other"):
+        (tmp_path / name).write_text(name[0] * 64)
+    on = {"RAY_AUTH_MODE": "token"}
+    guarded.environment |= on | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    hosts.start_ray(guarded, guarded, *HEAD)
+    there = f"{guarded.ip}:{hosts.PORT}"
+    for path in (tmp_path / "none", tmp_path / "other"):
+        (line,) = ask(guarded, there, RAY_AUTH_TOKEN_PATH=str(path))
+        assert line.startswith(
+            f"the Ray cluster at {there} does not take this machine's token: put that of its"
+        )
+    assert ask(guarded, there) == ["connected"]
+    pretend = f"""
+import ray, json
+ray.init("{there}")
+old = json.dumps({{"ray_version": "2.40.0", "python_version": "3.11.7"}}).encode()
+ray._private.worker.global_worker.gcs_client.internal_kv_put(b"CLUSTER_METADATA", old, True, b"cluster")
+"""
+    guarded.run(sys.executable, "-c", pretend)
+    (line,) = ask(guarded, there)
+    assert "Version mismatch: The cluster was started with: Ray: 2.40.0" in line
+    assert line.endswith("; install the same versions on both")
+
+
+def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
+    machines: list[Host], tmp_path: Path
+) -> None:
+    head, worker, *_ = machines
+    line = refused(head, tmp_path, "--gpus-per-trial", "1")
+    assert "a trial needs 1 CPU and 1 GPU, but the nodes have 1 CPU and 0 GPU, 0 CPU and 0 GPU; lower" in line
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    worker.run("mount", "-t", "tmpfs", "none", str(runs))
+    line = refused(head, tmp_path)
+    assert f"no trial can run on machine {worker.ip} (host2): it has another {runs} than this machine" in line
+    worker.run("sh", "-c", f"umount {runs}; mount --bind {runs} {runs}; mount -o remount,ro,bind {runs}")
+    line = refused(head, tmp_path)
+    assert "(host2): it cannot use the storage of the run: " in line
+    assert "Read-only file system" in line
+    assert list(runs.iterdir()) == []

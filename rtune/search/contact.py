@@ -42,27 +42,30 @@ def _canonical(address: str) -> str | None:
 def _ask(address: str, found: str) -> None:
     """Asks the cluster for its machines, with this machine's token."""
     import grpc
-    from ray._private.authentication.authentication_token_setup import (
-        maybe_enable_token_auth_if_token_available,
-    )
+    from ray._private.authentication import authentication_token_setup
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated.gcs_pb2 import GcsNodeInfo
     from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+    from ray.exceptions import AuthenticationError
 
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    with init_grpc_channel(found) as channel:
-        try:
-            reply = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                raise ResourceError(
-                    f"the Ray cluster at {address} does not take this machine's token: put that of its head "
-                    "(~/.ray/auth_token there) into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
-                ) from None
-            raise ResourceError(
-                f"no Ray cluster can be used at {address}: what listens there does not speak as a head does"
-            ) from None
+    token = (
+        f"the Ray cluster at {address} does not take this machine's token: put that of its head "
+        "(~/.ray/auth_token there) into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
+    )
+    try:
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        with init_grpc_channel(found) as channel:
+            stub = NodeInfoGcsServiceStub(channel)
+            reply = stub.GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=_SECONDS)
+    except AuthenticationError:  # a token is wanted here, and none is found
+        raise ResourceError(token) from None
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ResourceError(token) from None
+        raise ResourceError(
+            f"no Ray cluster can be used at {address}: what listens there does not speak as a head does"
+        ) from None
     alive = {node.node_manager_address for node in reply.node_info_list if node.state == GcsNodeInfo.ALIVE}
     here = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
     if not alive & here:

@@ -29,6 +29,7 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.autoscaler.v2.utils import is_autoscaler_v2  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
 
 from rtune import build  # noqa: E402
@@ -107,8 +108,13 @@ def _autoscaler_config() -> dict[str, Any] | None:
 
 
 def _on_kubernetes() -> bool:
-    """Whether KubeRay's autoscaler may add machines: it lives in a container of its own, its file with it."""
-    return "RAY_CLUSTER_NAME" in os.environ and _internal_kv_exists(b"__autoscaling_status")
+    """Whether KubeRay's autoscaler may add machines: it lives in a container of its own, its file with it.
+
+    Its head starts without Ray's own monitor, which elsewhere writes the same key.
+    """
+    return "RAY_CLUSTER_NAME" in os.environ and (
+        is_autoscaler_v2() or _internal_kv_exists(b"__autoscaling_status")
+    )
 
 
 def launch(

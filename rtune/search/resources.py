@@ -126,8 +126,9 @@ def to_come(config: dict[str, Any], nodes: int) -> tuple[tuple[dict[str, float],
 
 
 def _kinds(room: Room) -> list[dict[str, float]]:
-    """Each kind of machine once, where there are many."""
-    return list({(n.get("CPU", 0), n.get("GPU", 0)): n for n in [*room.nodes, *room.to_come]}.values())
+    """Each kind of machine once, where there are many; those with most GPUs first."""
+    kinds = {(n.get("GPU", 0), n.get("CPU", 0)): n for n in [*room.nodes, *room.to_come]}
+    return [kinds[key] for key in sorted(kinds, reverse=True)]
 
 
 def _times(have: float, need: float) -> int:
