@@ -1,5 +1,6 @@
 """What a launch asks of machines, and whether they have it. Knows nothing of Ray itself."""
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,11 @@ def fitting(limits: Limits, nodes: list[dict[str, float]]) -> int:
 
     Raises:
         ResourceError: not a single one does, or fewer than `limits.concurrency`. A cluster that
-            was made by `ray up` may still grow: there nothing is refused.
+            may still grow: there nothing is refused.
     """
     need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
     fit = sum(min(_fit(node.get(k, 0), n) for k, n in need.items() if n) for node in nodes)
-    if Path("~/ray_bootstrap_config.yaml").expanduser().exists():  # on the head of such a cluster
+    if grows():
         return limits.concurrency or max(fit, 1)
     have = ", ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
     each = f"a trial needs {need['CPU']:g} CPU and {need['GPU']:g} GPU"
@@ -79,6 +80,18 @@ def fitting(limits: Limits, nodes: list[dict[str, float]]) -> int:
             f"--concurrency is {limits.concurrency} and {each}, but {there}: at most {fit} at once"
         )
     return limits.concurrency or fit
+
+
+def grows() -> bool:
+    """Whether this is the head of a cluster to which an autoscaler adds nodes when trials wait.
+
+    `ray up` leaves a file there. On Kubernetes nothing tells it from a cluster of fixed size, so the
+    manifest says so itself.
+    """
+    return (
+        Path("~/ray_bootstrap_config.yaml").expanduser().exists()
+        or os.environ.get("RTUNE_CLUSTER_GROWS") == "1"
+    )
 
 
 def _fit(have: float, need: float) -> int:
