@@ -54,16 +54,17 @@ class Host:
         (child,) = psutil.Process(self.process.pid).children()
         return int(child.pid)
 
-    def command(self, *words: str) -> list[str]:
-        return ["nsenter", "--target", str(self.pid), *_NAMESPACES, "--", *words]
+    def command(self, *words: str, cwd: Path | None = None) -> list[str]:
+        # Whoever enters is in the root folder there.
+        inside = ["env", f"--chdir={cwd or self.home}", *words]
+        return ["nsenter", "--target", str(self.pid), *_NAMESPACES, "--", *inside]
 
     def start(
         self, *words: str, cwd: Path | None = None, output: int = subprocess.PIPE, **environment: str
     ) -> "subprocess.Popen[str]":
         """A process there, both its outputs in one."""
         return subprocess.Popen(
-            self.command(*words),
-            cwd=cwd or self.home,
+            self.command(*words, cwd=cwd),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -136,8 +137,10 @@ def start_ray(host: Host, head: Host, *options: str) -> None:
 
 def _host(home: Path, number: int, switch: list[str]) -> Host:
     home.mkdir(parents=True)
+    shutil.copytree("/etc/skel", home, dirs_exist_ok=True)
     ip = f"{NETWORK}.{number}"
-    process = _unshare(*_NAMESPACES, "--fork", "--mount-proc")
+    # A shell that waits buries the dead, as a machine's first process must.
+    process = _unshare(*_NAMESPACES, "--mount-proc", first="sleep infinity & wait")
     host = Host(ip, home, process)
     _run(*switch, "ip", "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns",
          str(host.pid))  # fmt: skip
@@ -163,14 +166,14 @@ def _host(home: Path, number: int, switch: list[str]) -> Host:
     return host
 
 
-def _unshare(*namespaces: str) -> "subprocess.Popen[bytes]":
+def _unshare(*namespaces: str, first: str = "exec sleep infinity") -> "subprocess.Popen[bytes]":
     # --kill-child: whatever ends it ends all that runs there.
     process = subprocess.Popen(
-        ["unshare", *namespaces, "--kill-child", "--fork", "sleep", "infinity"],
+        ["unshare", *namespaces, "--kill-child", "--fork", "bash", "-c", first],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: any(c.name() == "sleep" for c in psutil.Process(process.pid).children()), 10)
+    wait_for(lambda: any(c.name() in ("bash", "sleep") for c in psutil.Process(process.pid).children()), 10)
     return process
 
 
