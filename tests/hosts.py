@@ -99,8 +99,11 @@ class Host:
 
     def names(self) -> list[str]:
         """Names of its processes."""
-        parent = psutil.Process(self.pid)
-        return [p.name() for p in parent.children(recursive=True)]
+        found = []
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(process.name())
+        return found
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ The hosts are namespaces of this machine (tests/hosts.py); GPUs, where a test ha
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,3 +178,57 @@ def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
     assert "(host2): it cannot use the storage of the run: " in line
     assert "Read-only file system" in line
     assert list(runs.iterdir()) == []
+
+
+GROWING = """
+import time
+from ray.cluster_utils import AutoscalingCluster
+kinds = {"small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+cluster = AutoscalingCluster({"CPU": 0}, kinds, idle_timeout_minutes=0.1)
+cluster.start()
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.long
+def test_trials_that_wait_bring_machines(tmp_path: Path) -> None:
+    """Ray's own autoscaler, whose machines are raylets of the same host."""
+    with hosts.network(tmp_path / "hosts", 1) as (head,):
+        head.environment["RAY_enable_autoscaler_v2"] = "0"
+        cluster = head.start(sys.executable, "-c", GROWING)
+        assert cluster.stdout is not None
+        wait_for(lambda: cluster.stdout.readline().strip() == "up")
+        line = refused(head, tmp_path, "--gpus-per-trial", "0.5")
+        assert "needs 1 CPU and 0.5 GPU, but the nodes have 1 CPU and 0 GPU, 0 CPU and 0 GPU" in line
+        sizes = ["--trials", "3", "--max-epochs", "4", "--set", "search.early_stopping=null"]
+        output, _ = (process := search(head, tmp_path, *sizes)).communicate(timeout=200)
+        assert process.returncode == 0, output
+        assert "3 trials on digits, 2 at once" in output
+        assert "no machine has room for a trial yet; waiting for one to join" in output
+        assert output.count(" has joined") == 2
+        check_whole(tmp_path / "runs" / "run", 4)
+
+
+@pytest.mark.parametrize("share", [pytest.param(0.5, id="two-on-a-gpu"), pytest.param(1, id="whole-gpus")])
+@pytest.mark.long
+def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> None:
+    """No GPU is at hand: Ray is told of two, and trials train on the CPU instead."""
+    with hosts.network(tmp_path / "hosts", 2) as (head, worker):
+        worker.environment |= {"TRACE": str(tmp_path / "trace"), "DEVICE": "cpu"}
+        hosts.start_ray(head, head, *HEAD)
+        hosts.start_ray(worker, head, "--num-cpus=8", "--num-gpus=2")
+        sizes = ["--trials", "5", "--max-epochs", "3", "--set", "search.early_stopping=null"]
+        process = search(head, tmp_path, *sizes, "--gpus-per-trial", str(share), module="tests.traced")
+        most = 0
+        while process.poll() is None:
+            most = max(most, sum(name.startswith("ray::Implicit") for name in worker.names()))
+            time.sleep(0.1)
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        check_whole(tmp_path / "runs" / "run", 3)
+        cards = [
+            line.split()[1:] for line in (tmp_path / "trace").read_text().splitlines() if line[:3] == "gpu"
+        ]
+        assert {card for _, card in cards} == {"0", "1"}
+        assert most == 2 / share
