@@ -11,7 +11,7 @@ from rtune.config import EarlyStopping
 from rtune.ledger import Ledger, Trial
 from rtune.search.halving import ParetoHalving
 from rtune.search.plan import Plan
-from rtune.search.sampler import Sampler
+from rtune.search.sampler import Sampler, Suggests
 
 
 class Search:
@@ -24,6 +24,7 @@ class Search:
         plan: what to search.
         records: the log so far.
         append: writes a record to the log.
+        sampler: suggests values; the plan's own when None.
     """
 
     def __init__(
@@ -31,16 +32,18 @@ class Search:
         plan: Plan,
         records: Iterable[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
+        sampler: Suggests | None = None,
     ) -> None:
         self.plan = plan
         self.ledger = Ledger()
         early = plan.early_stopping or EarlyStopping()
         self.halving = ParetoHalving(plan.rungs(), early.eta, early.brackets)
-        self.sampler = Sampler(plan)
+        self.sampler = sampler or Sampler(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
         for record in records:
             self._apply(record)
+        self._free = 1  # no smaller number is free; none ever becomes so
         self._unfinished = deque(t for t in self.ledger.trials.values() if t.status == "running")
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
@@ -60,7 +63,7 @@ class Search:
         if len(self.ledger.trials) >= self.plan.trials:
             return None
         # One whose record was lost is suggested anew under its own number.
-        number = next(n for n in count(1) if _name(n) not in self.ledger.trials)
+        number = self._free = next(n for n in count(self._free) if _name(n) not in self.ledger.trials)
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
         values, facts, source = self.sampler.suggest(self.ledger.trials.values(), point)
