@@ -37,7 +37,7 @@ from rtune.search.progress import Progress
 from rtune.search.sampler import Sampler
 from rtune.search.state import Search
 
-SAMPLERS = ("random", "nsga2", "tpe", "auto", "gp")
+SAMPLERS = ("random", "nsga2", "tpe", "auto")
 # A sampler that takes longer than this for one suggestion is not asked again (seconds).
 _PATIENCE = 20.0
 
@@ -74,7 +74,9 @@ class Costs:
         }
 
 
-def drive(trials: int, concurrent: int, stations: Sequence[int], repeats: int) -> dict[str, Any]:
+def drive(
+    trials: int, concurrent: int, stations: Sequence[int], repeats: int, samplers: Sequence[str] = SAMPLERS
+) -> dict[str, Any]:
     """A whole search of simulated trials, `concurrent` at once; what it cost.
 
     Args:
@@ -82,6 +84,7 @@ def drive(trials: int, concurrent: int, stations: Sequence[int], repeats: int) -
         concurrent: trials under way at any time.
         stations: numbers of begun trials at which the samplers are timed.
         repeats: suggestions of each sampler at each.
+        samplers: their names.
     """
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
@@ -99,7 +102,7 @@ def drive(trials: int, concurrent: int, stations: Sequence[int], repeats: int) -
             search.watch(costs.timed("study", Dashboard(folder.place.local, planned, []).take))
             with progress.showing(search, concurrent), Keeper(folder) as keeper:
                 search.watch(costs.timed("keeper", keeper.take))
-                asked = _Stations(search, planned, list(stations), repeats, found["suggestions"])
+                asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])
                 _run(search, progress, concurrent, costs, asked.pass_by)
         found["megabytes"] = round(process.memory_info().rss / 1e6)
         found |= {"epochs": len(costs.of["report"]), "costs": costs.summed_up()}
@@ -111,11 +114,15 @@ class _Stations:
     """Times the samplers when the search has begun so many trials; that time is none of the search's."""
 
     def __init__(
-        self, search: Search, planned: Plan, left: list[int], repeats: int, found: dict[str, Any]
+        self,
+        search: Search,
+        left: list[int],
+        repeats: int,
+        samplers: Sequence[str],
+        found: dict[str, Any],
     ) -> None:
-        self._search, self._planned, self._left = search, planned, left
-        self._repeats, self._found = repeats, found
-        self._slow: set[str] = set()
+        self._search, self._left, self._repeats = search, left, repeats
+        self._samplers, self._found = list(samplers), found
 
     def pass_by(self) -> None:
         known = list(self._search.ledger.trials.values())
@@ -123,15 +130,14 @@ class _Stations:
             return
         at = self._found[str(self._left.pop(0))] = {}
         at["status"] = summary.counts(self._search.ledger, len(known))
-        for name in SAMPLERS:
-            spent: list[float] = []
-            while name not in self._slow and len(spent) < self._repeats:
-                asked = replace(self._planned, sampler=name, seed=len(spent))
-                spent.append(round(_suggestion(asked, known), 5))
-                if spent[-1] > _PATIENCE:
-                    self._slow.add(name)
-            if spent:
-                at[name] = spent
+        for name in list(self._samplers):
+            at[name] = []
+            for seed in range(self._repeats):
+                asked = replace(self._search.plan, sampler=name, seed=seed)
+                at[name].append(round(_suggestion(asked, known), 5))
+                if at[name][-1] > _PATIENCE:
+                    self._samplers.remove(name)
+                    break
 
 
 def _suggestion(planned: Plan, known: list[Trial]) -> float:
@@ -217,6 +223,7 @@ def main() -> None:
     parser.add_argument("--concurrent", type=int, default=1000)
     parser.add_argument("--stations", type=int, nargs="*", default=[100, 300, 1000, 3000, 10_000])
     parser.add_argument("--repeats", type=int, default=3, help="suggestions of each sampler at each station")
+    parser.add_argument("--samplers", nargs="*", default=SAMPLERS, help="gp takes minutes a suggestion")
     parser.add_argument(
         "--ray", type=int, nargs="*", default=[], metavar="N", help="so many workers on Ray, too"
     )
@@ -228,7 +235,7 @@ def main() -> None:
     facts: dict[str, Any] = {"machine": machine, "date": f"{datetime.date.today()}", "ray": []}
     print(f"{machine}, {datetime.date.today()}")
     stations = [n for n in options.stations if n <= options.trials]
-    facts["driver"] = drive(options.trials, options.concurrent, stations, options.repeats)
+    facts["driver"] = drive(options.trials, options.concurrent, stations, options.repeats, options.samplers)
     _print(facts["driver"])
     for workers in options.ray:
         from benchmarks import scaling_ray

@@ -29,6 +29,8 @@ from rtune.search.progress import Progress
 from rtune.search.state import Search
 
 _PLAIN = dict.fromkeys(schema.METRICS, 0.5) | {"macs": 1, "parameters": 1}
+# Reports that are not counted: the first of all workers come at once.
+_SETTLED = 100
 
 
 def measure(workers: int, trials: int) -> dict[str, Any]:
@@ -40,7 +42,8 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
 
     Returns:
         reports a second from when all workers are up, in all and in the first and last quarter, likewise the
-        driver's CPU milliseconds for one; the wall milliseconds of it in this project's own code; memory.
+        driver's CPU milliseconds for one; the wall milliseconds of it in this project's own code; memory of the
+        driver, and what one worker (without torch) shares with no other.
     """
     import benchmarks.scaling_ray as module
 
@@ -48,6 +51,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
     seen: list[tuple[float, float]] = []
+    megabytes: list[float] = []
     own: list[float] = []
 
     def run(task: dict[str, Any]) -> None:
@@ -61,15 +65,13 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         _timed(Search, "report", own),
         _timed(Search, "next_trial", own),
         _timed(Progress, "on_change", own),
-        _watched(seen),
+        _watched(seen, megabytes),
         launch.cluster(None),
         Interrupt() as interrupt,
     ):
         folder = RunFolder.create(scratch, "ray", search_spec, {})
         launch.launch(folder, limits, workers, "", Progress(Console(file=nowhere)), interrupt)
-        children = psutil.Process().children(recursive=True)
-        megabytes = sum(_private(child) for child in children) / 1e6
-    steady = np.array(seen)
+    steady = np.array(seen[_SETTLED:])
     quarter = len(steady) // 4
     return {
         "workers": workers,
@@ -83,7 +85,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         "last_quarter_cpu_ms": round(1000 / _rate(steady[-quarter:, 1]), 2),
         "own_ms_per_report": round(1000 * sum(own) / len(seen), 3),
         "driver_megabytes": round(psutil.Process().memory_info().rss / 1e6),
-        "others_megabytes": round(megabytes),
+        "worker_megabytes": round(megabytes[0]),
     }
 
 
@@ -119,11 +121,13 @@ def _timed(owner: type, name: str, spent: list[float]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(seen: list[tuple[float, float]]) -> Iterator[None]:
-    """Context in which the wall and CPU time of each report's arrival is noted."""
+def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterator[None]:
+    """Context in which the wall and CPU time of each report's arrival is noted, and a worker's own memory."""
     plain = bridge.BridgeScheduler.on_trial_result
 
     def watched(self: Any, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if len(seen) == _SETTLED // 2:
+            megabytes.append(psutil.Process(result["pid"]).memory_full_info().uss / 1e6)
         seen.append((time.perf_counter(), time.process_time()))
         return plain(self, controller, trial, result)
 
@@ -133,10 +137,3 @@ def _watched(seen: list[tuple[float, float]]) -> Iterator[None]:
 
 def _rate(times: np.ndarray) -> float:
     return float((len(times) - 1) / (times[-1] - times[0]))
-
-
-def _private(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().uss)
-    except psutil.Error:
-        return 0

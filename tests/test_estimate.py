@@ -13,9 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import tables
-from benchmarks.ours import Rtune
-from benchmarks.simulation import simulate
+from benchmarks import estimates, tables
 from rtune import estimate, pace, spec
 from rtune.cli import main
 from rtune.config import EarlyStopping
@@ -98,11 +96,9 @@ def test_recorded_searches_take_about_as_many_epochs(name: str, sparsity: str, w
     table = tables.load(
         ROOT / "benchmarks" / "tables" / f"{name}.csv", ["natural_accuracy", "robust_accuracy", sparsity]
     )
-    recorded = []
-    for seed in range(5):
-        method = Rtune(table, seed, trials=64, sampler="random")
-        simulate(table, method, workers, budget=64 * table.max_epochs)
-        recorded.append(sum(t.ended_epoch or t.epoch for t in method.search.ledger.trials.values()))
+    recorded = [
+        estimates.epochs(estimates.recorded(table, 64, workers, seed, sampler="random")) for seed in range(5)
+    ]
     expected = [s.epochs for s in estimate.searches(plan(64, table.max_epochs, EarlyStopping()), workers)]
     assert np.median(expected) == pytest.approx(np.mean(recorded), rel=0.1)
     assert min(expected) <= np.median(recorded) <= max(expected)
