@@ -42,7 +42,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
 
     Returns:
         reports a second from when all workers are up, in all and in the first and last quarter, likewise the
-        driver's CPU milliseconds for one; the wall milliseconds of it in this project's own code; memory of the
+        driver's CPU milliseconds for one, and its wall milliseconds in this project's own code; memory of the
         driver, and what one worker (without torch) shares with no other.
     """
     import benchmarks.scaling_ray as module
