@@ -50,17 +50,18 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
     cloudpickle.register_pickle_by_value(module)  # workers need not find it
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
+    room = resources.Room([{"CPU": workers, "GPU": 0}], here=True)
     seen: list[tuple[float, float]] = []
     megabytes: list[float] = []
     own: list[float] = []
 
-    def run(task: dict[str, Any]) -> None:
+    def run(task: dict[str, Any], data: Any) -> None:
         report_only(task, workers)
 
     with (
         tempfile.TemporaryDirectory() as scratch,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
-        mock.patch.object(resources, "local", return_value={"CPU": workers, "GPU": 0}),
+        mock.patch.object(resources, "local", return_value=room),
         mock.patch.object(rtune.trial, "run", run),
         _timed(Search, "report", own),
         _timed(Search, "next_trial", own),
