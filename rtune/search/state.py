@@ -44,7 +44,9 @@ class Search:
         for record in records:
             self._apply(record)
         self._free = 1  # no smaller number is free; none ever becomes so
-        self._unfinished = deque(t for t in self.ledger.trials.values() if t.status == "running")
+        # Ray Tune asks at each step, so nothing here may go through all trials of a large search.
+        self._running = {name: t for name, t in self.ledger.trials.items() if t.status == "running"}
+        self._unfinished = deque(self._running.values())
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
         """Has a watcher told of each new record once it is in the log."""
@@ -110,11 +112,11 @@ class Search:
     def under_way(self) -> list[str]:
         """Trials that have been handed out and have not ended."""
         waiting = {trial.id for trial in self._unfinished}
-        return [t.id for t in self.ledger.trials.values() if t.status == "running" and t.id not in waiting]
+        return [name for name in self._running if name not in waiting]
 
     def is_done(self) -> bool:
         """Whether every trial has been handed out and has ended, and none may go on."""
-        return self.remaining() == 0 and all(t.status != "running" for t in self.ledger.trials.values())
+        return self.remaining() == 0 and not self._running
 
     def report(self, trial: str, epoch: int, metrics: dict[str, Any]) -> bool:
         """Takes in a trained epoch; True if the trial goes on.
@@ -170,6 +172,11 @@ class Search:
         record["time"] = round(time.time(), 3)
         self._append(record)
         self.ledger.apply(record)
+        trial = self.ledger.trials[record["trial"]]
+        if trial.status == "running":
+            self._running[trial.id] = trial
+        else:
+            self._running.pop(trial.id, None)
         for watcher in self._watchers:
             watcher(record)
 
