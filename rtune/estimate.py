@@ -5,7 +5,8 @@ curves. Each trial has a random quality in each objective, independent of all el
 noise that shrinks to nothing towards the last epoch; settings are not looked at and no trial diverges. So
 it is known how many go on from each rung, and roughly how many are let go on later, but not which: where one
 trial is better than another in everything more often than chance would have it, or trials diverge, the
-true number differs (docs/scaling.md has how much). Knows neither Ray nor files.
+true number differs: by less than 4 % with 64 recorded trials or more (docs/scaling.md). Knows neither Ray
+nor files.
 """
 
 import heapq
@@ -74,7 +75,7 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
         seed: of curves and paces.
     """
     levels, names = planned.rungs(), planned.objectives
-    blind = replace(planned, ranges={}, points=[], metrics=names, seed=seed)
+    blind = replace(planned, ranges={}, points=[], snap=None, metrics=names, seed=seed)
     search = Search(blind, [], lambda record: None, _Blank())
     rng = np.random.default_rng(seed)
     quality: dict[str, np.ndarray] = {}

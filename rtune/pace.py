@@ -39,6 +39,7 @@ class Pace:
 
 
 def has_gpu(here: Room) -> bool:
+    """Whether there is any GPU."""
     return any(node["GPU"] for node in here.nodes)
 
 
