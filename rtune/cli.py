@@ -1,6 +1,7 @@
 """The command line. Heavy imports happen inside the command that needs them."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,10 +108,22 @@ def launch_options(command: F) -> F:
 @click.option(
     "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."
 )
+@click.option("--dry-run", is_flag=True, help="Only say what the search would cost; write and start nothing.")
+@click.option("--price", type=float, help="With --dry-run: of a GPU-hour, or core-hour without GPUs.")
+@click.option("--epoch-seconds", type=float, help="With --dry-run: instead of measuring an epoch here.")
 def search(
-    space: str, name: str | None, runs: str, address: str | None, sets: tuple[str, ...], **options: Any
+    space: str,
+    name: str | None,
+    runs: str,
+    address: str | None,
+    sets: tuple[str, ...],
+    dry_run: bool,
+    price: float | None,
+    epoch_seconds: float | None,
+    **options: Any,
 ) -> None:
     """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
+    _check_dry_run(dry_run, price, epoch_seconds)
     from rtune import start
 
     fields = {
@@ -126,7 +139,12 @@ def search(
     overrides += [(fields[key], value) for key, value in options.items() if value is not None]
     with failures():
         file = spec.find(space)
-        sys.exit(start.search(spec.load(file, overrides), file.stem, name, runs, address))
+        search_spec, asked = spec.load(file, overrides), None
+        if dry_run:
+            from rtune.estimate import Asked
+
+            asked = Asked(price, epoch_seconds)
+        sys.exit(start.search(search_spec, file.stem, name, runs, address, asked))
 
 
 @main.command()
@@ -265,6 +283,16 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
             # The reader of our output has gone; there is nobody left to tell.
             sys.stderr.close()
             sys.exit(1)
+
+
+def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | None) -> None:
+    for option, value in (("--price", price), ("--epoch-seconds", epoch_seconds)):
+        if value is not None and not dry_run:
+            raise UsageFailure(f"{option} is {value:g}; it counts with --dry-run only")
+    if price is not None and not 0 <= price < math.inf:
+        raise UsageFailure(f"--price is {price:g}; it must be a number of at least 0")
+    if epoch_seconds is not None and not 0 < epoch_seconds < math.inf:
+        raise UsageFailure(f"--epoch-seconds is {epoch_seconds:g}; it must be a number above 0")
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pandas as pd
@@ -24,13 +24,30 @@ from rtune.search.interrupt import Interrupt
 from rtune.search.quiet import Diversion
 from rtune.storage import Place, StorageError, place
 
+if TYPE_CHECKING:
+    from rtune.estimate import Asked
 
-def search(search_spec: spec.Spec, stem: str, name: str | None, runs: str, address: str | None) -> int:
-    """Starts a run; exit code. Nothing is written unless data and resources are there."""
+
+def search(
+    search_spec: spec.Spec,
+    stem: str,
+    name: str | None,
+    runs: str,
+    address: str | None,
+    asked: "Asked | None" = None,
+) -> int:
+    """Starts a run, or with `asked` only says what it would cost; exit code.
+
+    Nothing is written unless data and resources are there.
+    """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     runfolder.available(runs, name)
     limits = resources.Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
+    if asked is not None:
+        from rtune import estimate
+
+        return estimate.dry_run(search_spec, limits, address, asked)
 
     def make(data: str) -> RunFolder:
         return RunFolder.create(runs, name, search_spec, _provenance())

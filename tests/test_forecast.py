@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from rtune import spec
 from rtune.ledger import Trial
+from rtune.ranges import Uniform
 from rtune.search.forecast import Forecast
-from rtune.search.plan import of_spec
+from rtune.search.plan import Plan, of_spec
 from rtune.search.sampler import Sampler
 
 
@@ -82,3 +83,13 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
             assert max(frozen.values) < worst
         if trial.status == "failed":
             assert frozen.state.name == "FAIL"
+
+
+def test_random_suggestions_need_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(("a", "b"), 3, 9, {"x": Uniform(0.0, 1.0)}, lambda path, values: True, sampler="random")
+    trials = [Trial(f"t{n:04d}", n, {"x": 0.5}, "random") for n in range(1, 5)]
+    before = Sampler(plan).suggest(trials, {})
+    monkeypatch.setattr(Sampler, "observations", lambda *_: pytest.fail("the history is told"))
+    assert Sampler(plan).suggest(trials, {}) == before
+    assert Sampler(plan).suggest(trials[:3], {}) != before  # each trial has a draw of its own
+    assert Sampler(plan).suggest(trials, {"x": 0.25})[0] == {"x": 0.25}

@@ -46,6 +46,7 @@ def drive(search: Search, choices: st.DataObject | None, workers: int = 3, steps
     for _ in range(steps):
         while len(running) < workers and (trial := search.next_trial()) is not None:
             running.append(trial.id)
+        assert sorted(search.under_way()) == sorted(running)
         if not running:
             return
         pick = choices.draw(st.integers(0, len(running) - 1)) if choices else 0

@@ -25,6 +25,10 @@ class DataError(Exception):
     """The data cannot be had; the message says which, where, and what to do."""
 
 
+class MissingDataError(DataError):
+    """The files are not there and may not be fetched."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Images (N, C, H, W) uint8 and labels (N,) int64, on one device."""
@@ -206,7 +210,7 @@ def _torchvision(kind: str, name: str, train: bool, folder: Path, download: bool
         return getattr(datasets, kind)(str(folder), train=train, download=False)
     except RuntimeError:  # torchvision's word for files missing or broken
         if not download:
-            raise DataError(f"{name} is not in {folder}, and downloading is off") from None
+            raise MissingDataError(f"{name} is not in {folder}, and downloading is off") from None
     try:
         return getattr(datasets, kind)(str(folder), train=train, download=True)
     except (OSError, RuntimeError) as error:

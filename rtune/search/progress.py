@@ -15,6 +15,10 @@ from rtune.search.state import Search
 
 _STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red"}
 _SHOWN_ENDED = 6
+# Lines beside the table's rows: the header may take three on a narrow screen, two titles, two below.
+_OTHER_LINES = 7
+# The share of time that goes into making pictures, at most.
+_DRAWING = 0.1
 # Without a terminal, a sign of life at least this often (seconds).
 _HEARTBEAT = 60.0
 
@@ -26,7 +30,9 @@ class Progress:
         self._console = console
         self._search: Search | None = None
         self._live: Live | None = None
-        self._ended: list[tuple[str, int]] = []
+        self._ended: dict[tuple[str, int], None] = {}
+        self._drawn: RenderableType = ""
+        self._draw_after = 0.0
 
     @contextmanager
     def showing(self, search: Search, concurrency: int) -> Iterator[None]:
@@ -34,7 +40,7 @@ class Progress:
         self._search = search
         self._concurrency = concurrency
         self._start = self._spoken = time.monotonic()
-        self._ended = []
+        self._ended = {}
         if not self._console.is_terminal:
             yield
             return
@@ -48,6 +54,7 @@ class Progress:
         ) as live:
             self._live = live
             yield
+            self._draw_after = 0.0  # the last picture is of the end
         self._live = None
 
     def on_change(self, name: str) -> None:
@@ -56,7 +63,7 @@ class Progress:
         trial = search.ledger.trials[name]
         ended = trial.status != "running"
         if ended and (name, trial.epoch) not in self._ended:
-            self._ended.append((name, trial.epoch))  # a stopped trial can come back and end again
+            self._ended[name, trial.epoch] = None  # a stopped trial can come back and end again
             if self._live is None:
                 self._say(self._line(trial))
         elif self._live is None and time.monotonic() - self._spoken > _HEARTBEAT:
@@ -115,11 +122,27 @@ class Progress:
         )
 
     def _view(self) -> RenderableType:
+        """The picture; the last one again where making one takes long.
+
+        Summing up ten thousand trials takes a tenth of a second, which the driver needs for other things.
+        """
+        begun = time.monotonic()
+        if begun >= self._draw_after:
+            self._drawn = self._draw()
+            spent = time.monotonic() - begun
+            self._draw_after = begun + spent / _DRAWING
+        return self._drawn
+
+    def _draw(self) -> RenderableType:
         search = self._open_search()
         trials = list(search.ledger.trials.values())
         running = [t for t in trials if t.status == "running"]
         names = dict.fromkeys(name for name, _ in self._ended)
         ended = [t for name in names if (t := search.ledger.trials[name]).status != "running"][-_SHOWN_ENDED:]
+        # What does not fit on the screen would be laid out all the same, at milliseconds a row.
+        room = max(1, self._console.height - len(ended) - _OTHER_LINES)
+        hidden = max(0, len(running) - room)
+        running = running[: len(running) - hidden]
         objectives = search.plan.objectives
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
@@ -137,7 +160,8 @@ class Progress:
                 *(f"{figures[n]:.3f}" if n in figures else "" for n in objectives),
                 summary.settings(trial.values),
             )
-        return Group(Text(self._header(), style="bold"), table, Text(self._best()))
+        more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
+        return Group(Text(self._header(), style="bold"), table, *more, Text(self._best()))
 
     def _best(self) -> str:
         """The best value reached in each objective."""

@@ -7,7 +7,7 @@ It is told with its forecast: where finished trials that stood where it stands h
 import json
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -28,6 +28,13 @@ _STARTUP = 10
 _RANDOM_SHARE = 1 / 3
 # A diverged trial is told this far below the worst of all others.
 _BROKEN = 1.0
+
+
+class Suggests(Protocol):
+    """What a search needs of a sampler; `Sampler` is the one that searches use."""
+
+    def suggest(self, known: Iterable[Trial], point: Values) -> tuple[Values, dict[str, Any], str]:
+        """See `Sampler.suggest`."""
 
 
 class Sampler:
@@ -54,7 +61,8 @@ class Sampler:
         study = optuna.create_study(
             directions=["maximize"] * len(self._plan.objectives), sampler=_optuna_sampler(name, seed)
         )
-        study.add_trials(self.observations(trials))
+        if name != "random":  # which looks at none, and they take a while to tell
+            study.add_trials(self.observations(trials))
         inside = self._plan.inside(point)
         if inside:
             study.enqueue_trial(inside)

@@ -11,7 +11,7 @@ from rtune.config import EarlyStopping
 from rtune.ledger import Ledger, Trial
 from rtune.search.halving import ParetoHalving
 from rtune.search.plan import Plan
-from rtune.search.sampler import Sampler
+from rtune.search.sampler import Sampler, Suggests
 
 
 class Search:
@@ -24,6 +24,7 @@ class Search:
         plan: what to search.
         records: the log so far.
         append: writes a record to the log.
+        sampler: suggests values; the plan's own when None.
     """
 
     def __init__(
@@ -31,17 +32,21 @@ class Search:
         plan: Plan,
         records: Iterable[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
+        sampler: Suggests | None = None,
     ) -> None:
         self.plan = plan
         self.ledger = Ledger()
         early = plan.early_stopping or EarlyStopping()
         self.halving = ParetoHalving(plan.rungs(), early.eta, early.brackets)
-        self.sampler = Sampler(plan)
+        self.sampler = sampler or Sampler(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
         for record in records:
             self._apply(record)
-        self._unfinished = deque(t for t in self.ledger.trials.values() if t.status == "running")
+        self._free = 1  # no smaller number is free; none ever becomes so
+        # Ray Tune asks at each step, so nothing here may go through all trials of a large search.
+        self._running = {name: t for name, t in self.ledger.trials.items() if t.status == "running"}
+        self._unfinished = deque(self._running.values())
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
         """Has a watcher told of each new record once it is in the log."""
@@ -60,7 +65,7 @@ class Search:
         if len(self.ledger.trials) >= self.plan.trials:
             return None
         # One whose record was lost is suggested anew under its own number.
-        number = next(n for n in count(1) if _name(n) not in self.ledger.trials)
+        number = self._free = next(n for n in count(self._free) if _name(n) not in self.ledger.trials)
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
         values, facts, source = self.sampler.suggest(self.ledger.trials.values(), point)
@@ -107,11 +112,11 @@ class Search:
     def under_way(self) -> list[str]:
         """Trials that have been handed out and have not ended."""
         waiting = {trial.id for trial in self._unfinished}
-        return [t.id for t in self.ledger.trials.values() if t.status == "running" and t.id not in waiting]
+        return [name for name in self._running if name not in waiting]
 
     def is_done(self) -> bool:
         """Whether every trial has been handed out and has ended, and none may go on."""
-        return self.remaining() == 0 and all(t.status != "running" for t in self.ledger.trials.values())
+        return self.remaining() == 0 and not self._running
 
     def report(self, trial: str, epoch: int, metrics: dict[str, Any]) -> bool:
         """Takes in a trained epoch; True if the trial goes on.
@@ -167,6 +172,11 @@ class Search:
         record["time"] = round(time.time(), 3)
         self._append(record)
         self.ledger.apply(record)
+        trial = self.ledger.trials[record["trial"]]
+        if trial.status == "running":
+            self._running[trial.id] = trial
+        else:
+            self._running.pop(trial.id, None)
         for watcher in self._watchers:
             watcher(record)
 

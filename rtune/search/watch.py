@@ -12,6 +12,9 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
+# Seconds between two looks for workers that hang.
+_LOOK = 1.0
+
 
 class Watch(Callback):
     """Kills workers that have been silent for too long: their trials break, and go on elsewhere.
@@ -25,6 +28,7 @@ class Watch(Callback):
         self._seen: dict[str, float] = {}
         self._trials: list[RayTrial] = []
         self._hung: set[str] = set()
+        self._look_after = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # pickled for `Tuner.restore`, which rtune never uses
@@ -40,6 +44,10 @@ class Watch(Callback):
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         self._trials = trials
         now = time.monotonic()
+        # Ray Tune takes hundreds of steps a second, and has all trials that have ever been in its list.
+        if now < self._look_after:
+            return
+        self._look_after = now + min(_LOOK, self._timeout / 10)
         for trial in trials:
             # Pending with a worker: one that is used again, and may hang before it starts the trial.
             worker = trial.temporary_state.ray_actor

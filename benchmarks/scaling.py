@@ -1,0 +1,251 @@
+"""What the driver of a search does a second: `python -m benchmarks.scaling --concurrent 1000`.
+
+Simulated trials, no Ray: the search with its log, its study for the dashboard, its line a trial and its
+keeper of checkpoints, over the digits space on a real run folder; an epoch costs nothing. So all the time
+is the driver's. On the way, when so many trials have begun, each sampler is asked for a suggestion. `--ray`
+then has Ray Tune in the loop (`benchmarks.scaling_ray`).
+"""
+
+import argparse
+import datetime
+import heapq
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+from rich.console import Console
+
+import analysis
+from benchmarks.resume import figures
+from rtune import spec, summary
+from rtune.keeping import Keeper
+from rtune.ledger import Trial, fold
+from rtune.runfolder import RunFolder
+from rtune.search import plan, resources
+from rtune.search.dashboard import Dashboard
+from rtune.search.plan import Plan
+from rtune.search.progress import Progress
+from rtune.search.sampler import Sampler
+from rtune.search.state import Search
+
+SAMPLERS = ("random", "nsga2", "tpe", "auto")
+# A sampler that takes longer than this for one suggestion is not asked again (seconds).
+_PATIENCE = 20.0
+
+
+class Costs:
+    """Milliseconds by name, in order."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[float]] = {}
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        spent = self.of.setdefault(name, [])
+
+        def timed(*args: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return call(*args)
+            finally:
+                spent.append(1000 * (time.perf_counter() - begun))
+
+        return timed
+
+    def summed_up(self) -> dict[str, dict[str, float]]:
+        """Median, 99th percentile and mean of each, and the mean of its last tenth."""
+        return {
+            name: {
+                "median_ms": round(float(np.median(spent)), 4),
+                "p99_ms": round(float(np.percentile(spent, 99)), 3),
+                "mean_ms": round(float(np.mean(spent)), 4),
+                "last_tenth_mean_ms": round(float(np.mean(spent[-max(1, len(spent) // 10) :])), 4),
+                "count": len(spent),
+            }
+            for name, spent in self.of.items()
+        }
+
+
+def drive(
+    trials: int, concurrent: int, stations: Sequence[int], repeats: int, samplers: Sequence[str] = SAMPLERS
+) -> dict[str, Any]:
+    """A whole search of simulated trials, `concurrent` at once; what it cost.
+
+    Args:
+        trials: of the search.
+        concurrent: trials under way at any time.
+        stations: numbers of begun trials at which the samplers are timed.
+        repeats: suggestions of each sampler at each.
+        samplers: their names.
+    """
+    search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
+    limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
+    planned = plan.of_spec(search_spec, trials)
+    begin = plan.begin(search_spec, planned, limits, concurrent, "")
+    costs, process = Costs(), psutil.Process()
+    found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
+    found["megabytes_before"] = round(process.memory_info().rss / 1e6)
+    with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w", encoding="utf-8") as nowhere:
+        folder = RunFolder.create(scratch, "large", search_spec, {})
+        progress = Progress(Console(file=nowhere))
+        with folder.launch() as writer:
+            writer.append(begin)
+            search = Search(planned, [begin], costs.timed("log", writer.append))
+            search.watch(costs.timed("study", Dashboard(folder.place.local, planned, []).take))
+            with progress.showing(search, concurrent), Keeper(folder) as keeper:
+                search.watch(costs.timed("keeper", keeper.take))
+                asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])
+                _run(search, progress, concurrent, costs, asked.pass_by)
+        found["megabytes"] = round(process.memory_info().rss / 1e6)
+        found |= {"epochs": len(costs.of["report"]), "costs": costs.summed_up()}
+        found |= _read_back(folder, planned)
+    return found
+
+
+class _Stations:
+    """Times the samplers when the search has begun so many trials; that time is none of the search's."""
+
+    def __init__(
+        self,
+        search: Search,
+        left: list[int],
+        repeats: int,
+        samplers: Sequence[str],
+        found: dict[str, Any],
+    ) -> None:
+        self._search, self._left, self._repeats = search, left, repeats
+        self._samplers, self._found = list(samplers), found
+
+    def pass_by(self) -> None:
+        known = list(self._search.ledger.trials.values())
+        if not self._left or len(known) < self._left[0]:
+            return
+        at = self._found[str(self._left.pop(0))] = {}
+        at["status"] = summary.counts(self._search.ledger, len(known))
+        for name in list(self._samplers):
+            at[name] = []
+            for seed in range(self._repeats):
+                asked = replace(self._search.plan, sampler=name, seed=seed)
+                at[name].append(round(_suggestion(asked, known), 5))
+                if at[name][-1] > _PATIENCE:
+                    self._samplers.remove(name)
+                    break
+
+
+def _suggestion(planned: Plan, known: list[Trial]) -> float:
+    begun = time.perf_counter()
+    Sampler(planned).suggest(known, {})
+    return time.perf_counter() - begun
+
+
+def _run(
+    search: Search, progress: Progress, concurrent: int, costs: Costs, pass_by: Callable[[], None]
+) -> None:
+    """Workers whose epochs take about a second of simulated time."""
+    rng = np.random.default_rng(0)
+    level: dict[str, np.ndarray] = {}
+    events: list[tuple[float, int, str]] = []
+    suggest, report = costs.timed("next_trial", search.next_trial), costs.timed("report", search.report)
+    change = costs.timed("progress", progress.on_change)
+    now, order = 0.0, 0
+
+    def train(name: str) -> None:
+        nonlocal order
+        order += 1
+        heapq.heappush(events, (now + rng.uniform(0.8, 1.2), order, name))
+
+    while True:
+        while len(events) < concurrent and (trial := suggest()) is not None:
+            level.setdefault(trial.id, rng.random(3))
+            train(trial.id)
+            pass_by()
+        if not events:
+            return
+        now, _, name = heapq.heappop(events)
+        epoch = search.ledger.trials[name].epoch + 1
+        goes_on = report(name, epoch, figures(level[name], epoch / search.plan.max_epochs))
+        change(name)
+        if goes_on:
+            train(name)
+
+
+def _read_back(folder: RunFolder, planned: Plan) -> dict[str, Any]:
+    """Sizes of the folder's files, and seconds of what reads the log."""
+    files = folder.place.files()
+    log = sum(size for path, size in files.items() if path.startswith("results/"))
+    costs = Costs()
+    records = costs.timed("read the log", folder.read)().records
+    ledger = costs.timed("fold it", fold)(records)
+    costs.timed("rebuild the search", Search)(planned, records, lambda record: None)
+    costs.timed("hypervolume", summary.run_hypervolume)(ledger, planned.objectives)
+    costs.timed("table of results", analysis.load)(folder)
+    epochs = sum(trial.epoch for trial in ledger.trials.values())
+    return {
+        "log_bytes": log,
+        "log_bytes_per_epoch": round(log / epochs),
+        "log_bytes_per_trial": round(log / len(ledger.trials)),
+        "study_bytes": files["optuna.journal"],
+        "reading_seconds": {name: round(spent[0] / 1000, 3) for name, spent in costs.of.items()},
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"\n{found['trials']:,} trials, {found['concurrent']:,} at once: {found['epochs']:,} epochs")
+    for name, cost in found["costs"].items():
+        print(
+            f"  {name:12} median {cost['median_ms']:8.3f} ms, 99 % below {cost['p99_ms']:8.2f}, mean "
+            f"{cost['mean_ms']:7.3f}, of the last tenth {cost['last_tenth_mean_ms']:7.3f} "
+            f"({cost['count']:,} times)"
+        )
+    print(f"  memory: {found['megabytes_before']} MB before, {found['megabytes']} MB at the end")
+    print(
+        f"  log: {found['log_bytes'] / 1e6:.1f} MB, {found['log_bytes_per_epoch']} bytes an epoch, "
+        f"{found['log_bytes_per_trial']} a trial; study {found['study_bytes'] / 1e6:.1f} MB"
+    )
+    print("  seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in found["reading_seconds"].items()))
+    for begun, at in found["suggestions"].items():
+        medians = ", ".join(f"{n} {np.median(v):.3g}" for n, v in at.items() if n != "status")
+        print(f"  seconds of a suggestion with {begun} trials begun: {medians}")
+
+
+def main() -> None:
+    """Parses the command line, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--concurrent", type=int, default=1000)
+    parser.add_argument("--stations", type=int, nargs="*", default=[100, 300, 1000, 3000, 10_000])
+    parser.add_argument("--repeats", type=int, default=3, help="suggestions of each sampler at each station")
+    parser.add_argument("--samplers", nargs="*", default=SAMPLERS, help="gp takes minutes a suggestion")
+    parser.add_argument(
+        "--ray", type=int, nargs="*", default=[], metavar="N", help="so many workers on Ray, too"
+    )
+    parser.add_argument("--ray-trials", type=int, default=600)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # GP has a word to say on each parameter it leaves out
+    facts: dict[str, Any] = {"machine": machine, "date": f"{datetime.date.today()}", "ray": []}
+    print(f"{machine}, {datetime.date.today()}")
+    stations = [n for n in options.stations if n <= options.trials]
+    facts["driver"] = drive(options.trials, options.concurrent, stations, options.repeats, options.samplers)
+    _print(facts["driver"])
+    for workers in options.ray:
+        from benchmarks import scaling_ray
+
+        found = scaling_ray.measure(workers, options.ray_trials)
+        facts["ray"].append(found)
+        print(json.dumps(found))
+    if options.json is not None:
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
