@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
@@ -180,25 +181,39 @@ def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
     assert list(runs.iterdir()) == []
 
 
-GROWING = """
-import time
-from ray.cluster_utils import AutoscalingCluster
-kinds = {"small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
-cluster = AutoscalingCluster({"CPU": 0}, kinds, idle_timeout_minutes=0.1)
-cluster.start()
-print("up", flush=True)
-time.sleep(1000)
-"""
+GROWING = {
+    "cluster_name": "growing",
+    "max_workers": 2,
+    "provider": {
+        "type": "fake_multinode",
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
+        "small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "head_node_type": "ray.head.default",
+    "idle_timeout_minutes": 5,
+    "upscaling_speed": 1.0,
+    "auth": {},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+    **{f"{what}_commands": [] for what in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{what}_start_ray_commands": [] for what in ("head", "worker")},
+}
 
 
 @pytest.mark.long
 def test_trials_that_wait_bring_machines(tmp_path: Path) -> None:
     """Ray's own autoscaler, whose machines are raylets of the same host."""
     with hosts.network(tmp_path / "hosts", 1) as (head,):
-        head.environment["RAY_enable_autoscaler_v2"] = "0"
-        cluster = head.start(sys.executable, "-c", GROWING)
-        assert cluster.stdout is not None
-        wait_for(lambda: cluster.stdout.readline().strip() == "up")
+        hurry = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+        head.environment |= {"RAY_enable_autoscaler_v2": "0", **hurry}
+        file = tmp_path / "growing.yaml"
+        file.write_text(yaml.safe_dump(GROWING))
+        hosts.start_ray(head, head, *HEAD, f"--autoscaling-config={file}")
         line = refused(head, tmp_path, "--gpus-per-trial", "0.5")
         assert "needs 1 CPU and 0.5 GPU, but the nodes have 1 CPU and 0 GPU, 0 CPU and 0 GPU" in line
         sizes = ["--trials", "3", "--max-epochs", "4", "--set", "search.early_stopping=null"]
@@ -218,7 +233,7 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
         worker.environment |= {"TRACE": str(tmp_path / "trace"), "DEVICE": "cpu"}
         hosts.start_ray(head, head, *HEAD)
         hosts.start_ray(worker, head, "--num-cpus=8", "--num-gpus=2")
-        sizes = ["--trials", "5", "--max-epochs", "3", "--set", "search.early_stopping=null"]
+        sizes = ["--trials", "5", "--max-epochs", "16", "--set", "search.early_stopping=null"]
         process = search(head, tmp_path, *sizes, "--gpus-per-trial", str(share), module="tests.traced")
         most = 0
         while process.poll() is None:
@@ -226,7 +241,7 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
             time.sleep(0.1)
         output = process.communicate()[0]
         assert process.returncode == 0, output
-        check_whole(tmp_path / "runs" / "run", 3)
+        check_whole(tmp_path / "runs" / "run", 16)
         cards = [
             line.split()[1:] for line in (tmp_path / "trace").read_text().splitlines() if line[:3] == "gpu"
         ]
