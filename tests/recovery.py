@@ -1,8 +1,8 @@
 """How long the trials of a lost machine stand still: from its end to their next epoch elsewhere.
 
-    python -m benchmarks.recovery --repeats 3 --json benchmarks/results/recovery.json
+    python -m tests.recovery --repeats 3 --json benchmarks/results/recovery.json
 
-A head and three workers with one core each, as hosts of their own on this machine (tests/hosts.py; needs Linux
+A head and three workers with one core each, as hosts of their own on this machine (tests/hosts.py; Linux
 and root). Two trials run, the third worker is free; then one machine with a trial is switched off, or its
 cable pulled: no word of it comes any more, and Ray has to conclude that it is gone.
 """
