@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ from rtune.runfolder import RunFolder
 from tests import hosts
 from tests.conftest import ROOT, wait_for
 from tests.hosts import Host
+from tests.robust.test_data import write_idx
 from tests.searches import TINY, check_whole, logged
 
 lacking = hosts.missing()
@@ -228,13 +230,25 @@ def test_trials_that_wait_bring_machines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [pytest.param(0.5, id="two-on-a-gpu"), pytest.param(1, id="whole-gpus")])
 @pytest.mark.long
 def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> None:
-    """No GPU is at hand: Ray is told of two, and trials train on the CPU instead."""
+    """No GPU is at hand: Ray is told of two, and trials train on the CPU instead.
+
+    The images are on the head's disk alone.
+    """
+    folder = tmp_path / "images"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
+    write_idx(folder / "train-images-idx3-ubyte.gz", images)
+    write_idx(folder / "train-labels-idx1-ubyte.gz", np.arange(200, dtype=np.uint8) % 10)
     with hosts.network(tmp_path / "hosts", 2) as (head, worker):
         worker.environment |= {"TRACE": str(tmp_path / "trace"), "DEVICE": "cpu"}
         hosts.start_ray(head, head, *HEAD)
         hosts.start_ray(worker, head, "--num-cpus=8", "--num-gpus=2")
+        worker.run("mount", "-t", "tmpfs", "none", str(folder))
+        images_there = ["--set", "data.dataset=fashion-mnist", "--set", f"data.folder={folder}"]
         sizes = ["--trials", "5", "--max-epochs", "16", "--set", "search.early_stopping=null"]
-        process = search(head, tmp_path, *sizes, "--gpus-per-trial", str(share), module="tests.traced")
+        process = search(
+            head, tmp_path, *sizes, *images_there, "--gpus-per-trial", str(share), module="tests.traced"
+        )
         most = 0
         while process.poll() is None:
             most = max(most, sum(name.startswith("ray::Implicit") for name in worker.names()))
@@ -242,8 +256,7 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
         output = process.communicate()[0]
         assert process.returncode == 0, output
         check_whole(tmp_path / "runs" / "run", 16)
-        cards = [
-            line.split()[1:] for line in (tmp_path / "trace").read_text().splitlines() if line[:3] == "gpu"
-        ]
-        assert {card for _, card in cards} == {"0", "1"}
+        lines = [line.split() for line in (tmp_path / "trace").read_text().splitlines()]
+        assert {card for what, _, card, *_ in lines if what == "gpu"} == {"0", "1"}
+        assert {own for what, *_, own in lines if what == "gpu"} == {"False"}
         assert most == 2 / share

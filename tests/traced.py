@@ -1,7 +1,8 @@
 """`python -m tests.traced ARGS` is `rtune ARGS` whose workers say what they do, and misbehave if told to.
 
     TRACE   a file that gets a line `begin t0001 3` or `saved t0001 3` for each epoch, and before a trial
-            that asks for GPUs `gpu t0001 0`: those that Ray has given it
+            that asks for GPUs `gpu t0001 0 False`: those that Ray has given it, and whether its images
+            are its own copy
     DEVICE  where trials train, whatever they asked for: GPUs may be pretended
     FAULTS  {"t0002": {"epoch": 2, "times": 1, "how": "exit"}}; a fault happens so often in all
 
@@ -26,7 +27,8 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     """What Ray Tune calls instead of `rtune.trial.run`."""
     name = task["trial"]
     if task["device"] == "cuda":
-        say(f"gpu {name} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+        # Not writable: the machine's one copy.
+        say(f"gpu {name} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {data['train'][0].flags.writeable}")
     task = {**task, "device": os.environ.get("DEVICE", task["device"])}
     measure, write = trial.measure_epoch, checkpoint.write
 
