@@ -12,6 +12,17 @@ PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pyarrow")
 CODE = "rtune's code"
 
 
+class Unfit(Exception):
+    """A trial cannot run where it is, and is not to blame. The message: the node, a colon, the reason."""
+
+
+def unfit(line: str) -> tuple[str, str] | None:
+    """Node and reason, where the last line of a traceback is that of an `Unfit`."""
+    kind, mark, words = line.partition(f"{Unfit.__module__}.{Unfit.__name__}: ")
+    node, colon, reason = words.partition(": ")
+    return (node, reason) if mark and colon and not kind else None
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """Of `PACKAGES` and of rtune's sources, as installed here; empty where something is missing."""

@@ -39,8 +39,7 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     """
     torch.set_num_threads(task["threads"])
     if task["versions"] is not None and (lack := machine.lack(task["versions"])):
-        tune.report({"unfit": lack, "node": _node()})
-        return
+        raise machine.Unfit(f"{_node()}: {lack}")
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
         try:
@@ -52,7 +51,7 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
             tune.report({"diverged": str(error)})
         except StorageError as error:
             # Not the trial's fault, and the next would fare no better.
-            tune.report({"storage": f"{error} (worker on {socket.gethostname()})", "node": _node()})
+            raise machine.Unfit(f"{_node()}: {error} (worker on {socket.gethostname()})") from None
 
 
 def _node() -> str:

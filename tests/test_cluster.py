@@ -3,6 +3,7 @@
 The hosts are namespaces of this machine (tests/hosts.py); GPUs, where a test has any, are pretended.
 """
 
+import json
 import shutil
 import sys
 import time
@@ -181,6 +182,37 @@ def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
     assert "(host2): it cannot use the storage of the run: " in line
     assert "Read-only file system" in line
     assert list(runs.iterdir()) == []
+
+
+@pytest.mark.long
+def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path: Path) -> None:
+    with hosts.network(tmp_path / "hosts", 3) as (head, well, ill):
+        broken = {f"t000{n}": {"how": "storage", "epoch": 2, "times": 99} for n in range(1, 5)}
+        for host in (well, ill):
+            host.environment |= {"TRACE": str(tmp_path / host.ip)}
+        ill.environment["FAULTS"] = json.dumps(broken)
+        hosts.start_ray(head, head, *HEAD)
+        for host in (well, ill):
+            hosts.start_ray(host, head, "--num-cpus=1")
+        sizes = ["--trials", "4", "--max-epochs", "16", "--set", "search.early_stopping=null"]
+        tried = ["--set", "search.max_failures=0"]
+        process = search(head, tmp_path, *sizes, *tried, module="tests.traced")
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+        assert f"machine {ill.ip} (host3) is left out: the disk is on fire (worker on host3)" in output
+        assert output.count("is left out") == 1
+        check_whole(tmp_path / "runs" / "run", 16)
+        # Once it was known, nothing ran there any more.
+        assert (tmp_path / ill.ip).read_text().count("begin") <= 4
+
+        more = ["resume", str(tmp_path / "runs" / "run"), "--address", "auto", "--trials", "6"]
+        well.run("mount", "-t", "tmpfs", "none", str(tmp_path / "runs"))
+        ill.run("mount", "-t", "tmpfs", "none", str(tmp_path / "runs"))
+        done = head.run(sys.executable, "-m", "rtune", *more, cwd=tmp_path, check=False)
+        assert done.returncode == 2
+        assert "no trial can run on machine " in done.stdout
+        assert " (and 1 more that cannot): it has another " in done.stdout
+        assert len(done.stdout.splitlines()) == 1
 
 
 GROWING = {

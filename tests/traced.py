@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from rtune import checkpoint, trial
+from rtune.storage import StorageError
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:
@@ -84,7 +85,12 @@ def _eat() -> None:
         held.append(torch.ones(2**24))
 
 
+def _storage() -> None:
+    raise StorageError("the disk is on fire")
+
+
 _FAULTS = {
+    "storage": _storage,
     "raise": _raise,
     "exit": lambda: os._exit(7),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),

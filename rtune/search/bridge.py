@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from rtune import schema
+from rtune import machine, schema
 from rtune.ledger import Trial
 from rtune.search.health import Health, words
 from rtune.search.interrupt import Interrupt
@@ -83,10 +83,10 @@ class BridgeSearcher(_NeverSaved, Searcher):
         search: Search,
         ending: Ending,
         task: Callable[[Trial], dict[str, Any]],
-        concurrency: int | None,
+        at_once: Callable[[], int],
     ) -> None:
         super().__init__()
-        self._concurrency = concurrency
+        self._at_once = at_once
         self._search = search
         self._ending = ending
         self._task = task
@@ -96,7 +96,7 @@ class BridgeSearcher(_NeverSaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         trial = None
-        full = self._concurrency is not None and len(self._search.under_way()) >= self._concurrency
+        full = len(self._search.under_way()) >= self._at_once()
         if not full and not self._ending.is_over:
             with self._ending.saving():
                 trial = self._search.next_trial()
@@ -126,10 +126,8 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         ending: Ending,
         health: Health,
         progress: Progress,
-        machines: Machines | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._machines = machines
         self._search = search
         self._ending = ending
         self._health = health
@@ -142,9 +140,6 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         name = trial.config["trial"]
         for note in result.get("notes", ()):
             self._progress.on_note(f"{name}: {note}")
-        if (blame := result.get("unfit") or result.get("storage")) is not None:
-            self._machine_failed(name, result["node"], blame)
-            return str(TrialScheduler.STOP)
         go_on = False
         with self._ending.saving():
             if "diverged" in result:
@@ -155,14 +150,6 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         self._health.progressed(name)
         self._progress.on_change(name)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
-
-    def _machine_failed(self, name: str, node: str, why: str) -> None:
-        """The trial is not to blame: it goes on elsewhere, or the launch ends."""
-        if self._machines is None or not self._machines.blame(node, why):
-            self._ending.fail(why)
-            return
-        with self._ending.saving():
-            self._search.retry(name, why)
 
 
 class BridgeCallback(_NeverSaved, Callback):
@@ -179,7 +166,9 @@ class BridgeCallback(_NeverSaved, Callback):
         health: Health,
         watch: Watch,
         progress: Progress,
+        machines: Machines | None,
     ) -> None:
+        self._machines = machines
         self._search = search
         self._ending = ending
         self._health = health
@@ -197,6 +186,9 @@ class BridgeCallback(_NeverSaved, Callback):
     def _broke(self, name: str, error: str) -> None:
         if self._search.ledger.trials[name].status != "running":
             return  # its worker died after the last word on it
+        if (found := machine.unfit(error)) is not None:
+            self._machine_failed(name, *found)
+            return
         with self._ending.saving():
             if self._health.may_retry(name, error):
                 self._search.retry(name, error)
@@ -206,6 +198,14 @@ class BridgeCallback(_NeverSaved, Callback):
         if (hopeless := self._health.failed(error)) is not None:
             self._ending.fail(hopeless)
         self._progress.on_change(name)
+
+    def _machine_failed(self, name: str, node: str, why: str) -> None:
+        """The trial goes on elsewhere; where there is no elsewhere the launch ends."""
+        if self._machines is None or not self._machines.blame(node, why):
+            self._ending.fail(why)
+            return
+        with self._ending.saving():
+            self._search.retry(name, why)
 
 
 def _last_line(trial: RayTrial) -> str:

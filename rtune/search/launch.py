@@ -192,10 +192,12 @@ class _Launch:
     def _fit(self, search: Search) -> None:
         """Runs Ray Tune, anew where a whole machine's lack of memory has ended it."""
         health = Health(self.limits.max_failures)
-        callback = bridge.BridgeCallback(search, self.ending, health, self.watch, self.progress)
+        callback = bridge.BridgeCallback(
+            search, self.ending, health, self.watch, self.progress, self.machines
+        )
         trainable = self._trainable()
-        # Trials that wait for room show an autoscaler what is wanted, but were suggested knowing less.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.concurrency or 1)
+        # How many may wait for room is `_at_once`'s to say.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.limits.trials)
         again = True
         while again and not self.ending.is_over:
             again = False
@@ -210,6 +212,12 @@ class _Launch:
                         callback.all_broke("a machine ran out of memory")
                     else:
                         self.ending.fail(reason)
+
+    def _at_once(self) -> int:
+        """Trials that may be under way. One waits where there is no room: a machine that joins gets it."""
+        if self.concurrency is not None or self.machines is None:
+            return self.concurrency or 1
+        return self.machines.room + 1
 
     def _trainable(self) -> Any:
         """What Ray Tune runs: a trial, with the images from the object store, one copy a machine."""
@@ -228,8 +236,8 @@ class _Launch:
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=bridge.BridgeSearcher(search, self.ending, self._task, self.concurrency),
-                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress, self.machines),
+                search_alg=bridge.BridgeSearcher(search, self.ending, self._task, self._at_once),
+                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress),
                 num_samples=-1,  # until the search says that it is done
                 reuse_actors=True,
             ),

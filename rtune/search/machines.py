@@ -1,5 +1,6 @@
 """The machines of a cluster: which may run trials, which come late, which are gone."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class Machines(Callback):
 
     Attributes:
         versions: what all machines must have (`rtune.machine.versions`).
+        room: trials at once on the machines that may run any.
     """
 
     def __init__(self, limits: Limits, storage: Place, say: Callable[[str], None]) -> None:
@@ -43,6 +45,7 @@ class Machines(Callback):
         self._checks: dict[ray.ObjectRef[Any], tuple[str, str]] = {}
         self._aside: dict[str, PlacementGroup] = {}
         self._looked = 0.0
+        self.room = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # pickled for `Tuner.restore`, which rtune never uses
@@ -54,25 +57,32 @@ class Machines(Callback):
             ResourceError: no machine can run trials, and none is to come; or the storage cannot be written.
         """
         nodes = self._with_room()
+        found: dict[str, str] = {}
+        deadline = time.monotonic() + _PATIENCE
         try:
             for node in nodes:
                 self._begin_check(node)
+            while self._checks:
+                found.update(self._results(max(0.0, deadline - time.monotonic()), deadline))
         except StorageError as error:
             raise ResourceError(f"{self._storage} cannot be used for run folders: {error}") from None
-        found: dict[str, str] = {}
-        deadline = time.monotonic() + _PATIENCE
-        while self._checks:
-            found.update(self._results(max(0.0, deadline - time.monotonic()), deadline))
         if found and len(found) == len(nodes) and not room.may_grow:
             name, problem = next(iter(found.items()))
             others = f" (and {len(found) - 1} more that cannot)" if len(found) > 1 else ""
             raise ResourceError(f"no trial can run on machine {self._names[name]}{others}: {problem}")
         for name, problem in found.items():
             self._set_aside(name, problem)
+        self._count()
 
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         if time.monotonic() - self._looked < _PERIOD:
             return
+        # A store that does not answer now is asked again at the next look.
+        with contextlib.suppress(StorageError):
+            self._look()
+        self._looked = time.monotonic()
+
+    def _look(self) -> None:
         nodes = {node["NodeID"]: node for node in self._with_room()}
         for name in self._names.keys() - nodes:
             self._say(f"machine {self._names.pop(name)} is gone; its trials go on elsewhere")
@@ -82,7 +92,11 @@ class Machines(Callback):
             self._say(f"machine {self._names[name]} has joined")
         for name, problem in self._results(0.0).items():
             self._set_aside(name, problem)
-        self._looked = time.monotonic()
+        self._count()
+
+    def _count(self) -> None:
+        usable = (node for node in self._with_room() if node["NodeID"] not in self._aside)
+        self.room = sum(fit(self._limits, node["Resources"]) for node in usable)
 
     def blame(self, node: str, problem: str) -> bool:
         """A trial could not run on a machine: sets it aside. False if no other is left."""
@@ -92,19 +106,19 @@ class Machines(Callback):
 
     def close(self) -> None:
         """The launch has ended."""
-        for node, probe in self._checks.values():
-            machine.answered(self._storage, probe)
-            self._names.pop(node, None)
+        for _, probe in self._checks.values():
+            with contextlib.suppress(StorageError):
+                machine.answered(self._storage, probe)
         self._checks.clear()
 
     def _with_room(self) -> list[dict[str, Any]]:
         return [n for n in ray.nodes() if n["Alive"] and fit(self._limits, n["Resources"])]
 
     def _begin_check(self, node: dict[str, Any]) -> None:
-        name = node["NodeID"]
-        self._names[name] = f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
         probe = f".probe-{uuid.uuid4().hex}"
         (self._storage / probe).write(b"")
+        name = node["NodeID"]
+        self._names[name] = f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
         there = self._storage / probe
         where = str(there.local.resolve() if there.local else there)
         pinned = NodeAffinitySchedulingStrategy(name, soft=False)
