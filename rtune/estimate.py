@@ -27,7 +27,7 @@ from rtune.search.state import Search
 # The noise of a first figure, beside the spread of the qualities, which is 1.
 _NOISE = 0.5
 # Simulated searches: as many as take a few seconds.
-_MOST, _FEWEST, _SIMULATED_TRIALS = 20, 3, 10_000
+_MOST, _FEWEST, _SIMULATED_TRIALS = 20, 1, 10_000
 
 
 @dataclass(frozen=True)

@@ -62,16 +62,16 @@ def problem(wanted: dict[str, str], probe: str) -> str | None:
 
 def answer(probe: str) -> str:
     """The file by which a machine shows that it can write where `probe` lies."""
-    path, mark, query = probe.partition("?")
+    path, mark, query = probe.partition("?") if "://" in probe else (probe, "", "")
     return f"{path}.seen{mark}{query}"
 
 
 def not_shared(probe: str) -> str:
     """The sentence on a machine that sees another disk."""
-    where = probe.partition("?")[0].rpartition("/")[0]
+    path = probe.partition("?")[0] if "://" in probe else probe
     return (
-        f"it has another {where} than this machine; run folders of a cluster lie where all machines see "
-        "them: a mount such as NFS, or --runs s3://BUCKET/runs"
+        f"it has another {path.rpartition('/')[0]} than this machine; run folders of a cluster lie where all "
+        "machines see them: a mount such as NFS, or --runs s3://BUCKET/runs"
     )
 
 

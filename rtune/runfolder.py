@@ -85,9 +85,10 @@ class RunFolder:
     def name(self) -> str:
         return self.place.name
 
-    def resume_command(self) -> str:
-        """What a person types to go on."""
-        return f"rtune resume {shlex.quote(str(self.place))}"
+    def resume_command(self, address: str | None = None) -> str:
+        """What a person types to go on, on the cluster at `address`."""
+        cluster = f" --address {shlex.quote(address)}" if address else ""
+        return f"rtune resume {shlex.quote(str(self.place))}{cluster}"
 
     def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
         """The same folder, for a launch: a store that does not answer is waited for (`Place.patient`)."""

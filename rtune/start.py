@@ -86,7 +86,7 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
         click.echo(
             f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
         )
-        return _conclude(folder, None)
+        return _conclude(folder, None, address)
 
     def check(data: str) -> RunFolder:
         if begun and begun.data != data:
@@ -152,8 +152,8 @@ def _launch(
             def last_words() -> tuple[str, int]:
                 assert folder is not None
                 if interrupt.requested:
-                    return _how_to_go_on("interrupted", folder), 130
-                return _broken_off("Ray has died on this machine", folder), 1
+                    return _how_to_go_on("interrupted", folder, address), 130
+                return _broken_off("Ray has died on this machine", folder, address), 1
 
             from rtune.search import launch, machines, watch
             from rtune.search.progress import Progress
@@ -166,7 +166,7 @@ def _launch(
                     concurrency = resources.at_once(limits, room)
                     them = machines.Machines(limits, storage, progress.on_note)
                     stack.callback(them.close)
-                    them.survey(room)
+                    them.survey()
                     if not any(resources.fit(limits, node) for node in room.nodes):
                         progress.on_note("no machine has room for a trial yet; waiting for one to join")
                 interrupt.listen()
@@ -186,13 +186,13 @@ def _launch(
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:
         assert folder is not None
-        click.echo(f"rtune: {_broken_off(str(error), folder)}", err=True)
+        click.echo(f"rtune: {_broken_off(str(error), folder, address)}", err=True)
         return 1
     except KeyboardInterrupt:
-        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder)
+        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder, address)
         click.echo(f"rtune: {more}", err=True)
         return 130
-    return _conclude(folder, reason)
+    return _conclude(folder, reason, address)
 
 
 @contextlib.contextmanager
@@ -215,18 +215,20 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
                 target.write(before + words.read_bytes())
 
 
-def _how_to_go_on(reason: str, folder: RunFolder) -> str:
-    return f"ended early ({reason}); every finished epoch is saved. Go on with: {folder.resume_command()}"
-
-
-def _broken_off(reason: str, folder: RunFolder) -> str:
+def _how_to_go_on(reason: str, folder: RunFolder, address: str | None) -> str:
     return (
-        f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
-        f"{folder.place / 'launch.log'}. Go on with: {folder.resume_command()}"
+        f"ended early ({reason}); every finished epoch is saved. Go on with: {folder.resume_command(address)}"
     )
 
 
-def _conclude(folder: RunFolder, reason: str | None) -> int:
+def _broken_off(reason: str, folder: RunFolder, address: str | None) -> str:
+    return (
+        f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
+        f"{folder.place / 'launch.log'}. Go on with: {folder.resume_command(address)}"
+    )
+
+
+def _conclude(folder: RunFolder, reason: str | None, address: str | None) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
     from analysis.report import write
     from rtune.search.quiet import make_console
@@ -246,7 +248,7 @@ def _conclude(folder: RunFolder, reason: str | None) -> int:
             click.echo(f"rtune: {error}; all else is saved, and 'rtune report' tries again", err=True)
             return 1
     if reason is not None:
-        console.print(_how_to_go_on(reason, folder), soft_wrap=True)
+        console.print(_how_to_go_on(reason, folder, address), soft_wrap=True)
     return 130 if reason == "interrupted" else 0
 
 

@@ -36,9 +36,14 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
             `logged` (epochs already in the run's log), `max_epochs` (where the trial ends), `threads`,
             `device`, `versions` (that this machine must have; None for any).
         data: the splits, from `rtune.build.pack`.
+
+    Raises:
+        Unfit: this machine has other versions or another disk, or its storage fails.
     """
     torch.set_num_threads(task["threads"])
-    if task["versions"] is not None and (lack := machine.lack(task["versions"])):
+    if task["versions"] is not None and (
+        lack := machine.lack(task["versions"]) or _other_disk(task["folder"])
+    ):
         raise machine.Unfit(f"{_node()}: {lack}")
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
@@ -52,6 +57,18 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
         except StorageError as error:
             # Not the trial's fault, and the next would fare no better.
             raise machine.Unfit(f"{_node()}: {error} (worker on {socket.gethostname()})") from None
+
+
+def _other_disk(folder: str) -> str | None:
+    """A sentence if this machine does not see the run that a trial's folder lies in; None if it does."""
+    # Made on this machine alone, checkpoints would be lost with it.
+    path, mark, query = folder.partition("?") if "://" in folder else (folder, "", "")
+    run = path.rsplit("/", 2)[0]
+    try:
+        seen = place(f"{run}/search.yaml{mark}{query}").patient().exists()
+    except StorageError as error:
+        return str(error)
+    return None if seen else machine.not_shared(run)
 
 
 def _node() -> str:
@@ -81,7 +98,7 @@ def epochs(
     device = torch.device(task["device"])
     trainer = build.trainer(config, train, task["seed"])
     fresh = trainer.state_dict()
-    saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _unfit(c, fresh))
+    saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _flaw(c, fresh))
     use = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"
     if notes is not None:
         notes += [f"{note}; {use}" for note in passed]
@@ -100,7 +117,7 @@ def epochs(
             yield trainer.epoch, history[-1]
 
 
-def _unfit(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
+def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
     """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
     for number, figures in enumerate(saved.history, start=1):
         whole = isinstance(figures, dict) and set(figures) == set(schema.METRICS)

@@ -97,10 +97,13 @@ class Host:
         """Takes its network cable out: no word of it any more, not even that it has gone."""
         self.run("ip", "link", "set", "eth0", "down")
 
+    def processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
     def names(self) -> list[str]:
         """Names of its processes."""
         found = []
-        for process in psutil.Process(self.pid).children(recursive=True):
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.append(process.name())
         return found
@@ -140,7 +143,8 @@ def start_ray(host: Host, head: Host, *options: str) -> None:
 
 def _host(home: Path, number: int, switch: list[str]) -> Host:
     home.mkdir(parents=True)
-    shutil.copytree("/etc/skel", home, dirs_exist_ok=True)
+    if Path("/etc/skel").exists():
+        shutil.copytree("/etc/skel", home, dirs_exist_ok=True)
     ip = f"{NETWORK}.{number}"
     # A shell that waits buries the dead, as a machine's first process must.
     process = _unshare(*_NAMESPACES, "--mount-proc", first="sleep infinity & wait")

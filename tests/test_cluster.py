@@ -5,6 +5,7 @@ The hosts are namespaces of this machine (tests/hosts.py); GPUs, where a test ha
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def machines(tmp_path: Path) -> Iterator[list[Host]]:
 
 def search(
     host: Host, folder: Path, *args: str, module: str = "rtune", **environment: str
-) -> "hosts.subprocess.Popen[str]":
+) -> "subprocess.Popen[str]":
     """A search on the cluster of the host; the run is `folder`/runs/run."""
     where = ["--address", "auto", "--name", "run", "--runs", str(folder / "runs")]
     words = [sys.executable, "-m", module, "search", "digits", *where, *TINY, *args]
@@ -79,8 +80,8 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
     shutil.copytree(ROOT / "rtune", old / "rtune")
     (old / "rtune" / "robust" / "attacks.py").open("a").write("\n# changed\n")
     other.environment["PYTHONPATH"] = str(old)
-    for host in (other, late):
-        hosts.start_ray(host, head, "--num-cpus=1")
+    for host, cores in ((other, 2), (late, 1)):
+        hosts.start_ray(host, head, f"--num-cpus={cores}")
     wait_for(lambda: trains(late))
     wait_for(logged(run, 5))
     worker.kill()
@@ -88,6 +89,7 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
     assert process.returncode == 0, output
     assert f"machine {late.ip} (host3) has joined" in output
     assert f"machine {other.ip} (host4) is left out: it has rtune's code " in output
+    assert output.count("is left out") == 1
     assert "broke and is tried again from its checkpoint: the actor" in output.lower()
     assert check_whole(run, 8)["status"].tolist() == ["finished"] * 24
     trials = fold(RunFolder(run).read().records).trials
@@ -100,18 +102,16 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 
 
 ASK = """
-import sys, time
+import sys
 from rtune.search import contact, launch
 from rtune.search.resources import ResourceError
 for address in sys.argv[1:]:
-    begun = time.monotonic()
     try:
         contact.check(address)
         with launch.cluster(address):
             print("connected")
     except ResourceError as error:
         print(error)
-    assert time.monotonic() - begun < 30, "that was not seconds"
 """
 
 
@@ -120,6 +120,7 @@ def ask(host: Host, *addresses: str, **environment: str) -> list[str]:
     return host.run(sys.executable, "-c", ASK, *addresses, **environment).stdout.splitlines()
 
 
+@pytest.mark.long
 def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
     machines: list[Host], tmp_path: Path
 ) -> None:
@@ -135,7 +136,7 @@ def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
         "no Ray cluster can be used at 10.77.0.3:8080",
         "ray://10.77.0.1:10001 is for Ray Client",
         "no Ray cluster can be used at auto",
-        "no Ray cluster can be used at nonsense",
+        "--address (or RAY_ADDRESS) is 'nonsense'; it must be auto, or such as 10.0.0.1:6379",
     ]
     web.kill()
     assert "'ray start --address=10.77.0.1:6379'" in found[0]
@@ -192,8 +193,8 @@ def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path:
             host.environment |= {"TRACE": str(tmp_path / host.ip)}
         ill.environment["FAULTS"] = json.dumps(broken)
         hosts.start_ray(head, head, *HEAD)
-        for host in (well, ill):
-            hosts.start_ray(host, head, "--num-cpus=1")
+        hosts.start_ray(well, head, "--num-cpus=1")
+        hosts.start_ray(ill, head, "--num-cpus=3")
         sizes = ["--trials", "4", "--max-epochs", "16", "--set", "search.early_stopping=null"]
         tried = ["--set", "search.max_failures=0"]
         process = search(head, tmp_path, *sizes, *tried, module="tests.traced")
@@ -202,8 +203,8 @@ def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path:
         assert f"machine {ill.ip} (host3) is left out: the disk is on fire (worker on host3)" in output
         assert output.count("is left out") == 1
         check_whole(tmp_path / "runs" / "run", 16)
-        # Once it was known, nothing ran there any more.
-        assert (tmp_path / ill.ip).read_text().count("begin") <= 4
+        # Three begin there together; once it is known what comes too early is sent away.
+        assert (tmp_path / ill.ip).read_text().count("begin") <= 12
 
         more = ["resume", str(tmp_path / "runs" / "run"), "--address", "auto", "--trials", "6"]
         well.run("mount", "-t", "tmpfs", "none", str(tmp_path / "runs"))
@@ -213,6 +214,22 @@ def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path:
         assert "no trial can run on machine " in done.stdout
         assert " (and 1 more that cannot): it has another " in done.stdout
         assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_when_the_head_s_ray_dies_the_search_says_so_and_how_to_go_on(tmp_path: Path, victim: str) -> None:
+    with hosts.network(tmp_path / "hosts", 1) as (head,):
+        hosts.start_ray(head, head, "--num-cpus=1", "--include-dashboard=false")
+        process = search(head, tmp_path, "--trials", "2", "--max-epochs", "30")
+        wait_for(logged(tmp_path / "runs" / "run", 2))
+        (found,) = [p for p in head.processes() if p.name() == victim]
+        found.kill()
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        last = output.splitlines()[-1]
+        assert last.startswith("rtune: the launch broke off: Ray has died on this machine; every finished")
+        assert last.endswith(f"rtune resume {tmp_path / 'runs' / 'run'} --address auto")
 
 
 GROWING = {

@@ -1,5 +1,7 @@
 """One trial on one worker, without a cluster: saving, going on, and what it never touches."""
 
+import pickle
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rtune import checkpoint, schema, spec, trial
+from rtune import build, checkpoint, machine, schema, spec, trial
 from rtune.robust import data
 
 TREE = {
@@ -99,3 +101,36 @@ def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytes
     next(epochs(task(tmp_path)))
     assert len(seen) > 1400
     assert not seen & test
+
+
+def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints would be lost with another disk; its numbers are not those of other versions."""
+    monkeypatch.setattr(trial, "_node", lambda: "5e3f")
+    packed = build.pack(*data.load("digits"))
+    run = tmp_path / "runs" / "run"
+    told = task(run / "trials" / "t0001") | {"versions": machine.versions()}
+    with pytest.raises(machine.Unfit, match=f"^5e3f: it has another {run.parent} than this machine; run fol"):
+        trial.run(told, packed)
+    assert not (tmp_path / "runs").exists()
+    old = told | {"versions": machine.versions() | {"torch": "1.0"}}
+    with pytest.raises(machine.Unfit, match=r"^5e3f: it has torch [\d.]+, not 1.0; install the same on all"):
+        trial.run(old, packed)
+    run.mkdir(parents=True)
+    (run / "search.yaml").touch()
+    rows: list[Any] = []
+    monkeypatch.setattr(trial.tune, "report", rows.append)
+    trial.run(told, packed)
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize("reason", ["it has torch 2.0, not 2.1", "s3://b: 10 s: no answer"])
+def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason: str) -> None:
+    try:
+        raise machine.Unfit(f"5e3f: {reason}")
+    except machine.Unfit:
+        line = traceback.format_exc().splitlines()[-1]
+    assert machine.unfit(line) == ("5e3f", reason)
+    assert machine.unfit(f"ValueError: {line}") is None
+    assert pickle.loads(pickle.dumps(machine.Unfit("5e3f: x"))).args == ("5e3f: x",)  # noqa: S301

@@ -201,8 +201,13 @@ class BridgeCallback(_NeverSaved, Callback):
 
     def _machine_failed(self, name: str, node: str, why: str) -> None:
         """The trial goes on elsewhere; where there is no elsewhere the launch ends."""
-        if self._machines is None or not self._machines.blame(node, why):
+        if self._machines is None:
             self._ending.fail(why)
+            return
+        if not self._machines.blame(node, why):
+            self._ending.fail(
+                f"no machine is left that can run trials; of {self._machines.name(node)}: {why}"
+            )
             return
         with self._ending.saving():
             self._search.retry(name, why)

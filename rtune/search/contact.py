@@ -1,5 +1,6 @@
 """Whether a Ray cluster can be used at an address: asked at its door; Ray itself tries for minutes."""
 
+import logging
 import socket
 
 import psutil
@@ -15,6 +16,15 @@ def check(address: str) -> None:
         raise ResourceError(
             f"{address} is for Ray Client, which cannot run a search: on the cluster's head use "
             "--address auto, elsewhere 'ray job submit -- rtune search ...'"
+        )
+    if address.startswith(("http://", "https://")):
+        raise ResourceError(
+            f"{address} is for jobs ('ray job submit --address'); the --address (or RAY_ADDRESS) of a search "
+            "is auto, or such as 10.0.0.1:6379"
+        )
+    if address not in ("auto", "local") and ":" not in address:
+        raise ResourceError(
+            f"--address (or RAY_ADDRESS) is {address!r}; it must be auto, or such as 10.0.0.1:6379"
         )
     found = address if ":" in address else _canonical(address)
     if found is None:
@@ -53,6 +63,8 @@ def _ask(address: str, found: str) -> None:
         f"the Ray cluster at {address} does not take this machine's token: put that of its head "
         "(~/.ray/auth_token there) into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
     )
+    # It tells of a token that it has found, which is no news.
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     try:
         authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         with init_grpc_channel(found) as channel:

@@ -217,7 +217,7 @@ class _Launch:
         """Trials that may be under way. One waits where there is no room: a machine that joins gets it."""
         if self.concurrency is not None or self.machines is None:
             return self.concurrency or 1
-        return self.machines.room + 1
+        return self.machines.slots + 1
 
     def _trainable(self) -> Any:
         """What Ray Tune runs: a trial, with the images from the object store, one copy a machine."""

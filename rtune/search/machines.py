@@ -9,11 +9,11 @@ from typing import Any
 import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
-from ray.util.placement_group import PlacementGroup, placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtune import machine
-from rtune.search.resources import Limits, ResourceError, Room, fit
+from rtune.search.resources import Limits, ResourceError, fit
 from rtune.storage import Place, StorageError
 
 # Seconds between two looks at the cluster, and for a machine to answer at launch.
@@ -23,8 +23,9 @@ _PERIOD, _PATIENCE = 2.0, 60.0
 class Machines(Callback):
     """Checks every machine before trials run there, and those that join later as they come.
 
-    A machine that lacks something is set aside: a placement group takes all its room, so that Ray Tune
-    finds none there. Trials that had begun on it go on elsewhere.
+    A machine that lacks something is set aside: placement groups take its room, a trial's share each as it
+    becomes free, so that Ray Tune finds none there. A trial that is quicker finds out by itself
+    (`rtune.machine.Unfit`) and goes on elsewhere.
 
     Args:
         limits: of the launch.
@@ -33,7 +34,7 @@ class Machines(Callback):
 
     Attributes:
         versions: what all machines must have (`rtune.machine.versions`).
-        room: trials at once on the machines that may run any.
+        slots: trials at once on the machines that may run any.
     """
 
     def __init__(self, limits: Limits, storage: Place, say: Callable[[str], None]) -> None:
@@ -43,18 +44,18 @@ class Machines(Callback):
         self.versions = machine.versions()
         self._names: dict[str, str] = {}
         self._checks: dict[ray.ObjectRef[Any], tuple[str, str]] = {}
-        self._aside: dict[str, PlacementGroup] = {}
+        self._aside: dict[str, list[PlacementGroup]] = {}
         self._looked = 0.0
-        self.room = 0
+        self.slots = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # pickled for `Tuner.restore`, which rtune never uses
 
-    def survey(self, room: Room) -> None:
+    def survey(self) -> None:
         """Checks what is there when a launch begins.
 
         Raises:
-            ResourceError: no machine can run trials, and none is to come; or the storage cannot be written.
+            ResourceError: machines are there, and no trial can run on any; or the storage cannot be written.
         """
         nodes = self._with_room()
         found: dict[str, str] = {}
@@ -66,10 +67,10 @@ class Machines(Callback):
                 found.update(self._results(max(0.0, deadline - time.monotonic()), deadline))
         except StorageError as error:
             raise ResourceError(f"{self._storage} cannot be used for run folders: {error}") from None
-        if found and len(found) == len(nodes) and not room.may_grow:
-            name, problem = next(iter(found.items()))
+        if found and len(found) == len(nodes):
+            first, problem = next(iter(found.items()))
             others = f" (and {len(found) - 1} more that cannot)" if len(found) > 1 else ""
-            raise ResourceError(f"no trial can run on machine {self._names[name]}{others}: {problem}")
+            raise ResourceError(f"no trial can run on machine {self.name(first)}{others}: {problem}")
         for name, problem in found.items():
             self._set_aside(name, problem)
         self._count()
@@ -80,29 +81,37 @@ class Machines(Callback):
         # A store that does not answer now is asked again at the next look.
         with contextlib.suppress(StorageError):
             self._look()
+        self._count()
         self._looked = time.monotonic()
 
     def _look(self) -> None:
         nodes = {node["NodeID"]: node for node in self._with_room()}
-        for name in self._names.keys() - nodes:
-            self._say(f"machine {self._names.pop(name)} is gone; its trials go on elsewhere")
-            self._aside.pop(name, None)
-        for name in nodes.keys() - self._names:
-            self._begin_check(nodes[name])
-            self._say(f"machine {self._names[name]} has joined")
-        for name, problem in self._results(0.0).items():
-            self._set_aside(name, problem)
-        self._count()
+        for gone in self._names.keys() - nodes:
+            self._say(f"machine {self._names.pop(gone)} is gone; its trials go on elsewhere")
+            # An autoscaler would bring another machine for those that wait.
+            for group in self._aside.pop(gone, []):
+                remove_placement_group(group)
+        for node in nodes.keys() - self._names:
+            self._begin_check(nodes[node])
+            self._say(f"machine {self.name(node)} has joined")
+        for node, problem in self._results(0.0).items():
+            self._set_aside(node, problem)
 
     def _count(self) -> None:
         usable = (node for node in self._with_room() if node["NodeID"] not in self._aside)
-        self.room = sum(fit(self._limits, node["Resources"]) for node in usable)
+        self.slots = sum(fit(self._limits, node["Resources"]) for node in usable)
 
     def blame(self, node: str, problem: str) -> bool:
         """A trial could not run on a machine: sets it aside. False if no other is left."""
-        if node not in self._aside:
-            self._set_aside(node, problem)
+        self._set_aside(node, problem)
         return any(n["NodeID"] not in self._aside for n in self._with_room())
+
+    def name(self, node: str) -> str:
+        """Address and host name of a machine, whose id is all that Ray tells of it here and there."""
+        if node not in self._names:
+            found = [n for n in ray.nodes() if n["NodeID"] == node]
+            return _name(found[0]) if found else node
+        return self._names[node]
 
     def close(self) -> None:
         """The launch has ended."""
@@ -117,13 +126,12 @@ class Machines(Callback):
     def _begin_check(self, node: dict[str, Any]) -> None:
         probe = f".probe-{uuid.uuid4().hex}"
         (self._storage / probe).write(b"")
-        name = node["NodeID"]
-        self._names[name] = f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
         there = self._storage / probe
         where = str(there.local.resolve() if there.local else there)
-        pinned = NodeAffinitySchedulingStrategy(name, soft=False)
+        self._names[node["NodeID"]] = _name(node)
+        pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(machine.problem).options(scheduling_strategy=pinned)
-        self._checks[task.remote(self.versions, where)] = (name, probe)
+        self._checks[task.remote(self.versions, where)] = (node["NodeID"], probe)
 
     def _results(self, timeout: float, deadline: float | None = None) -> dict[str, str]:
         """Machines whose checks have found a problem; at the deadline those that have not answered too."""
@@ -133,9 +141,13 @@ class Machines(Callback):
         late = deadline is not None and time.monotonic() >= deadline
         found: dict[str, str] = {}
         for check in list(self._checks) if late else done:
-            node, probe = self._checks.pop(check)
-            problem = _outcome(check) if check in done else f"no answer within {_PATIENCE:g} seconds"
+            node, probe = self._checks[check]
             seen = machine.answered(self._storage, probe)
+            del self._checks[check]
+            try:
+                problem = _outcome(check) if check in done else f"no answer within {_PATIENCE:g} seconds"
+            except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+                continue  # it has gone, which is seen elsewhere
             if problem is None and not seen:
                 problem = machine.not_shared(str(self._storage / probe))
             if problem is not None:
@@ -143,18 +155,28 @@ class Machines(Callback):
         return found
 
     def _set_aside(self, node: str, problem: str) -> None:
-        self._say(f"machine {self._names.get(node, node)} is left out: {problem}")
-        (resources,) = [n["Resources"] for n in ray.nodes() if n["NodeID"] == node] or [{}]
-        room = {kind: resources[kind] for kind in ("CPU", "GPU") if resources.get(kind)}
-        if room:
-            self._aside[node] = placement_group([room], bundle_label_selector=[{"ray.io/node-id": node}])
+        if node in self._aside:
+            return
+        self._say(f"machine {self.name(node)} is left out: {problem}")
+        shares = {"CPU": self._limits.cpus_per_trial, "GPU": self._limits.gpus_per_trial}
+        share = {kind: float(amount) for kind, amount in shares.items() if amount}
+        there = [n["Resources"] for n in ray.nodes() if n["NodeID"] == node and n["Alive"]]
+        self._aside[node] = [
+            placement_group([share], bundle_label_selector=[{"ray.io/node-id": node}])
+            for resources in there
+            for _ in range(fit(self._limits, resources))
+        ]
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
 
 
 def _outcome(check: ray.ObjectRef[Any]) -> str | None:
     try:
         found: str | None = ray.get(check)
-    except (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
-        return "it died"
+    except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+        raise
     except Exception as error:
         # The last line names the error: that a module is missing, above all rtune itself.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

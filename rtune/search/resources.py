@@ -113,12 +113,17 @@ def to_come(config: dict[str, Any], nodes: int) -> tuple[tuple[dict[str, float],
         Resources of each such machine, those with most GPUs first; and whether any may come at all, of
         some of which the file may not say what they have.
     """
-    types = {k: v for k, v in config["available_node_types"].items() if k != config.get("head_node_type")}
+    head = config.get("head_node_type")
     left = max(0, config.get("max_workers", 0) - (nodes - 1))
+    most = {
+        name: min(left, kind.get("max_workers", 0 if name == head else left))
+        for name, kind in config["available_node_types"].items()
+    }
+    types = {name: config["available_node_types"][name] for name, count in most.items() if count}
     kinds = [
-        {kind: float(found.get("resources", {}).get(kind, 0)) for kind in ("CPU", "GPU")}
-        for found in types.values()
-        for _ in range(min(left, found.get("max_workers", left)))
+        {what: float((kind.get("resources") or {}).get(what, 0)) for what in ("CPU", "GPU")}
+        for name, kind in types.items()
+        for _ in range(most[name])
     ]
     kinds.sort(key=lambda kind: (kind["GPU"], kind["CPU"]), reverse=True)
     known = all(found.get("resources") for found in types.values())

@@ -82,9 +82,7 @@ def lifeline(screen: int, words: Callable[[], tuple[str, int]]) -> Iterator[None
         screen: file descriptor for the last words.
         words: gives them, and the exit code.
     """
-    node = ray._private.worker._global_node
-    started: dict[str, Any] = node.all_processes if node is not None and node.head else {}
-    pids = [p.process.pid for kind in ("raylet", "gcs_server") for p in started.get(kind, [])]
+    pids = _of_ray()
     over = threading.Event()
 
     def watch() -> None:
@@ -103,6 +101,18 @@ def lifeline(screen: int, words: Callable[[], tuple[str, int]]) -> Iterator[None
     finally:
         over.set()
         thread.join()
+
+
+def _of_ray() -> list[int]:
+    """This machine's raylet, and on the head the control service, of the session that is connected."""
+    session = ray.get_runtime_context().get_session_name()
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] in ("raylet", "gcs_server") and any(
+            session in word for word in process.info["cmdline"] or []
+        ):
+            found.append(process.pid)
+    return found
 
 
 def _is_alive(pid: int) -> bool:
