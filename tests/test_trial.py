@@ -42,8 +42,8 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
     }
 
 
-def epochs(told: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    return trial.epochs(told, *data.load("digits"))
+def epochs(told: dict[str, Any], notes: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    return trial.epochs(told, *data.load("digits"), notes)
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:
