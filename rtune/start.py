@@ -162,13 +162,9 @@ def _launch(
                 progress = Progress(diversion.console)
                 them = None
                 if address is not None:
-                    room = launch.room()
-                    concurrency = resources.at_once(limits, room)
-                    them = machines.Machines(limits, storage, progress.on_note)
-                    stack.callback(them.close)
+                    concurrency = resources.at_once(limits, launch.room())
+                    them = stack.enter_context(machines.Machines(limits, storage, progress.on_note))
                     them.survey()
-                    if not any(resources.fit(limits, node) for node in room.nodes):
-                        progress.on_note("no machine has room for a trial yet; waiting for one to join")
                 interrupt.listen()
                 if interrupt.requested:
                     raise KeyboardInterrupt

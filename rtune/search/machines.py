@@ -27,6 +27,8 @@ class Machines(Callback):
     becomes free, so that Ray Tune finds none there. A trial that is quicker finds out by itself
     (`rtune.machine.Unfit`) and goes on elsewhere.
 
+    A context, at whose end nothing of the checks is left behind.
+
     Args:
         limits: of the launch.
         storage: folder that all machines must share.
@@ -58,6 +60,8 @@ class Machines(Callback):
             ResourceError: machines are there, and no trial can run on any; or the storage cannot be written.
         """
         nodes = self._with_room()
+        if not nodes:
+            self._say("no machine has room for a trial yet; waiting for one to join")
         found: dict[str, str] = {}
         deadline = time.monotonic() + _PATIENCE
         try:
@@ -113,12 +117,13 @@ class Machines(Callback):
             return _name(found[0]) if found else node
         return self._names[node]
 
-    def close(self) -> None:
-        """The launch has ended."""
-        for _, probe in self._checks.values():
+    def __enter__(self) -> "Machines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _node, probe in self._checks.values():
             with contextlib.suppress(StorageError):
                 machine.answered(self._storage, probe)
-        self._checks.clear()
 
     def _with_room(self) -> list[dict[str, Any]]:
         return [n for n in ray.nodes() if n["Alive"] and fit(self._limits, n["Resources"])]
