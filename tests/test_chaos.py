@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import chaos
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 def test_a_search_under_sigkill_ends_with_the_table_of_one_left_alone(tmp_path: Path) -> None:

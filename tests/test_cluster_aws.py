@@ -21,7 +21,7 @@ from tests.s3 import closed_port
 from tests.searches import TINY
 from tests.test_cluster_file import ROOT, load
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.aws
 
 REST = 10  # seconds before spot is tried again, here
 
