@@ -1,16 +1,26 @@
 """Keeps the framework's words off the screen and in a file."""
 
+import contextlib
 import io
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 
 # Where no terminal says how wide it is, tables are not squeezed into 80 columns.
 _PLAIN_WIDTH = 160
+
+
+class _Forgiving(io.FileIO):
+    """What a full disk does not take is let go: no word of the framework's is worth the search."""
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data)
+        return len(data)
 
 
 class Diversion:
@@ -32,6 +42,8 @@ class Diversion:
         self.console = make_console(self._screen)
         self._first = tempfile.TemporaryFile()
         self._send(self._first)
+        self._streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _stream(1), _stream(2)
         return self
 
     def into(self, path: Path) -> None:
@@ -45,6 +57,7 @@ class Diversion:
     def __exit__(self, *_: object) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        sys.stdout, sys.stderr = self._streams
         for kept, descriptor in zip(self._kept, (1, 2), strict=True):
             os.dup2(kept, descriptor)
             os.close(kept)
@@ -56,6 +69,11 @@ class Diversion:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+
+
+def _stream(descriptor: int) -> IO[str]:
+    raw = io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", line_buffering=True)
 
 
 def make_console(file: IO[str]) -> Console:
