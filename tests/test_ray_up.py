@@ -98,7 +98,7 @@ def test_from_ray_up_to_ray_down(machines: list[Host], tmp_path: Path) -> None:
         "--trials",
         "4",
         "--max-epochs",
-        "8",
+        "20",
         "--set",
         "search.early_stopping=null",
         "--concurrency",
@@ -120,7 +120,7 @@ def test_from_ray_up_to_ray_down(machines: list[Host], tmp_path: Path) -> None:
     done = laptop.run(*send, "--", "rtune", "resume", str(run), cwd=ROOT, timeout=200)
     assert "front: " in done.stdout
     assert "succeeded" in done.stdout
-    check_whole(run, 40)
+    check_whole(run, 20)
     trials = fold(RunFolder(run).read().records).trials
     assert [trial.status for trial in trials.values()] == ["finished"] * 4
 
