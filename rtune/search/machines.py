@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -68,7 +68,7 @@ class Machines(Callback):
             for node in nodes:
                 self._begin_check(node)
             while self._checks:
-                found.update(self._results(max(0.0, deadline - time.monotonic()), deadline))
+                found.update(dict(self._results(max(0.0, deadline - time.monotonic()), deadline)))
         except StorageError as error:
             raise ResourceError(f"{self._storage} cannot be used for run folders: {error}") from None
         if found and len(found) == len(nodes):
@@ -98,7 +98,7 @@ class Machines(Callback):
         for node in nodes.keys() - self._names:
             self._begin_check(nodes[node])
             self._say(f"machine {self.name(node)} has joined")
-        for node, problem in self._results(0.0).items():
+        for node, problem in self._results(0.0):
             self._set_aside(node, problem)
 
     def _count(self) -> None:
@@ -138,13 +138,15 @@ class Machines(Callback):
         task = ray.remote(num_cpus=0, max_retries=0)(machine.problem).options(scheduling_strategy=pinned)
         self._checks[task.remote(self.versions, where)] = (node["NodeID"], probe)
 
-    def _results(self, timeout: float, deadline: float | None = None) -> dict[str, str]:
-        """Machines whose checks have found a problem; at the deadline those that have not answered too."""
+    def _results(self, timeout: float, deadline: float | None = None) -> Iterator[tuple[str, str]]:
+        """Machines whose checks have found a problem; at the deadline those that have not answered too.
+
+        One at a time: a store that fails at the next leaves what was found before.
+        """
         if not self._checks:
-            return {}
+            return
         done, _ = ray.wait(list(self._checks), num_returns=len(self._checks), timeout=timeout)
         late = deadline is not None and time.monotonic() >= deadline
-        found: dict[str, str] = {}
         for check in list(self._checks) if late else done:
             node, probe = self._checks[check]
             seen = machine.answered(self._storage, probe)
@@ -156,8 +158,7 @@ class Machines(Callback):
             if problem is None and not seen:
                 problem = machine.not_shared(str(self._storage / probe))
             if problem is not None:
-                found[node] = problem
-        return found
+                yield node, problem
 
     def _set_aside(self, node: str, problem: str) -> None:
         if node in self._aside:
