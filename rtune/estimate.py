@@ -143,6 +143,8 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     if measured.seconds:
         for line in _costs(limits, concurrency, simulated, asked.price):
             click.echo(line)
+    elif asked.price is not None:
+        click.echo("cost: unknown without them")
     return 0
 
 

@@ -39,48 +39,46 @@ def lack(wanted: dict[str, str]) -> str | None:
     return f"it has {found}; install the same on all machines"
 
 
-def problem(wanted: dict[str, str], probe: str) -> str | None:
+def problem(wanted: dict[str, str], storage: str, probe: str) -> str | None:
     """Why no trial may run on this machine; None if it may.
 
     Args:
         wanted: `versions` of the machine that asks.
-        probe: path or URI of a file that it has written, where the run folder lies. Beside it goes one
-            named `answer(probe)`, for it to find.
+        storage: path or URI of the folder that the run folder lies in.
+        probe: a file there that it has written. Beside it goes another, for it to find (`answered`).
     """
     if found := lack(wanted):
         return found
-    target = place(probe)
+    folder = place(storage)
     try:
-        target.read()
-        place(answer(probe)).write(b"")
+        (folder / probe).read()
+        (folder / _answer(probe)).write(b"")
     except FileNotFoundError:
-        return not_shared(probe)
+        return not_shared(storage)
     except (StorageError, OSError) as error:
         return f"it cannot use the storage of the run: {error}"
     return None
 
 
-def answer(probe: str) -> str:
-    """The file by which a machine shows that it can write where `probe` lies."""
-    path, mark, query = probe.partition("?") if "://" in probe else (probe, "", "")
-    return f"{path}.seen{mark}{query}"
-
-
-def not_shared(probe: str) -> str:
+def not_shared(folder: str) -> str:
     """The sentence on a machine that sees another disk."""
-    path = probe.partition("?")[0] if "://" in probe else probe
     return (
-        f"it has another {path.rpartition('/')[0]} than this machine; run folders of a cluster lie where all "
-        "machines see them: a mount such as NFS, or --runs s3://BUCKET/runs"
+        f"it has another {folder.partition('?')[0] if '://' in folder else folder} than this machine; "
+        "run folders of a cluster lie where all machines see them: a mount such as NFS, "
+        "or --runs s3://BUCKET/runs"
     )
 
 
-def answered(target: Place, name: str) -> bool:
-    """Whether a machine's file has arrived beside the probe `name` in the folder `target`; removes both."""
-    seen = (target / answer(name)).exists()
-    for file in (name, answer(name)):
-        (target / file).delete()
+def answered(storage: Place, probe: str) -> bool:
+    """Whether a machine's file has arrived beside the probe (see `problem`); removes both."""
+    seen = (storage / _answer(probe)).exists()
+    for file in (probe, _answer(probe)):
+        (storage / file).delete()
     return seen
+
+
+def _answer(probe: str) -> str:
+    return f"{probe}.seen"
 
 
 def _version(package: str) -> str:

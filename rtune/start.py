@@ -164,8 +164,9 @@ def _launch(
                 if address is not None:
                     concurrency = resources.at_once(limits, launch.room())
                     them = stack.enter_context(machines.Machines(limits, storage, progress.on_note))
-                    them.survey()
                 interrupt.listen()
+                if them is not None:
+                    them.survey(interrupt)
                 if interrupt.requested:
                     raise KeyboardInterrupt
                 folder = open_folder(data)

@@ -59,6 +59,11 @@ class Place:
     def name(self) -> str:
         raise NotImplementedError
 
+    @property
+    def absolute(self) -> str:
+        """The path or URI by which another process or machine finds it."""
+        return str(self)
+
     def __truediv__(self, name: str) -> "Place":
         raise NotImplementedError
 
@@ -176,6 +181,10 @@ class LocalPlace(Place):
     @property
     def name(self) -> str:
         return Path(os.path.abspath(self.path)).name  # a link is called what it is called
+
+    @property
+    def absolute(self) -> str:
+        return str(self.path.resolve())
 
     def __truediv__(self, name: str) -> "LocalPlace":
         return LocalPlace(self.path / name)

@@ -34,16 +34,15 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     Args:
         task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's: a path or URI),
             `logged` (epochs already in the run's log), `max_epochs` (where the trial ends), `threads`,
-            `device`, `versions` (that this machine must have; None for any).
+            `device`, `versions` (that this machine must have; None for any), and with versions `run` (the
+            run folder, likewise a path or URI).
         data: the splits, from `rtune.build.pack`.
 
     Raises:
         Unfit: this machine has other versions or another disk, or its storage fails.
     """
     torch.set_num_threads(task["threads"])
-    if task["versions"] is not None and (
-        lack := machine.lack(task["versions"]) or _other_disk(task["folder"])
-    ):
+    if task["versions"] is not None and (lack := machine.lack(task["versions"]) or _other_disk(task["run"])):
         raise machine.Unfit(f"{_node()}: {lack}")
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
@@ -59,13 +58,11 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
             raise machine.Unfit(f"{_node()}: {error} (worker on {socket.gethostname()})") from None
 
 
-def _other_disk(folder: str) -> str | None:
-    """A sentence if this machine does not see the run that a trial's folder lies in; None if it does."""
+def _other_disk(run: str) -> str | None:
+    """A sentence if this machine does not see the run folder; None if it does."""
     # Made on this machine alone, checkpoints would be lost with it.
-    path, mark, query = folder.partition("?") if "://" in folder else (folder, "", "")
-    run = path.rsplit("/", 2)[0]
     try:
-        seen = place(f"{run}/search.yaml{mark}{query}").patient().exists()
+        seen = (place(run) / "search.yaml").patient().exists()
     except StorageError as error:
         return str(error)
     return None if seen else machine.not_shared(run)

@@ -7,9 +7,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
-import sys
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.s3 import ENVIRONMENT, ROOT, Application
+from tests.s3 import ENVIRONMENT, Application, serve_until_end, served
 
 _SPOT = "/-/spot"  # asked by path: PUT `yes` or `no`
 
@@ -94,22 +91,10 @@ def forget() -> None:
 @contextlib.contextmanager
 def serve(region: str, home: Path) -> Iterator[Cloud]:
     """Context in which a server runs, and this process is its client, at home in `home`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.aws"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **ENVIRONMENT, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
-    )
-    try:
-        assert process.stdout is not None
-        cloud = Cloud(int(process.stdout.readline()), region)
+    with served("tests.aws", MOTO_IAM_LOAD_MANAGED_POLICIES="true") as port:
+        cloud = Cloud(port, region)
         with mock.patch.dict(os.environ, {**cloud.environment, "HOME": str(home)}):
             yield cloud
-    finally:
-        process.kill()
-        process.communicate()
 
 
 class Scarce:
@@ -140,17 +125,5 @@ class Scarce:
         return self._application(environ, start_response)
 
 
-def _main() -> None:
-    from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-    from werkzeug.serving import make_server
-
-    application = Scarce(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    _main()
+    serve_until_end(Scarce)

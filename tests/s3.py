@@ -79,20 +79,27 @@ class Server:
 @contextlib.contextmanager
 def serve() -> Iterator[Server]:
     """Context in which a server runs that has a bucket `bucket`, and the environment is its clients'."""
+    with served("tests.s3") as port:
+        server = Server(port)
+        server.ask("/bucket", b"", "PUT")  # pyarrow makes none
+        with environment():
+            yield server
+
+
+@contextlib.contextmanager
+def served(module: str, **more: str) -> Iterator[int]:
+    """Context in which a module runs that calls `serve_until_end`; its port."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.s3"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, **more},
     )
     try:
         assert process.stdout is not None
-        server = Server(int(process.stdout.readline()))
-        server.ask("/bucket", b"", "PUT")  # pyarrow makes none
-        with environment():
-            yield server
+        yield int(process.stdout.readline())
     finally:
         process.kill()
         process.communicate()
@@ -167,11 +174,12 @@ class Faulty:
         return [f"<Error><Code>{how}</Code><Message>an outage of the test</Message></Error>".encode()]
 
 
-def _main() -> None:
+def serve_until_end(around: Callable[[Application], Application]) -> None:
+    """Serves moto's application with another around it until standard input ends; prints the port."""
     from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    application = Faulty(DomainDispatcherApplication(create_backend_app))
+    application = around(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
@@ -180,4 +188,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    serve_until_end(Faulty)

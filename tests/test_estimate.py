@@ -144,7 +144,8 @@ def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtune.search.resources.local", lambda: CPUS)
-    first, epochs, seconds = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    first, epochs, seconds, cost = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    assert cost == "cost: unknown without them"
     assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency tells otherwise)")
     assert epochs.startswith("epochs: 144 without early stopping, about ")
     assert seconds.startswith(

@@ -30,11 +30,16 @@ def test_every_command_and_option_named_exists() -> None:
         assert option in helped, option
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
         file, _, anchor = target.partition("#")
-        assert (ROOT / file).exists(), target
-        headings = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(), re.MULTILINE) if anchor else []
+        there = page.parent / file if file else page
+        assert there.exists(), target
+        headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE) if anchor else []
         anchors = [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings]
         assert not anchor or anchor in anchors, target
 

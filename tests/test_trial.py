@@ -110,8 +110,8 @@ def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
     monkeypatch.setattr(trial, "_node", lambda: "5e3f")
     packed = build.pack(*data.load("digits"))
     run = tmp_path / "runs" / "run"
-    told = task(run / "trials" / "t0001") | {"versions": machine.versions()}
-    with pytest.raises(machine.Unfit, match=f"^5e3f: it has another {run.parent} than this machine; run fol"):
+    told = task(run / "trials" / "t0001") | {"versions": machine.versions(), "run": str(run)}
+    with pytest.raises(machine.Unfit, match=f"^5e3f: it has another {run} than this machine; run fol"):
         trial.run(told, packed)
     assert not (tmp_path / "runs").exists()
     old = told | {"versions": machine.versions() | {"torch": "1.0"}}

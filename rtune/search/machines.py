@@ -1,6 +1,7 @@
 """The machines of a cluster: which may run trials, which come late, which are gone."""
 
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtune import machine
+from rtune.search.interrupt import Interrupt
 from rtune.search.resources import Limits, ResourceError, fit
 from rtune.storage import Place, StorageError
 
-# Seconds between two looks at the cluster, and for a machine to answer at launch.
-_PERIOD, _PATIENCE = 2.0, 60.0
+# Seconds between two looks at the cluster, for a machine to answer at launch, and for a first trial to begin.
+_PERIOD, _PATIENCE, _IDLE = 2.0, 60.0, 30.0
 
 
 class Machines(Callback):
@@ -48,15 +50,17 @@ class Machines(Callback):
         self._checks: dict[ray.ObjectRef[Any], tuple[str, str]] = {}
         self._aside: dict[str, list[PlacementGroup]] = {}
         self._looked = 0.0
+        self._idle_since: float | None = None
         self.slots = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # pickled for `Tuner.restore`, which rtune never uses
 
-    def survey(self) -> None:
+    def survey(self, interrupt: Interrupt) -> None:
         """Checks what is there when a launch begins.
 
         Raises:
+            KeyboardInterrupt: that is asked for.
             ResourceError: machines are there, and no trial can run on any; or the storage cannot be written.
         """
         nodes = self._with_room()
@@ -68,7 +72,9 @@ class Machines(Callback):
             for node in nodes:
                 self._begin_check(node)
             while self._checks:
-                found.update(dict(self._results(max(0.0, deadline - time.monotonic()), deadline)))
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+                found.update(dict(self._results(0.5, deadline)))
         except StorageError as error:
             raise ResourceError(f"{self._storage} cannot be used for run folders: {error}") from None
         if found and len(found) == len(nodes):
@@ -87,6 +93,20 @@ class Machines(Callback):
             self._look()
         self._count()
         self._looked = time.monotonic()
+        self._note_idleness(trials)
+
+    def _note_idleness(self, trials: list[RayTrial]) -> None:
+        """Says once when nothing runs though there are machines: a full cluster is silent by itself."""
+        if self.slots == 0 or any(trial.status == RayTrial.RUNNING for trial in trials):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._looked
+        elif self._looked - self._idle_since > _IDLE:
+            self._idle_since = math.inf
+            self._say(
+                f"no trial has begun for {_IDLE:g} seconds: other work has the cluster's room ('ray status' "
+                "shows it), or its machines are slow to start; waiting"
+            )
 
     def _look(self) -> None:
         nodes = {node["NodeID"]: node for node in self._with_room()}
@@ -95,7 +115,7 @@ class Machines(Callback):
             # An autoscaler would bring another machine for those that wait.
             for group in self._aside.pop(gone, []):
                 remove_placement_group(group)
-        for node in nodes.keys() - self._names:
+        for node in [name for name in nodes if name not in self._names]:
             self._begin_check(nodes[node])
             self._say(f"machine {self.name(node)} has joined")
         for node, problem in self._results(0.0):
@@ -131,12 +151,10 @@ class Machines(Callback):
     def _begin_check(self, node: dict[str, Any]) -> None:
         probe = f".probe-{uuid.uuid4().hex}"
         (self._storage / probe).write(b"")
-        there = self._storage / probe
-        where = str(there.local.resolve() if there.local else there)
         self._names[node["NodeID"]] = _name(node)
         pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(machine.problem).options(scheduling_strategy=pinned)
-        self._checks[task.remote(self.versions, where)] = (node["NodeID"], probe)
+        self._checks[task.remote(self.versions, self._storage.absolute, probe)] = (node["NodeID"], probe)
 
     def _results(self, timeout: float, deadline: float | None = None) -> Iterator[tuple[str, str]]:
         """Machines whose checks have found a problem; at the deadline those that have not answered too.
@@ -156,7 +174,7 @@ class Machines(Callback):
             except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
                 continue  # it has gone, which is seen elsewhere
             if problem is None and not seen:
-                problem = machine.not_shared(str(self._storage / probe))
+                problem = machine.not_shared(self._storage.absolute)
             if problem is not None:
                 yield node, problem
 
