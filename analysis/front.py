@@ -1,4 +1,4 @@
-"""Fronts and hypervolume; objectives are fractions in [0, 1] and maximised."""
+"""Fronts, hypervolume and knee, by any objectives."""
 
 from collections.abc import Sequence
 
@@ -6,26 +6,69 @@ import moocore
 import numpy as np
 import pandas as pd
 
+from analysis.objectives import Asked, parse_all, values
 
-def front(networks: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+
+def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
     """The rows that no other row dominates, best first in the first objective.
 
     Equal rows are all kept. Rows that lack an objective are left out.
+
+    Args:
+        networks: one row a network.
+        objectives: names, with `:min` or `:max` where the default (`analysis.objectives`) is not meant.
     """
-    known = networks.dropna(subset=list(objectives))
+    asked = parse_all(objectives)
+    known = networks.dropna(subset=[o.name for o in asked])
     if known.empty:
         return known
-    points = known[list(objectives)].to_numpy(float)
+    points = values(known, asked)
     best = moocore.is_nondominated(points, maximise=True, keep_weakly=True)
     members: pd.DataFrame = known[best]
-    return members.sort_values(list(objectives), ascending=False, kind="stable")
+    return members.sort_values(
+        [o.name for o in asked], ascending=[not o.maximise for o in asked], kind="stable"
+    )
 
 
-def hypervolume(points: np.ndarray) -> float:
-    """Volume dominated by points (n, objectives), against the reference 0 in every objective.
+def reference(networks: pd.DataFrame, objectives: Sequence[Asked]) -> dict[str, float]:
+    """Where hypervolume is measured from: 0 where more is better, else the worst network's value."""
+    return {o.name: 0.0 if o.maximise else float(networks[o.name].max()) for o in parse_all(objectives)}
 
-    In [0, 1]; 0 without points.
+
+def hypervolume(
+    points: np.ndarray | pd.DataFrame,
+    objectives: Sequence[Asked] | None = None,
+    reference: dict[str, float] | None = None,
+) -> float:
+    """Volume that points dominate, above the reference; 0 without points.
+
+    Args:
+        points: an array (n, objectives), all maximised against the reference 0; or networks.
+        objectives: of networks.
+        reference: of networks, objective -> value; 0 for each when None, which only suits what is maximised.
     """
+    if isinstance(points, pd.DataFrame):
+        asked = parse_all(objectives or ())
+        found = values(points.dropna(subset=[o.name for o in asked]), asked)
+        zero = reference or {o.name: 0.0 for o in asked}
+        points = found - np.array([zero[o.name] * (1.0 if o.maximise else -1.0) for o in asked])
     if len(points) == 0:
         return 0.0
     return float(moocore.hypervolume(np.asarray(points, float), ref=0.0, maximise=True))
+
+
+def knee(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.Series | None:
+    """The front member that gives up least of everything; None without a front.
+
+    Objectives are scaled to [0, 1] over the front; the knee is the member farthest above the plane through
+    the objectives' best members (Das 1999, for many objectives: farthest from the worst in the sum of the
+    scaled objectives, where those planes are the same). Of equals the first in the front's order.
+    """
+    asked = parse_all(objectives)
+    members = front(networks, asked)
+    if members.empty:
+        return None
+    points = values(members, asked)
+    span = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return members.iloc[int(scaled.sum(axis=1).argmax())]

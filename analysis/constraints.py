@@ -1,0 +1,73 @@
+"""The best network under constraints: `robust_accuracy>=0.45`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.objectives import KNOWN, Asked, ObjectiveError, parse
+
+_OPERATORS = {
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    ">": np.greater,
+    "<": np.less,
+    "==": np.equal,
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`robust_accuracy>=0.45` and the like."""
+
+    name: str
+    operator: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{self.value:g}"
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Raises ObjectiveError for what is no constraint on a metric."""
+    match = re.fullmatch(r"\s*([a-z_]+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
+    if match is None:
+        raise ObjectiveError(
+            f"constraint {text!r} is not a metric, one of >= <= > < == and a number, "
+            "such as robust_accuracy>=0.45"
+        )
+    name, operator, number = match.groups()
+    if name not in KNOWN:
+        raise ObjectiveError(f"constraint {text!r}: {name!r} is none of {', '.join(KNOWN)}")
+    try:
+        value = float(number)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ObjectiveError(f"constraint {text!r}: {number!r} is no number")
+    return Constraint(name, operator, value)
+
+
+def where(networks: pd.DataFrame, constraints: Iterable[str | Constraint]) -> pd.DataFrame:
+    """The rows that meet all constraints; one that lacks a metric does not. Raises ObjectiveError."""
+    kept = networks
+    for one in constraints:
+        constraint = parse_constraint(one) if isinstance(one, str) else one
+        column = kept[constraint.name].to_numpy(float, na_value=np.nan)
+        kept = kept[_OPERATORS[constraint.operator](column, constraint.value)]
+    return kept
+
+
+def best(
+    networks: pd.DataFrame, objective: Asked, constraints: Iterable[str | Constraint] = ()
+) -> pd.DataFrame:
+    """The rows that meet all constraints, best first in one objective; rows that lack it are left out.
+
+    Raises:
+        ObjectiveError: see `parse`, `parse_constraint`.
+    """
+    asked = parse(objective)
+    kept = where(networks, constraints).dropna(subset=[asked.name])
+    return kept.sort_values(asked.name, ascending=not asked.maximise, kind="stable")

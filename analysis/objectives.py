@@ -1,0 +1,74 @@
+"""Objectives by name and direction: `robust_accuracy`, `macs:min`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rtune import schema
+
+# The smaller the better, unless said otherwise; all others are fractions that one wants large.
+MINIMISED = schema.COSTS
+KNOWN = schema.METRICS
+
+
+class ObjectiveError(ValueError):
+    """A name or direction is wrong; the message is a sentence for the person who gave it."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A column of a run's results and whether it is to be large."""
+
+    name: str
+    maximise: bool
+
+    @property
+    def label(self) -> str:
+        """`robust accuracy`, for readers."""
+        return self.name.replace("_", " ").replace("macs", "MACs")
+
+    @property
+    def is_fraction(self) -> bool:
+        return self.name not in schema.COSTS
+
+
+Asked = str | Objective
+
+
+def parse(asked: Asked) -> Objective:
+    """An objective of its text: a name, or a name with `:min` or `:max`.
+
+    Raises:
+        ObjectiveError: no such metric, or no such direction.
+    """
+    if isinstance(asked, Objective):
+        return asked
+    name, colon, direction = asked.partition(":")
+    if name not in KNOWN:
+        raise ObjectiveError(f"objective {name!r} is none of {', '.join(KNOWN)}")
+    if colon and direction not in ("min", "max"):
+        raise ObjectiveError(f"objective {asked!r} has the direction {direction!r}; it must be min or max")
+    return Objective(name, direction == "max" if colon else name not in MINIMISED)
+
+
+def parse_all(asked: Iterable[Asked]) -> list[Objective]:
+    """Several objectives, each named once. Raises ObjectiveError."""
+    found = [parse(one) for one in asked]
+    names = [objective.name for objective in found]
+    if not found:
+        raise ObjectiveError("no objective is named; give at least one")
+    for name in names:
+        if names.count(name) > 1:
+            raise ObjectiveError(f"objective {name!r} is named twice")
+    return found
+
+
+def values(networks: pd.DataFrame, asked: Sequence[Asked]) -> np.ndarray:
+    """Objectives (n, k) of all rows, all to be maximised: minimised ones are negated; nan where missing."""
+    columns = [
+        networks[o.name].to_numpy(float, na_value=np.nan) * (1.0 if o.maximise else -1.0)
+        for o in parse_all(asked)
+    ]
+    return np.stack(columns, axis=1)
