@@ -26,6 +26,7 @@ TIMES = ["train_seconds", "eval_seconds", "time"]
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 def test_two_searches_with_one_seed_give_one_table_and_another_seed_another(
     tmp_path: Path, rtune: Rtune
 ) -> None:

@@ -14,8 +14,15 @@ def networks() -> dict[str, tuple[object, Split, float]]:
     return {name: rest for name, *rest in oracles.networks(quick=True)}  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("kind", ["ordinary", "noisy"])
-@pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ("digits", "ordinary"),
+        ("digits", "noisy"),
+        ("fashion-mnist", "ordinary"),
+        pytest.param("fashion-mnist", "noisy", marks=pytest.mark.long),
+    ],
+)
 def test_robust_accuracy_is_that_of_foolbox(
     data: str, kind: str, networks: dict[str, tuple[object, Split, float]]
 ) -> None:
