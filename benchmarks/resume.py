@@ -44,7 +44,9 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
     limits = resources.Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, limits.trials)
     data = build.fingerprint(search_spec.file.data, search_spec.search.seed)
-    begin = plan.begin(search_spec, planned, limits, 2, data)
+    begin = plan.begin(
+        search_spec, planned, limits, 2, data, build.images(search_spec.file.data, search_spec.search.seed)
+    )
     rng = np.random.default_rng(0)
     costs: dict[str, list[float]] = {"append": [], "report": []}
     with folder.launch() as writer:

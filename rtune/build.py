@@ -63,6 +63,12 @@ def fingerprint(config: DataConfig, seed: int) -> str:
     return digest.hexdigest()
 
 
+def images(config: DataConfig, seed: int) -> tuple[int, int]:
+    """Numbers of images of the train and validation splits, which must be there. Raises DataError."""
+    train, validation = splits(config, seed, torch.device("cpu"), download=False)
+    return len(train), len(validation)
+
+
 def model(config: ModelConfig, dataset: str) -> Network:
     """The network for a data set's images, with fresh weights from torch's global generator."""
     source = data.SOURCES[dataset]

@@ -77,12 +77,22 @@ def main() -> None:
     """Distributed hyperparameter search for robust pruning."""
 
 
+_WHICH_HELP = "front, best, all, or t0001,t0002"
+_FORMATS_HELP = "Of html, md, tex, csv, parquet, svg, pdf, png, with commas."
+_OBJECTIVES_HELP = "Of the front, with commas, such as robust_accuracy,macs:min; the search's by default."
+
+
 def launch_options(command: F) -> F:
     """Options of a launch, shared by `search` and `resume`."""
+    epochs = click.option("--max-epochs", type=int, help="Epochs of a full training.")
+    trials = click.option("--trials", type=int, help="Trials of the whole run; replicates come on top.")
+    return trials(epochs(limit_options(command)))
+
+
+def limit_options(command: F) -> F:
+    """Options of any launch: where, how long, how many trials at once."""
     for option in reversed(
         [
-            click.option("--trials", type=int, help="Trials of the whole run."),
-            click.option("--max-epochs", type=int, help="Epochs of a full training."),
             click.option("--time-budget", type=_Seconds(), help="End after this time, such as 90s, 30m, 2h."),
             click.option("--concurrency", type=int, help="Trials at once; as many as fit by default."),
             click.option("--gpus-per-trial", type=float, help="GPUs of a trial; 0.25 puts four on one."),
@@ -165,6 +175,25 @@ def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
 @main.command()
 @click.argument("run")
 @RUNS
+@click.option("--trials", default="front", show_default=True, metavar="WHICH", help=_WHICH_HELP)
+@click.option("--seeds", type=int, default=5, show_default=True, help="Of each setting, its own among them.")
+@limit_options
+def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None, **limits: Any) -> None:
+    """Train settings of RUN again with other seeds: what is a better setting, and what is luck?
+
+    Each as long as the trial that is repeated. A setting that has its seeds gets none more. The search goes
+    on as if nothing had happened.
+    """
+    from rtune import start
+
+    given = {key: value for key, value in limits.items() if value is not None}
+    with failures():
+        sys.exit(start.replicate(run, runs, address, trials, seeds, given))
+
+
+@main.command()
+@click.argument("run")
+@RUNS
 @click.option(
     "--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True
 )
@@ -202,23 +231,74 @@ def prune_checkpoints(run: str, runs: str) -> None:
 
 
 @main.command()
-@click.argument("run")
+@click.argument("run", nargs=-1, required=True)
 @RUNS
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; RUN/report by default.")
-def report(run: str, runs: str, output: Path | None) -> None:
-    """Write RUN's report: a page, the front as CSV, and its picture."""
+@click.option("--format", "formats", default="html,csv,svg,png", show_default=True, help=_FORMATS_HELP)
+@click.option("--objectives", help=_OBJECTIVES_HELP)
+@click.option("--follow", is_flag=True, help="Make it anew while the search runs, until it ends.")
+def report(
+    run: tuple[str, ...],
+    runs: str,
+    output: Path | None,
+    formats: str,
+    objectives: str | None,
+    follow: bool,
+) -> None:
+    """Write the report of RUN, or of several side by side: a page, the front as tables and pictures."""
     from rtune import commands
 
     with failures():
-        commands.report(run, runs, output)
+        sys.exit(commands.report(run, runs, output, formats, objectives, follow))
+
+
+@main.command()
+@click.argument("run", nargs=-1, required=True)
+@RUNS
+@click.option("--where", multiple=True, metavar="METRIC>=NUMBER", help="A constraint; all given must hold.")
+@click.option("--maximize", metavar="METRIC", help="What the best has most of.")
+@click.option("--minimize", metavar="METRIC", help="What the best has least of, such as macs.")
+@click.option("--objectives", help=_OBJECTIVES_HELP)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def best(
+    run: tuple[str, ...],
+    runs: str,
+    where: tuple[str, ...],
+    maximize: str | None,
+    minimize: str | None,
+    objectives: str | None,
+    as_json: bool,
+) -> None:
+    """Say which network of RUN is best under constraints, or, without any, the front and its knee.
+
+    rtune best RUN --where "robust_accuracy>=0.45" --maximize channel_sparsity
+    """
+    from rtune import commands
+
+    with failures():
+        sys.exit(commands.best(run, runs, where, maximize, minimize, objectives, as_json))
+
+
+@main.command()
+@click.argument("run")
+@click.argument("trial")
+@RUNS
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="A .pt2 file; TRIAL.pt2 by default.")
+def export(run: str, trial: str, runs: str, output: Path | None) -> None:
+    """Write the network of a TRIAL of RUN as a file that runs without rtune, its removable channels cut out.
+
+    torch.export.load(FILE).module() is the network.
+    """
+    from rtune import commands
+
+    with failures():
+        commands.export(run, runs, trial, output)
 
 
 @main.command()
 @click.argument("run")
 @RUNS
-@click.option(
-    "--trials", default="front", show_default=True, metavar="WHICH", help="front, best, all, or t0001,t0002"
-)
+@click.option("--trials", default="front", show_default=True, metavar="WHICH", help=_WHICH_HELP)
 @click.option("--attacks", default=attack_names.DEFAULT, show_default=True, help="Names, with commas.")
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
 @click.option("--epsilon", type=_Number(), help="Radius in pixel units; the search file's by default.")

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,10 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
     ledger = fold(log.records)
     live = folder.is_live()
     trials, max_epochs = summary.trials(ledger, folder.spec), summary.max_epochs(ledger, folder.spec)
-    counts = summary.counts(ledger, trials)
-    if not live and "running" in counts:
-        counts["interrupted"] = counts.pop("running")
+    counts, again = summary.counts(ledger, trials), summary.replicates(ledger)
+    for found in (counts, again):
+        if not live and "running" in found:
+            found["interrupted"] = found.pop("running")
     concurrency = ledger.launches[-1].concurrency if ledger.launches else 1
     objectives = folder.spec.search.objectives
     with runfolder.storage_errors():
@@ -73,7 +75,8 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         "live": live,
         "trials": trials,
         **{state: counts.get(state, 0) for state in _STATES},
-        "epochs": sum(t.epoch for t in ledger.trials.values()),
+        "replicates": {state: again.get(state, 0) for state in _STATES},
+        "epochs": sum(t.epoch for t in ledger.own.values()),
         "epochs_without_early_stopping": summary.unstopped_epochs(ledger, max_epochs),
         "objectives": list(objectives),
         "hypervolume": summary.run_hypervolume(ledger, objectives),
@@ -101,13 +104,66 @@ def prune_checkpoints(run: str, runs: str) -> None:
     )
 
 
-def report(run: str, runs: str, output: Path | None) -> None:
-    """Writes a run's report and says where."""
-    from analysis.report import write
+def report(
+    named: Sequence[str],
+    runs: str,
+    output: Path | None,
+    formats: str,
+    objectives: str | None,
+    follow: bool,
+) -> int:
+    """Writes the report of one or several runs and says where; exit code."""
+    from analysis import report as making
+
+    wanted = making.parse_formats(formats)
+    folders = [runfolder.find(run, runs) for run in named]
+    if len(folders) > 1 and output is None:
+        output = Path("report")
+    asked = _asked(objectives)
+    if not follow:
+        for path in making.write(folders, output, wanted, asked):
+            click.echo(path)
+        return 0
+    try:
+        for path in making.follow(folders, output, wanted, asked):
+            click.echo(path)
+    except KeyboardInterrupt:
+        click.echo("rtune: no longer followed; the page is as of its last making", err=True)
+        return 130
+    return 0
+
+
+def best(
+    named: Sequence[str],
+    runs: str,
+    constraints: Sequence[str],
+    maximize: str | None,
+    minimize: str | None,
+    objectives: str | None,
+    as_json: bool,
+) -> int:
+    """Prints the best network under constraints, or the front; exit code 1 if none meets them."""
+    from analysis import choosing
+
+    if maximize is not None and minimize is not None:
+        raise runfolder.RunError("--maximize and --minimize are both given; one of them must go")
+    one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
+    folders = [runfolder.find(run, runs) for run in named]
+    found = choosing.choose(folders, _asked(objectives), one, constraints)
+    click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())
+    return 0 if found.any() else 1
+
+
+def export(run: str, runs: str, trial: str, output: Path | None) -> None:
+    """Writes a network as a file and says what it is."""
+    from rtune import export as exporting
 
     folder = runfolder.find(run, runs)
-    for path in write(folder, output):
-        click.echo(path)
+    click.echo(exporting.export(folder, trial, output or Path(f"{trial}.pt2")))
+
+
+def _asked(objectives: str | None) -> list[str] | None:
+    return None if objectives is None else [name.strip() for name in objectives.split(",")]
 
 
 def evaluate(
@@ -156,7 +212,7 @@ def evaluate(
         click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
         return 1
     console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write(folder)[0]}", soft_wrap=True)
+    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
     for trouble in troubles:
         click.echo(f"rtune: {trouble}", err=True)
     return 1 if troubles else 0
@@ -177,8 +233,9 @@ def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str
 
 def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFolder) -> None:
     max_epochs = summary.max_epochs(ledger, folder.spec)
-    states = ", ".join(f"{facts[s]} {s}" for s in _STATES if facts[s]) or "nothing begun"
-    click.echo(f"{facts['run']}: {facts['trials']} trials: {states}")
+    again = facts["replicates"]
+    replicates = f"; {sum(again.values())} replicates: {_states(again)}" if any(again.values()) else ""
+    click.echo(f"{facts['run']}: {facts['trials']} trials: {_states(facts)}{replicates}")
     objectives = ", ".join(facts["objectives"])
     click.echo(summary.saving(ledger, max_epochs))
     click.echo(f"hypervolume of {objectives}: {facts['hypervolume']:.3f}")
@@ -188,7 +245,7 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
     left = facts["seconds_left"]
     if facts["live"]:
         click.echo("a launch is running" + ("" if left is None else f"; about {summary.clock(left)} left"))
-    elif facts["interrupted"] or facts["waiting"]:
+    elif any(found[state] for found in (facts, again) for state in ("interrupted", "waiting")):
         more = "" if left is None else f" (about {summary.clock(left)})"
         click.echo(f"no launch is running; go on with: {folder.resume_command()}{more}")
     else:
@@ -198,3 +255,7 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
             click.echo(f"{trial.id} {summary.outcome(trial, max_epochs)}: {trial.error}")
     for note in facts["notes"]:
         click.echo(f"note: {note}")
+
+
+def _states(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{counts[s]} {s}" for s in _STATES if counts[s]) or "nothing begun"

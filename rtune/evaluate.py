@@ -34,21 +34,22 @@ BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
 
 
-def choose(folder: RunFolder, which: str) -> list[str]:
+def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:
     """The trials whose networks `--trials` names.
 
     Args:
         folder: the run.
         which: `front`; `best` in robust accuracy at search time; `all`; or trials, with commas.
+        networks: `analysis.networks`, or the part of them that can be named; all when None.
 
     Raises:
         RunError: the run has no network, or not that one.
     """
-    networks = analysis.networks(analysis.load(folder))
+    if networks is None:
+        networks = analysis.networks(analysis.load(folder))
     if networks.empty:
         raise RunError(
-            f"{folder.place} has no network to evaluate: "
-            "every trial has broken, or has yet to finish an epoch"
+            f"{folder.place} has no network yet: every trial has broken, or has yet to finish an epoch"
         )
     if which == "front":
         chosen = analysis.front(networks, list(folder.spec.search.objectives))

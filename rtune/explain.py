@@ -23,11 +23,12 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     """
     ledger = fold(records)
     if trial not in ledger.trials:
-        known = list(ledger.trials)
+        known = list(ledger.own)
         there = f"the run has {known[0]} to {known[-1]}" if known else "the run has none yet"
         raise UnknownTrialError(f"--explain is {trial!r}; {there}")
     found = ledger.trials[trial]
-    yield f"{trial}: {summary.settings(found.values)} (suggested by: {found.sampler}, seed {found.seed})"
+    origin = f"suggested by: {found.sampler}" if found.of is None else f"repeats {found.of}"
+    yield f"{trial}: {summary.settings(found.values)} ({origin}, seed {found.seed})"
     objectives = spec.search.objectives
     early = spec.search.early_stopping
     seen: dict[tuple[int, int], dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 A trial under way keeps its newest two; one that has ended keeps its newest, since a stopped one may go on
 and any may be wanted; one that diverged or failed keeps none. Pruning leaves those that are needed: of
-trials under way, and of networks on the front.
+trials under way, and of networks on the front with those of the same settings.
 """
 
 import contextlib
@@ -56,7 +56,10 @@ class Keeper:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning did: files and bytes gone, checkpoints left of front members and of trials under way."""
+    """What pruning did: files and bytes gone, trials that kept theirs: of the front, others under way.
+
+    With a trial of the front go those of the same settings (`rtune replicate`).
+    """
 
     files: int
     bytes: int
@@ -65,7 +68,7 @@ class Pruned:
 
 
 def prune(folder: RunFolder) -> Pruned:
-    """Deletes the checkpoints that neither the front nor a trial under way needs.
+    """Deletes the checkpoints that neither the front, with its replicates, nor a trial under way needs.
 
     While trials are under way or waiting, a network stays that only unfinished trials outdo: they may yet
     change. A launch may be running: a trial that it lets go on without a checkpoint trains from its start.
@@ -77,7 +80,7 @@ def prune(folder: RunFolder) -> Pruned:
     # checkpoints, so those that it does not know yet are spared too.
     files = (folder.place / "trials").files()
     ledger = fold(folder.read().records)
-    wanted = _wanted(ledger, folder.spec.search.objectives)
+    wanted = _with_kin(_wanted(ledger, folder.spec.search.objectives), ledger)
     live = folder.is_live()
     under_way = {name for name, trial in ledger.trials.items() if trial.status == "running"}
     gone = size = 0
@@ -100,6 +103,13 @@ def _is_ahead(path: str, ledger: Ledger) -> bool:
     trial, _, name = path.partition("/")
     known = ledger.trials[trial].epoch if trial in ledger.trials else 0
     return (checkpoint.epoch_of(name) or 0) > known
+
+
+def _with_kin(wanted: dict[str, int], ledger: Ledger) -> dict[str, int]:
+    """And their replicates, and what they repeat: one says how far the other is to be believed."""
+    families = {ledger.trials[name].of or name for name in wanted}
+    kin = (t for t in ledger.trials.values() if (t.of or t.id) in families)
+    return wanted | {t.id: t.epoch for t in kin if t.epoch and t.status not in ("diverged", "failed")}
 
 
 def _wanted(ledger: Ledger, objectives: Sequence[str]) -> dict[str, int]:

@@ -1,10 +1,12 @@
 """Trials as a fold over a run's log: one function for resume, status, results and report."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+
+from rtune.schema import REPLICATE
 
 
 @dataclass
@@ -12,10 +14,10 @@ class Trial:
     """One setting and what became of it.
 
     Attributes:
-        id: `t0001` and on, in the order of suggestion.
+        id: `t0001` and on, in the order of suggestion; `t0003r1` and on of those that repeat t0003.
         seed: of everything random in it.
         values: searched values, dotted path -> value; only those that apply.
-        sampler: `point`, or the sampler that suggested it.
+        sampler: `point`, the sampler that suggested it, or `replicate`.
         facts: what the sampler must remember of it.
         epochs: records of its epochs, 1, 2, ... without gaps.
         promotions: records of its stops that were taken back.
@@ -24,6 +26,8 @@ class Trial:
             A stopped trial runs again once it is promoted.
         error: last line of what made it fail, or why it diverged.
         ended_epoch: the epoch in which it diverged or failed; None for other ends.
+        of: the trial whose settings it repeats; None for the search's own.
+        length: the epoch at which such a replicate ends; None for the search's own.
     """
 
     id: str
@@ -38,6 +42,8 @@ class Trial:
     error: str | None = None
     ended_epoch: int | None = None
     ended_time: float | None = None
+    of: str | None = None
+    length: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -62,7 +68,11 @@ class Trial:
 
 @dataclass
 class Launch:
-    """What one launch ran with (`rtune.search.plan.begin`)."""
+    """What one launch ran with (`rtune.search.plan.begin`).
+
+    `train_images` and `validation_images` are numbers of images: those that a trial trains on, and those that
+    it is measured on.
+    """
 
     time: float
     trials: int
@@ -70,27 +80,32 @@ class Launch:
     max_epochs: int
     search: dict[str, Any]
     data: str
+    train_images: int
+    validation_images: int
 
 
 @dataclass
 class Ledger:
-    """Everything the log says."""
+    """Everything the log says.
+
+    Attributes:
+        trials: all, by id.
+        own: those of them that the search itself has suggested: all but replicates.
+        launches: in order.
+    """
 
     trials: dict[str, Trial] = field(default_factory=dict)
+    own: dict[str, Trial] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
 
     def apply(self, record: dict[str, Any]) -> None:
-        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `retry`, `end`."""
+        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `lengthen`, `retry`, `end`."""
         kind = record["kind"]
         if kind == "launch":
-            names = ("time", "trials", "concurrency", "max_epochs", "search", "data")
-            self.launches.append(Launch(*(record[name] for name in names)))
+            self.launches.append(Launch(**{f.name: record[f.name] for f in fields(Launch)}))
             self._lengthen(record["max_epochs"], record["rungs"])
         elif kind == "trial":
-            trial = Trial(
-                record["trial"], record["seed"], record["values"], record["sampler"], record["facts"]
-            )
-            self.trials[trial.id] = trial
+            self._begin(record)
         elif kind == "epoch":
             trial = self.trials[record["trial"]]
             trial.epochs.append(record)
@@ -100,6 +115,10 @@ class Ledger:
         elif kind == "promote":
             trial = self.trials[record["trial"]]
             trial.promotions.append(record)
+            trial.status, trial.ended_time = "running", None
+        elif kind == "lengthen":
+            trial = self.trials[record["trial"]]
+            trial.length = record["epochs"]
             trial.status, trial.ended_time = "running", None
         elif kind == "retry":
             self.trials[record["trial"]].retries.append(record)
@@ -114,9 +133,18 @@ class Ledger:
         """Lengths of a full training so far and `more`, ascending: each launch may have raised it."""
         return sorted({launch.max_epochs for launch in self.launches} | set(more))
 
+    def _begin(self, record: dict[str, Any]) -> None:
+        facts = record["facts"]
+        trial = Trial(record["trial"], record["seed"], record["values"], record["sampler"], facts)
+        self.trials[trial.id] = trial
+        if trial.sampler == REPLICATE:
+            trial.of, trial.length = facts["of"], facts["epochs"]
+        else:
+            self.own[trial.id] = trial
+
     def _lengthen(self, max_epochs: int, rungs: list[int]) -> None:
         """Trials that finished a shorter training wait at its end, or go on where it is no rung."""
-        for trial in self.trials.values():
+        for trial in self.own.values():
             if trial.status == "finished" and trial.epoch < max_epochs:
                 trial.status = "stopped" if trial.epoch in rungs else "running"
 

@@ -20,7 +20,7 @@ from rtune.storage import LocalPlace, Place, StorageError
 
 # Which kinds stand where; what stands elsewhere is foreign.
 _KINDS = {
-    "results": ("launch", "trial", "epoch", "promote", "retry", "end"),
+    "results": ("launch", "trial", "epoch", "promote", "lengthen", "retry", "end"),
     "evaluations": ("evaluation", "diagnosis"),
 }
 # Mappings and lists that a record has beside the fields of its schema.
@@ -30,6 +30,7 @@ _NESTED: dict[str, dict[str, type]] = {
     "diagnosis": {"figures": dict},
 }
 _TRIAL = re.compile(r"t\d{4,9}")
+_REPLICATE = re.compile(r"(t\d{4,9})r[1-9]\d{0,8}")
 # A store's segment is written anew with each record, so a full one is left alone (bytes).
 _SEGMENT = 128 * 1024
 
@@ -231,14 +232,27 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
     if not all(_is_plain(value) for name, value in record.items() if name not in _NESTED.get(kind, {})):
         return None
     if kind == "trial":
-        fits = _TRIAL.fullmatch(record["trial"]) and all(map(_is_plain, record["values"].values()))
-        return record if fits and record["trial"] not in known else None
+        return record if _begins(record, known) else None
     if kind != "launch" and record["trial"] not in known:
         return None
     # After a lost epoch a trial's later ones are left out too: its checkpoint has them all.
     if kind == "epoch" and record["epoch"] != known[record["trial"]] + 1:
         return None
+    if kind == "lengthen" and not _REPLICATE.fullmatch(record["trial"]):
+        return None
     return record
+
+
+def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
+    """Whether a trial's record is one: of a new trial; one that repeats another comes after that."""
+    name, facts = record["trial"], record["facts"]
+    if name in known or not all(map(_is_plain, record["values"].values())):
+        return False
+    if record["sampler"] != schema.REPLICATE:
+        return _TRIAL.fullmatch(name) is not None
+    found = _REPLICATE.fullmatch(name)
+    whole = schema.fits(facts, schema.REPLICATE_FACTS)
+    return found is not None and whole and facts["of"] == found[1] and found[1] in known
 
 
 def _is_plain(value: Any) -> bool:

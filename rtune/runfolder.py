@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,12 @@ class RunFolder:
 
     def resume_command(self, address: str | None = None) -> str:
         """What a person types to go on, on the cluster at `address`."""
-        cluster = f" --address {shlex.quote(address)}" if address else ""
-        return f"rtune resume {shlex.quote(str(self.place))}{cluster}"
+        return self.command("resume", {"--address": address})
+
+    def command(self, name: str, options: Mapping[str, object]) -> str:
+        """What a person types for `rtune NAME` on this run; options that are None are left out."""
+        given = [word for key, value in options.items() if value is not None for word in (key, str(value))]
+        return shlex.join(["rtune", name, str(self.place), *given])
 
     def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
         """The same folder, for a launch: a store that does not answer is waited for (`Place.patient`)."""
@@ -104,9 +108,18 @@ class RunFolder:
         with storage_errors():
             return log.read(self.place / "results", {})
 
-    def read_evaluations(self) -> Log:
-        """All records of `rtune evaluate`, of trials that the search knows. Raises RunError."""
-        trials = {record["trial"]: 0 for record in self.read().records if record["kind"] == "trial"}
+    def read_evaluations(self, known: Iterable[str] | None = None) -> Log:
+        """All records of `rtune evaluate`, of trials that the search knows.
+
+        Args:
+            known: those trials; read from the log when None.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        if known is None:
+            known = (record["trial"] for record in self.read().records if record["kind"] == "trial")
+        trials = dict.fromkeys(known, 0)
         with storage_errors():
             return log.read(self.place / "evaluations", trials)
 

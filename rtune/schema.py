@@ -7,6 +7,9 @@ import pyarrow as pa
 
 VERSION = 2
 
+# The `sampler` of a trial that repeats another's settings with another seed (`rtune replicate`).
+REPLICATE = "replicate"
+
 # Fractions in [0, 1], on the validation split; of the sparse network at the epoch's end.
 ACCURACIES = ("natural_accuracy", "robust_accuracy")
 SPARSITIES = ("channel_sparsity", "weight_sparsity", "removable_channels")
@@ -98,14 +101,21 @@ def _record(**fields: pa.DataType) -> pa.Schema:
 
 # What an epoch has where it was compared at a rung, and whoever goes on from one after all.
 RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
+# What the facts of a replicate are: whose settings it repeats, and for how many epochs.
+REPLICATE_FACTS = pa.schema(
+    [pa.field("of", pa.string(), nullable=False), pa.field("epochs", pa.int64(), nullable=False)]
+)
 # What each kind of record in a log must have at least.
 RECORDS = {
     "launch": _record(
-        trials=pa.int64(), concurrency=pa.int64(), max_epochs=pa.int64(), data=pa.string()
+        **dict.fromkeys(("trials", "concurrency", "max_epochs"), pa.int64()),
+        data=pa.string(),
+        **dict.fromkeys(("train_images", "validation_images"), pa.int64()),
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
     "epoch": _record(epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64())),
     "promote": _record(**dict.fromkeys(RUNG.names, pa.int64())),
+    "lengthen": _record(epochs=pa.int64()),
     "retry": _record(epoch=pa.int64(), error=pa.string()),
     "end": _record(status=pa.string(), epoch=pa.int64(), error=pa.string()),
     "evaluation": EVALUATIONS,
@@ -113,7 +123,11 @@ RECORDS = {
 }
 _WORDS = {"decision": ("continue", "stop", "finish"), "status": ("diverged", "failed")}
 
-_RANGES = {"images": (1, 2**53), "noise_draws": (1, 2**53), "accuracy": (0, 1.0001), "accuracy_std": (0, 1)}
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("images", "train_images", "validation_images", "noise_draws", "epochs"), (1, 2**53)),
+    "accuracy": (0, 1.0001),
+    "accuracy_std": (0, 1),
+}
 
 
 def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:

@@ -1,4 +1,4 @@
-"""What `rtune search` and `rtune resume` do, below the command line's parsing."""
+"""What `rtune search`, `rtune resume` and `rtune replicate` do, below the command line's parsing."""
 
 import contextlib
 import datetime
@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
-from rtune import __version__, changes, runfolder, spec, summary
+from rtune import __version__, changes, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search import contact, resources
@@ -25,7 +26,8 @@ from rtune.search.quiet import Diversion
 from rtune.storage import Place, StorageError, place
 
 if TYPE_CHECKING:
-    from rtune.estimate import Asked
+    from rtune import estimate
+    from rtune.search.replicates import Asked
 
 
 def search(
@@ -34,7 +36,7 @@ def search(
     name: str | None,
     runs: str,
     address: str | None,
-    asked: "Asked | None" = None,
+    asked: "estimate.Asked | None" = None,
 ) -> int:
     """Starts a run, or with `asked` only says what it would cost; exit code.
 
@@ -57,6 +59,59 @@ def search(
 
 def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
     """Goes on with a run, to more trials or longer ones if asked; exit code."""
+    folder, records, ledger = _found(run, runs)
+    limits = _limits(folder, ledger, options)
+    if _left(folder, records, ledger, limits) == 0:
+        click.echo(
+            f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
+        )
+        return _conclude(folder, None, "")
+    return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place)
+
+
+def replicate(
+    run: str, runs: str, address: str | None, which: str, seeds: int, options: dict[str, Any]
+) -> int:
+    """Adds trials that repeat settings of a run with other seeds, and finishes those under way; exit code.
+
+    Args:
+        run, runs: as `rtune.runfolder.find` takes them.
+        address: of a Ray cluster.
+        which: `front`, `best`, `all`, or trials with commas, among the search's own.
+        seeds: with how many seeds each setting is to be trained in all.
+        options: limits of this launch.
+
+    Raises:
+        SpecError, RunError: one of them cannot be; the run is as it was.
+    """
+    from rtune.search.replicates import MOST_SEEDS, Asked
+
+    if not 2 <= seeds <= MOST_SEEDS:
+        raise spec.SpecError(
+            f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, of which the trial that is repeated has one"
+        )
+    folder, records, ledger = _found(run, runs)
+    asked = Asked(tuple(_originals(folder, ledger, which)), seeds)
+    limits = _limits(folder, ledger, options)
+    left = _left(folder, records, ledger, limits, asked)
+    if left == 0:
+        click.echo(f"each of the {len(asked.trials)} settings has been trained with {seeds} seeds by now")
+        return _conclude(folder, None, "")
+    repeats = _Repeats(asked, which, left)
+    return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place, repeats)
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """A launch that repeats settings: what is asked for, how a person named the trials, trainings to come."""
+
+    asked: "Asked"
+    which: str
+    trials: int
+
+
+def _found(run: str, runs: str) -> tuple[RunFolder, list[dict[str, Any]], Ledger]:
+    """A run that a launch may go on with, its records and what they amount to. Raises RunError."""
     folder = runfolder.find(run, runs)
     with folder.launch():
         pass  # who may not write, or not now, hears of it before Ray starts
@@ -81,12 +136,12 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
                 f"the log of {folder.place} has settings for {trial.id} that are none of this search; "
                 "its record has been tampered with"
             ) from None
-    limits = _limits(folder, ledger, options)
-    if _is_done(folder, records, ledger, limits):
-        click.echo(
-            f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
-        )
-        return _conclude(folder, None, address)
+    return folder, records, ledger
+
+
+def _same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
+    """Gives the folder for the fingerprint of the data that the run began with; RunError for another."""
+    begun = ledger.launches[0] if ledger.launches else None
 
     def check(data: str) -> RunFolder:
         if begun and begun.data != data:
@@ -97,7 +152,17 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
             )
         return folder
 
-    return _launch(folder.spec, check, limits, address, folder.place)
+    return check
+
+
+def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
+    """The search's own trials that `--trials` names; a replicate stands for the trial that it repeats."""
+    from rtune import evaluate
+
+    networks = analysis.networks(analysis.load(folder))
+    originals = {trial.id: trial.of for trial in ledger.trials.values() if trial.of is not None}
+    meant = ",".join(originals.get(part.strip(), part) for part in which.split(","))
+    return evaluate.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
 
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:
@@ -114,21 +179,28 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resou
     tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
     settings = spec.from_tree(tree, {}, spec.OPTION).search
     trials = options.get("trials", summary.trials(ledger, folder.spec))
-    if trials < len(ledger.trials):
-        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.trials)} already")
+    if trials < len(ledger.own):
+        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.own)} already")
     return resources.Limits.of(settings, trials, max_epochs)
 
 
-def _is_done(
-    folder: RunFolder, records: list[dict[str, Any]], ledger: Ledger, limits: resources.Limits
-) -> bool:
-    """Whether a launch with these limits would find nothing to do."""
+def _left(
+    folder: RunFolder,
+    records: list[dict[str, Any]],
+    ledger: Ledger,
+    limits: resources.Limits,
+    asked: "Asked | None" = None,
+) -> int:
+    """Trials that a launch with these limits would begin with; with `asked` replicates alone."""
     from rtune.search import plan
     from rtune.search.state import Search
 
     planned = plan.of_launch(folder.spec, limits, ledger)
-    begin = plan.begin(folder.spec, planned, limits, 1, "")
-    return Search(planned, [*records, begin], lambda record: None).remaining() == 0
+    begin = plan.begin(folder.spec, planned, limits, 1, "", (1, 1))
+    search = Search(planned, [*records, begin], lambda record: None, replicates_only=asked is not None)
+    if asked is not None:
+        search.replicate(asked)
+    return search.remaining()
 
 
 def _launch(
@@ -137,9 +209,21 @@ def _launch(
     limits: resources.Limits,
     address: str | None,
     storage: Place,
+    repeats: _Repeats | None = None,
 ) -> int:
-    """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code."""
+    """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code.
+
+    With `repeats` only those; without, the search and what is left of them.
+    """
     folder: RunFolder | None = None
+
+    def command() -> str:
+        assert folder is not None
+        if repeats is None:
+            return folder.resume_command(address)
+        options = {"--trials": repeats.which, "--seeds": repeats.asked.seeds, "--address": address}
+        return folder.command("replicate", options)
+
     try:
         with Interrupt() as interrupt:
             # What costs least to find out comes first; nothing is written before all is well.
@@ -152,8 +236,8 @@ def _launch(
             def last_words() -> tuple[str, int]:
                 assert folder is not None
                 if interrupt.requested:
-                    return _how_to_go_on("interrupted", folder, address), 130
-                return _broken_off("Ray has died on this machine", folder, address), 1
+                    return _how_to_go_on("interrupted", command()), 130
+                return _broken_off("Ray has died on this machine", folder, command()), 1
 
             from rtune.search import launch, machines, watch
             from rtune.search.progress import Progress
@@ -171,25 +255,29 @@ def _launch(
                     raise KeyboardInterrupt
                 folder = open_folder(data)
                 at_once = "as many at once as fit" if concurrency is None else f"{concurrency} at once"
+                what = f"{limits.trials} trials" if repeats is None else f"{repeats.trials} replicates"
                 diversion.console.print(
-                    f"{limits.trials} trials on {search_spec.file.data.dataset}, {at_once}; "
+                    f"{what} on {search_spec.file.data.dataset}, {at_once}; "
                     f"run folder {folder.place}, report at the end in "
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
                 with _launch_log(folder, diversion), watch.lifeline(interrupt.screen, last_words):
-                    reason = launch.launch(folder, limits, concurrency, data, progress, interrupt, them)
+                    asked = None if repeats is None else repeats.asked
+                    reason = launch.launch(
+                        folder, limits, concurrency, data, progress, interrupt, them, asked
+                    )
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:
         assert folder is not None
-        click.echo(f"rtune: {_broken_off(str(error), folder, address)}", err=True)
+        click.echo(f"rtune: {_broken_off(str(error), folder, command())}", err=True)
         return 1
     except KeyboardInterrupt:
-        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", folder, address)
+        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", command())
         click.echo(f"rtune: {more}", err=True)
         return 130
-    return _conclude(folder, reason, address)
+    return _conclude(folder, reason, command())
 
 
 @contextlib.contextmanager
@@ -212,20 +300,18 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
                 target.write(before + words.read_bytes())
 
 
-def _how_to_go_on(reason: str, folder: RunFolder, address: str | None) -> str:
-    return (
-        f"ended early ({reason}); every finished epoch is saved. Go on with: {folder.resume_command(address)}"
-    )
+def _how_to_go_on(reason: str, command: str) -> str:
+    return f"ended early ({reason}); every finished epoch is saved. Go on with: {command}"
 
 
-def _broken_off(reason: str, folder: RunFolder, address: str | None) -> str:
+def _broken_off(reason: str, folder: RunFolder, command: str) -> str:
     return (
         f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
-        f"{folder.place / 'launch.log'}. Go on with: {folder.resume_command(address)}"
+        f"{folder.place / 'launch.log'}. Go on with: {command}"
     )
 
 
-def _conclude(folder: RunFolder, reason: str | None, address: str | None) -> int:
+def _conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
     from analysis.report import write
     from rtune.search.quiet import make_console
@@ -240,12 +326,12 @@ def _conclude(folder: RunFolder, reason: str | None, address: str | None) -> int
         console.print(_front_table(folder, networks))
         console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
         try:
-            console.print(f"report: {write(folder)[0]}", soft_wrap=True)
+            console.print(f"report: {write([folder])[0]}", soft_wrap=True)
         except RunError as error:
             click.echo(f"rtune: {error}; all else is saved, and 'rtune report' tries again", err=True)
             return 1
     if reason is not None:
-        console.print(_how_to_go_on(reason, folder, address), soft_wrap=True)
+        console.print(_how_to_go_on(reason, command), soft_wrap=True)
     return 130 if reason == "interrupted" else 0
 
 

@@ -22,9 +22,15 @@ def max_epochs(ledger: Ledger, spec: Spec) -> int:
 
 
 def counts(ledger: Ledger, trials: int) -> dict[str, int]:
-    """Trials by status; `waiting` are those not begun."""
-    by_status = Counter(trial.status for trial in list(ledger.trials.values()))
-    return {**by_status, "waiting": max(0, trials - len(ledger.trials))}
+    """The search's own trials by status; `waiting` are those not begun."""
+    by_status = Counter(trial.status for trial in list(ledger.own.values()))
+    return {**by_status, "waiting": max(0, trials - len(ledger.own))}
+
+
+def replicates(ledger: Ledger) -> dict[str, int]:
+    """Trials that repeat others by status; `waiting` are those without an epoch."""
+    found = [trial for trial in list(ledger.trials.values()) if trial.of is not None]
+    return Counter("waiting" if t.status == "running" and not t.epoch else t.status for t in found)
 
 
 def reached(ledger: Ledger, objectives: Sequence[str]) -> np.ndarray:
@@ -37,8 +43,10 @@ def run_hypervolume(ledger: Ledger, objectives: Sequence[str]) -> float:
     return hypervolume(reached(ledger, objectives))
 
 
-def seconds_left(ledger: Ledger, trials: int, max_epochs: int, concurrency: int) -> float | None:
-    """Expected seconds to the end of the search; None before the first epoch.
+def seconds_left(
+    ledger: Ledger, trials: int, max_epochs: int, concurrency: int, replicates_only: bool = False
+) -> float | None:
+    """Expected seconds to the end of the search and its replicates, or of those alone; None before any epoch.
 
     Trials to come are taken to be as long as those that ended, on average, and epochs as those
     already run.
@@ -47,27 +55,37 @@ def seconds_left(ledger: Ledger, trials: int, max_epochs: int, concurrency: int)
     epochs = [record for trial in known for record in list(trial.epochs)]
     if not epochs:
         return None
+    left = float(sum(t.length - t.epoch for t in known if t.length is not None and t.status == "running"))
+    if not replicates_only:
+        left += _own_epochs_left(ledger, trials, max_epochs)
+    pace = float(np.mean([(e["train_seconds"] or 0) + (e["eval_seconds"] or 0) for e in epochs]))
+    return left * pace / max(1, concurrency)
+
+
+def _own_epochs_left(ledger: Ledger, trials: int, max_epochs: int) -> float:
+    known = list(ledger.own.values())
     ended = [trial.epoch for trial in known if trial.status != "running"]
     length = float(np.mean(ended)) if ended else max_epochs / 2
     to_come = max(0, trials - len(known)) * length
-    under_way = sum(max(1.0, length - t.epoch) for t in known if t.status == "running")
-    pace = float(np.mean([(e["train_seconds"] or 0) + (e["eval_seconds"] or 0) for e in epochs]))
-    return (to_come + under_way) * pace / max(1, concurrency)
+    return to_come + sum(max(1.0, length - t.epoch) for t in known if t.status == "running")
 
 
 def unstopped_epochs(ledger: Ledger, max_epochs: int) -> int:
-    """Epochs that the trials so far would have cost had none been stopped."""
-    return sum(max_epochs if t.status == "stopped" else t.epoch for t in list(ledger.trials.values()))
+    """Epochs that the search's own trials so far would have cost had none been stopped."""
+    return sum(max_epochs if t.status == "stopped" else t.epoch for t in list(ledger.own.values()))
 
 
 def saving(ledger: Ledger, max_epochs: int) -> str:
-    """`84 epochs run; without early stopping these trials would have taken 144, so 42 % were saved`."""
-    run, unstopped = sum(t.epoch for t in list(ledger.trials.values())), unstopped_epochs(ledger, max_epochs)
+    """`84 epochs run; without early stopping these trials would have taken 144: 42 % saved`."""
+    run, unstopped = sum(t.epoch for t in list(ledger.own.values())), unstopped_epochs(ledger, max_epochs)
+    again = sum(trial.epoch for trial in list(ledger.trials.values())) - run
+    more = f"; {again} more by replicates" if again else ""
     if run == unstopped:
-        return f"{run} epochs run, none saved by early stopping"
+        return f"{run} epochs run, none saved by early stopping{more}"
     share = round(100 * (1 - run / unstopped))
     return (
-        f"{run} epochs run; without early stopping these trials would have taken {unstopped}: {share} % saved"
+        f"{run} epochs run; without early stopping these trials would have taken {unstopped}: "
+        f"{share} % saved{more}"
     )
 
 
@@ -100,8 +118,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def length(trial: Trial, max_epochs: int) -> int:
+    """The epoch at which a trial ends: that of a full training, or as long as a replicate's original."""
+    return max_epochs if trial.length is None else trial.length
+
+
 def outcome(trial: Trial, max_epochs: int) -> str:
     """`stopped at epoch 3/12` and the like."""
     epoch = trial.epoch if trial.ended_epoch is None else trial.ended_epoch
     preposition = {"diverged": "in", "failed": "in"}.get(trial.status, "at")
-    return f"{trial.status} {preposition} epoch {epoch}/{max_epochs}"
+    return f"{trial.status} {preposition} epoch {epoch}/{length(trial, max_epochs)}"

@@ -10,6 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
+from rtune import schema
 from rtune.search import optuna_space
 from rtune.search.plan import Plan
 
@@ -20,8 +21,8 @@ class Dashboard:
     """Written anew at each launch, then record by record.
 
     Running and stopped trials are RUNNING, since both may go on; when the launch ends, the stopped
-    ones are PRUNED. Diverged and failed ones are FAIL. A disk that cannot be written ends the
-    picture, never the search.
+    ones are PRUNED. Diverged and failed ones are FAIL. Replicates are left out: the search has not suggested
+    them. A disk that cannot be written ends the picture, never the search.
 
     Args:
         folder: the run folder; None where it is in a store: there is no such file then.
@@ -66,9 +67,11 @@ class Dashboard:
 
     def _take(self, study: optuna.Study, record: dict[str, Any]) -> None:
         kind, name = record["kind"], record.get("trial", "")
-        if kind == "trial":
+        if kind == "trial" and record["sampler"] != schema.REPLICATE:
             self._numbers[name] = len(self._numbers)
             study.add_trial(self._begun(record))
+        elif name not in self._numbers:
+            return  # a launch, or a replicate's
         elif kind == "promote":
             self._stopped.discard(name)
         elif kind == "end":

@@ -44,6 +44,7 @@ from rtune.search.health import Health  # noqa: E402
 from rtune.search.interrupt import Interrupt  # noqa: E402
 from rtune.search.machines import Machines  # noqa: E402
 from rtune.search.progress import Progress  # noqa: E402
+from rtune.search.replicates import Asked  # noqa: E402
 from rtune.search.resources import Limits, Room  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
 from rtune.search.watch import Watch  # noqa: E402
@@ -125,6 +126,7 @@ def launch(
     progress: Progress,
     interrupt: Interrupt,
     machines: Machines | None = None,
+    asked: Asked | None = None,
 ) -> str | None:
     """Runs trials until all are done or something ends the launch; Ray must be connected.
 
@@ -136,6 +138,7 @@ def launch(
         progress: is told of every change.
         interrupt: asks for the end.
         machines: of a cluster; None on this machine alone.
+        asked: settings to repeat with other seeds, which is then all that the launch does.
 
     Returns:
         None when every trial has ended, else why the launch did: `interrupted`, `time budget`.
@@ -149,7 +152,7 @@ def launch(
     ending = bridge.Ending(limits.time_budget, interrupt, watch)
     try:
         with folder.launch() as writer:
-            _Launch(folder, limits, concurrency, data, progress, ending, watch, machines).run(writer)
+            _Launch(folder, limits, concurrency, data, progress, ending, watch, machines, asked).run(writer)
     except StorageError as error:
         ending.fail(str(error))
     if ending.failure is not None:
@@ -167,17 +170,22 @@ class _Launch:
     ending: bridge.Ending
     watch: Watch
     machines: Machines | None
+    asked: Asked | None
 
     def run(self, writer: Writer) -> None:
         folder, spec = self.folder, self.folder.spec
         records = folder.read().records
         planned = plan.of_launch(spec, self.limits, fold(records))
         now = self.concurrency or max(1, sum(resources.fit(self.limits, node) for node in room().nodes))
-        begin = plan.begin(spec, planned, self.limits, now, self.data)
-        search = Search(planned, [*records, begin], writer.append)
+        images = build.images(spec.file.data, spec.search.seed)
+        begin = plan.begin(spec, planned, self.limits, now, self.data, images)
+        only = self.asked is not None
+        search = Search(planned, [*records, begin], writer.append, replicates_only=only)
+        writer.append(begin)
+        if self.asked is not None:
+            search.replicate(self.asked)
         if search.remaining() == 0:
             return
-        writer.append(begin)
         dashboard = Dashboard(folder.place.local, planned, records)
         search.watch(dashboard.take)
         with self.progress.showing(search, now), Keeper(folder) as keeper:
@@ -197,7 +205,7 @@ class _Launch:
         )
         trainable = self._trainable()
         # How many may wait for room is `_at_once`'s to say.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.limits.trials)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(self.limits.trials, len(search.ledger.trials)))
         again = True
         while again and not self.ending.is_over:
             again = False
@@ -260,7 +268,7 @@ class _Launch:
             "run": self.folder.place.absolute,
             "folder": folder.absolute,
             "logged": trial.epoch,
-            "max_epochs": self.limits.max_epochs,
+            "max_epochs": self.limits.max_epochs if trial.length is None else trial.length,
             "versions": None if self.machines is None else self.machines.versions,
             "threads": self.limits.cpus_per_trial,
             "device": "cuda" if self.limits.gpus_per_trial else "cpu",

@@ -60,7 +60,9 @@ class Plan:
         return {p: v for p, v in values.items() if p in self.ranges and self.ranges[p].holds(v)}
 
 
-def begin(spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str) -> dict[str, Any]:
+def begin(
+    spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str, images: tuple[int, int]
+) -> dict[str, Any]:
     """The record of a launch's begin.
 
     Args:
@@ -69,7 +71,9 @@ def begin(spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str) -
         limits: of this launch.
         concurrency: trials at once.
         data: `rtune.build.fingerprint` of the data.
+        images: `rtune.build.images`: how many train, and how many measure.
     """
+    train_images, validation_images = images
     return {
         "kind": "launch",
         "time": round(time.time(), 3),
@@ -82,6 +86,8 @@ def begin(spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str) -
         "gpus_per_trial": limits.gpus_per_trial,
         "search": changes.fixed(spec),
         "data": data,
+        "train_images": train_images,
+        "validation_images": validation_images,
     }
 
 

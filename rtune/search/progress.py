@@ -95,14 +95,16 @@ class Progress:
 
     def _line(self, trial: Trial) -> str:
         search = self._open_search()
-        done = sum(t.status != "running" for t in search.ledger.trials.values())
+        kin = [t for t in search.ledger.trials.values() if (t.of is None) == (trial.of is None)]
+        done = sum(t.status != "running" for t in kin)
+        wanted = search.plan.trials if trial.of is None else len(kin)
         reached = trial.objectives(search.plan.objectives)
         figures = trial.error or ""
         if reached is not None:
             pairs = zip(search.plan.objectives, reached, strict=True)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in pairs)
         return (
-            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{search.plan.trials} "
+            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{wanted} "
             f"{trial.id} {summary.outcome(trial, search.plan.max_epochs)}: {figures}  "
             f"({summary.settings(trial.values)})"
         )
@@ -110,12 +112,14 @@ class Progress:
     def _header(self) -> str:
         search = self._open_search()
         ledger, objectives = search.ledger, search.plan.objectives
-        count = summary.counts(ledger, search.plan.trials)
-        states = ", ".join(f"{n} {status}" for status, n in sorted(count.items()) if n)
-        left = summary.seconds_left(ledger, search.plan.trials, search.plan.max_epochs, self._concurrency)
+        trials, max_epochs = search.plan.trials, search.plan.max_epochs
+        states = f"{trials} trials: {_states(summary.counts(ledger, trials))}"
+        if again := summary.replicates(ledger):
+            states += f"; {sum(again.values())} replicates: {_states(again)}"
+        left = summary.seconds_left(ledger, trials, max_epochs, self._concurrency, search.replicates_only)
         epochs = sum(t.epoch for t in list(ledger.trials.values()))
         return (
-            f"{search.plan.trials} trials: {states}; {epochs} epochs; "
+            f"{states}; {epochs} epochs; "
             f"hypervolume {summary.run_hypervolume(ledger, objectives):.3f}; "
             f"elapsed {summary.clock(time.monotonic() - self._start)}"
             + (f", about {summary.clock(left)} left" if left is not None else ", starting workers")
@@ -135,8 +139,7 @@ class Progress:
 
     def _draw(self) -> RenderableType:
         search = self._open_search()
-        trials = list(search.ledger.trials.values())
-        running = [t for t in trials if t.status == "running"]
+        running = [search.ledger.trials[name] for name in search.under_way()]
         names = dict.fromkeys(name for name, _ in self._ended)
         ended = [t for name in names if (t := search.ledger.trials[name]).status != "running"][-_SHOWN_ENDED:]
         # What does not fit on the screen would be laid out all the same, at milliseconds a row.
@@ -155,7 +158,7 @@ class Progress:
             figures = trial.last or {}
             table.add_row(
                 trial.id,
-                f"{trial.epoch}/{search.plan.max_epochs}",
+                f"{trial.epoch}/{summary.length(trial, search.plan.max_epochs)}",
                 Text(trial.status, style=_STYLES.get(trial.status, "cyan")),
                 *(f"{figures[n]:.3f}" if n in figures else "" for n in objectives),
                 summary.settings(trial.values),
@@ -173,3 +176,7 @@ class Progress:
         best = points.max(axis=0)
         pairs = zip(objectives, best, strict=True)
         return "best so far: " + ", ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in pairs)
+
+
+def _states(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if n)

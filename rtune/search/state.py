@@ -9,7 +9,8 @@ from typing import Any
 from rtune import rungs
 from rtune.config import EarlyStopping
 from rtune.ledger import Ledger, Trial
-from rtune.search.halving import ParetoHalving
+from rtune.search import replicates
+from rtune.search.halving import ParetoHalving, Verdict
 from rtune.search.plan import Plan
 from rtune.search.sampler import Sampler, Suggests
 
@@ -25,6 +26,7 @@ class Search:
         records: the log so far.
         append: writes a record to the log.
         sampler: suggests values; the plan's own when None.
+        replicates_only: hands out trials that repeat others, and leaves the search's own as they are.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class Search:
         records: Iterable[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
         sampler: Suggests | None = None,
+        replicates_only: bool = False,
     ) -> None:
         self.plan = plan
+        self.replicates_only = replicates_only
         self.ledger = Ledger()
         early = plan.early_stopping or EarlyStopping()
         self.halving = ParetoHalving(plan.rungs(), early.eta, early.brackets)
@@ -45,7 +49,10 @@ class Search:
             self._apply(record)
         self._free = 1  # no smaller number is free; none ever becomes so
         # Ray Tune asks at each step, so nothing here may go through all trials of a large search.
-        self._running = {name: t for name, t in self.ledger.trials.items() if t.status == "running"}
+        known = self.ledger.trials.items()
+        self._running = {
+            name: t for name, t in known if t.status == "running" and (t.of or not replicates_only)
+        }
         self._unfinished = deque(self._running.values())
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
@@ -59,16 +66,18 @@ class Search:
         """
         if self._unfinished:
             return self._unfinished.popleft()
+        if self.replicates_only:
+            return None
         promoted = self._promotable()
         if promoted is not None:
             return self._promote(promoted)
-        if len(self.ledger.trials) >= self.plan.trials:
+        if len(self.ledger.own) >= self.plan.trials:
             return None
         # One whose record was lost is suggested anew under its own number.
-        number = self._free = next(n for n in count(self._free) if _name(n) not in self.ledger.trials)
+        number = self._free = next(n for n in count(self._free) if _name(n) not in self.ledger.own)
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
-        values, facts, source = self.sampler.suggest(self.ledger.trials.values(), point)
+        values, facts, source = self.sampler.suggest(self.ledger.own.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
         trial = Trial(_name(number), self._seed(number), values, source, facts)
@@ -84,8 +93,16 @@ class Search:
         )
         return trial
 
+    def replicate(self, asked: replicates.Asked) -> None:
+        """Records the replicates that are lacking; unfinished ones are handed out before them."""
+        for record in replicates.lacking(self.ledger, asked, self.plan.seed):
+            under_way = record["trial"] in self._running
+            self._write(record)
+            if not under_way:  # one that is lengthened may be
+                self._unfinished.append(self.ledger.trials[record["trial"]])
+
     def _leniency(self) -> float:
-        return rungs.leniency(len(self.ledger.trials), self.plan.trials, self.halving.eta)
+        return rungs.leniency(len(self.ledger.own), self.plan.trials, self.halving.eta)
 
     def _promotable(self) -> str | None:
         return self.halving.promotable(self._leniency())
@@ -106,13 +123,16 @@ class Search:
 
     def remaining(self) -> int:
         """Trials that `next_trial` has to hand out as things stand."""
+        if self.replicates_only:
+            return len(self._unfinished)
         waiting = int(self._promotable() is not None)
-        return len(self._unfinished) + waiting + max(0, self.plan.trials - len(self.ledger.trials))
+        return len(self._unfinished) + waiting + max(0, self.plan.trials - len(self.ledger.own))
 
     def under_way(self) -> list[str]:
         """Trials that have been handed out and have not ended."""
-        waiting = {trial.id for trial in self._unfinished}
-        return [name for name in self._running if name not in waiting]
+        # Copies: the live view asks from a thread of its own.
+        waiting = {trial.id for trial in list(self._unfinished)}
+        return [name for name in list(self._running) if name not in waiting]
 
     def is_done(self) -> bool:
         """Whether every trial has been handed out and has ended, and none may go on."""
@@ -126,11 +146,7 @@ class Search:
         known = self.ledger.trials[trial]
         if epoch <= known.epoch:
             return known.status == "running"
-        point = tuple(metrics[name] for name in self.plan.objectives)
-        verdict = self.halving.report(trial, epoch, point)
-        decision = "continue" if verdict.keep else "stop"
-        if epoch >= self.plan.max_epochs:
-            decision = "finish"
+        verdict, decision = self._judge(known, epoch, metrics)
         self._write(
             {
                 "kind": "epoch",
@@ -146,6 +162,15 @@ class Search:
         )
         return decision == "continue"
 
+    def _judge(self, trial: Trial, epoch: int, metrics: dict[str, Any]) -> tuple[Verdict, str]:
+        """What the rungs say of a trained epoch, and what is decided."""
+        if trial.length is not None:
+            return Verdict(keep=True), "finish" if epoch >= trial.length else "continue"
+        verdict = self.halving.report(trial.id, epoch, tuple(metrics[name] for name in self.plan.objectives))
+        if epoch >= self.plan.max_epochs:
+            return verdict, "finish"
+        return verdict, "continue" if verdict.keep else "stop"
+
     def retry(self, trial: str, error: str) -> None:
         """Records that a trial's worker broke; it is handed out again, before all others."""
         epoch = self.ledger.trials[trial].epoch + 1
@@ -157,10 +182,11 @@ class Search:
 
         A worker that dies after its trial has ended changes nothing.
         """
-        if self.ledger.trials[trial].status != "running":
+        known = self.ledger.trials[trial]
+        if known.status != "running":
             return
-        epoch = self.ledger.trials[trial].epoch + 1
-        if status == "diverged":
+        epoch = known.epoch + 1
+        if status == "diverged" and known.of is None:
             self.halving.diverged(trial, epoch)
         self._write({"kind": "end", "trial": trial, "status": status, "epoch": epoch, "error": error})
 
@@ -183,7 +209,9 @@ class Search:
     def _apply(self, record: dict[str, Any]) -> None:
         """Brings back what a record of the log did."""
         kind = record["kind"]
-        if kind == "epoch":
+        if record.get("trial") in self.ledger.trials and record["trial"] not in self.ledger.own:
+            pass  # a replicate is nothing to the rungs
+        elif kind == "epoch":
             point = tuple(record[name] for name in self.plan.objectives)
             self.halving.report(record["trial"], record["epoch"], point)
             if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:

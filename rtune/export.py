@@ -1,0 +1,66 @@
+"""A network of a run as a file that runs without rtune: compacted, in PyTorch's own exchange format."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from rtune.checkpoint import CheckpointError
+from rtune.evaluate import load_network
+from rtune.ledger import fold
+from rtune.robust.compact import compact, footprint
+from rtune.robust.data import SOURCES
+from rtune.runfolder import RunError, RunFailure, RunFolder
+
+
+def export(folder: RunFolder, name: str, output: Path) -> str:
+    """Writes the network that a trial has after its last epoch; returns a sentence on what it is.
+
+    The file is a `torch.export` program (.pt2): `torch.export.load(FILE).module()(images)` gives logits
+    (N, classes) of images (N, C, H, W) in [0, 1], N free; noise, where the network has any, is drawn anew at
+    each call. Its removable channels are cut out.
+
+    Args:
+        folder: the run.
+        name: the trial.
+        output: the file, replaced as a whole.
+
+    Raises:
+        RunError: there is no such network.
+        RunFailure: its checkpoint cannot be used, or the file cannot be written.
+    """
+    if output.suffix != ".pt2":
+        raise RunError(f"--output is {output}; it must end in .pt2")
+    trial = fold(folder.read().records).trials.get(name)
+    if trial is None or trial.objectives([]) is None:
+        raise RunError(f"trial {name!r} has no network in {folder.place}")
+    try:
+        network = load_network(folder, trial)
+    except CheckpointError as error:
+        raise RunFailure(str(error)) from None
+    shape = SOURCES[folder.spec.file.data.dataset].image_shape
+    cost = footprint(network, shape)
+    images = {0: torch.export.Dim("images")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own insides
+        program = torch.export.export(
+            compact(network), (torch.zeros(2, *shape),), dynamic_shapes={"images": images}
+        )
+    _save(program, output)
+    return (
+        f"{output}: {name} at epoch {trial.epoch}, {cost.parameters:,} parameters and {cost.macs:,} MACs an "
+        f"image of {' x '.join(map(str, shape))} in [0, 1]; "
+        f"torch.export.load('{output}').module()(images) gives logits"
+    )
+
+
+def _save(program: "torch.export.ExportedProgram", output: Path) -> None:
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".rtune-") as scratch:
+            made = Path(scratch) / output.name
+            torch.export.save(program, made)
+            os.replace(made, output)
+    except OSError as error:
+        raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from None
