@@ -1,16 +1,20 @@
 """Analysis of runs: neither torch nor Ray, so that a report is made on a laptop."""
 
 from analysis.evaluations import diagnoses, evaluation_table, evaluations
-from analysis.front import front, hypervolume
-from analysis.load import load, networks, table
+from analysis.front import front, hypervolume, knee, reference
+from analysis.load import Run, load, networks, read, table
 
 __all__ = [
+    "Run",
     "diagnoses",
     "evaluation_table",
     "evaluations",
     "front",
     "hypervolume",
+    "knee",
     "load",
     "networks",
+    "read",
+    "reference",
     "table",
 ]

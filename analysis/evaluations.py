@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.load import load, networks
+from analysis.load import Run, networks, read
 from rtune import schema
-from rtune.runfolder import RunFolder, find
+from rtune.runfolder import RunFolder
 
 # Settings that tell two columns of one attack apart. An ordinary network is asked once, a noisy one
 # `noise_draws` times: that alone makes no second column.
 _TELLING = ("epsilon", "step_size", "restarts", "eot_draws", "noise_draws", "seed", "images")
 
 
-def evaluations(run: str | Path | RunFolder) -> pd.DataFrame:
+def evaluations(run: str | Path | RunFolder | Run) -> pd.DataFrame:
     """One row a network, attack and its settings, in the columns of `rtune.schema.EVALUATIONS`.
 
     `accuracy` is a fraction of `images`; for a noisy network the mean over `noise_draws` passes,
@@ -35,7 +35,7 @@ def evaluations(run: str | Path | RunFolder) -> pd.DataFrame:
 
 
 def evaluation_table(
-    run: str | Path | RunFolder, split: str, trials: Sequence[str] | None = None
+    run: str | Path | RunFolder | Run, split: str, trials: Sequence[str] | None = None
 ) -> tuple[list[str], list[list[str]], str]:
     """Headings, cells, and a remark on their precision: a row a network, a column an attack.
 
@@ -47,7 +47,8 @@ def evaluation_table(
         split: `test` or `validation`.
         trials: only these; all when None.
     """
-    now = networks(load(run)).set_index("trial")
+    run = run if isinstance(run, Run) else read(run)
+    now = networks(run.rows).set_index("trial")
     found = evaluations(run)
     found = found[found["split"] == split]
     if trials is not None:
@@ -80,14 +81,13 @@ def evaluation_table(
     return ["trial", "natural_accuracy in search", "robust_accuracy in search", *attacks], rows, remark
 
 
-def diagnoses(run: str | Path | RunFolder) -> list[dict[str, Any]]:
+def diagnoses(run: str | Path | RunFolder | Run) -> list[dict[str, Any]]:
     """The records of `rtune evaluate --diagnose` (docs/run-folder.md), in the order they were written."""
     return [r for r in _records(run) if r["kind"] == "diagnosis"]
 
 
-def _records(run: str | Path | RunFolder) -> list[dict[str, Any]]:
-    folder = run if isinstance(run, RunFolder) else find(str(run))
-    return folder.read_evaluations().records
+def _records(run: str | Path | RunFolder | Run) -> list[dict[str, Any]]:
+    return (run if isinstance(run, Run) else read(run)).evaluated.records
 
 
 def _labels(found: pd.DataFrame) -> list[str]:

@@ -1,14 +1,74 @@
 """Runs as tables."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis import columns
+from analysis.columns import Columns
 from rtune import schema
-from rtune.ledger import Trial, fold
+from rtune.ledger import Launch, Trial
+from rtune.log import Log
 from rtune.runfolder import RunFolder, find
+
+# How Arrow's types become pandas' ones: whole numbers stay whole where some are missing.
+_WHOLE = {pa.int64(): pd.Int64Dtype()}.get
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """All that a run's log says, from reading it once.
+
+    Attributes:
+        folder: where it is.
+        rows: one row a trial and epoch, as `load`.
+        launches: in order.
+        trials: one row a trial in the order of suggestion, also of those that have no epoch yet: `trial`,
+            `status` (as of now, as in `rows`), `seed`, `sampler`, `epochs` (how many are recorded), `error`
+            and `ended_epoch` (of one that diverged or failed), `promotions` and `retries` (how many).
+        notes: a line for each record of the log that had to be left out.
+    """
+
+    folder: RunFolder
+    rows: pd.DataFrame
+    launches: list[Launch]
+    trials: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def evaluated(self) -> Log:
+        """The records of `rtune evaluate`. Raises RunError."""
+        return self.folder.read_evaluations(self.trials["trial"])
+
+    @property
+    def wanted(self) -> int:
+        """Trials of the whole run, as the newest launch has it."""
+        return self.launches[-1].trials if self.launches else self.folder.spec.trials
+
+
+def read(run: str | Path | RunFolder) -> Run:
+    """A run's tables and facts; two million epochs take seconds.
+
+    Raises:
+        RunError: `run` is no run folder, or cannot be read.
+    """
+    folder = run if isinstance(run, RunFolder) else find(str(run))
+    found = columns.read(folder)
+    waiting = _waiting(folder)
+    trials = list(found.ledger.trials.values())
+    facts = _trials(trials, waiting)
+    rows = _frame(_columns(found, trials, folder.spec.searched(), waiting))
+    return Run(folder, rows, found.ledger.launches, facts, found.notes)
 
 
 def load(run: str | Path | RunFolder) -> pd.DataFrame:
@@ -21,59 +81,142 @@ def load(run: str | Path | RunFolder) -> pd.DataFrame:
     Raises:
         RunError: `run` is no run folder.
     """
-    frame: pd.DataFrame = table(run).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    return frame
+    return read(run).rows
 
 
 def table(run: str | Path | RunFolder) -> pa.Table:
     """`load` as a pyarrow table with its full schema."""
     folder = run if isinstance(run, RunFolder) else find(str(run))
-    ledger = fold(folder.read().records)
-    waiting = "running" if folder.is_live() else "interrupted"
-    rows = [row for trial in ledger.trials.values() for row in _rows(trial, waiting)]
-    values = pa.schema([pa.field(p, _arrow_type(rows, p)) for p in folder.spec.searched()])
-    return pa.Table.from_pylist(rows, schema=pa.schema([*schema.HEAD, *values, *schema.TAIL]))
+    found = columns.read(folder)
+    trials = list(found.ledger.trials.values())
+    fields, made = zip(*_columns(found, trials, folder.spec.searched(), _waiting(folder)), strict=True)
+    return pa.table(list(made), schema=pa.schema(fields))
 
 
 def networks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The network each trial ended with, or has so far: its last row with metrics."""
-    trained = rows[rows["robust_accuracy"].notna() & ~rows["status"].isin(["diverged", "failed"])]
-    return trained.sort_values(["trial", "epoch"]).groupby("trial").tail(1).reset_index(drop=True)
+    """The network each trial ended with, or has so far: its last row with metrics; in the order of names."""
+    trained = rows["robust_accuracy"].notna() & ~rows["status"].isin(["diverged", "failed"])
+    # Of millions of rows only what decides is sorted.
+    places = np.flatnonzero(trained)
+    trial = pd.factorize(rows["trial"])[0][places]
+    order = np.lexsort((rows["epoch"].iloc[places].to_numpy(float, na_value=np.nan), trial))
+    last = order[np.flatnonzero(np.diff(trial[order], append=-1))]
+    return rows.iloc[places[last]].sort_values("trial").reset_index(drop=True)
 
 
-def _rows(trial: Trial, waiting: str) -> list[dict[str, Any]]:
-    status = waiting if trial.status == "running" else trial.status
-    common = {
-        "trial": trial.id,
-        "status": status,
-        "seed": trial.seed,
-        "sampler": trial.sampler,
-        **trial.values,
+def _waiting(folder: RunFolder) -> str:
+    """What the status of a trial that has not ended is called."""
+    return "running" if folder.is_live() else "interrupted"
+
+
+def _frame(made: Iterable[tuple[pa.Field, pa.Array]]) -> pd.DataFrame:
+    """Columns in pandas, each converted as soon as it is made: there is no moment in which both have all."""
+    found = {}
+    for field, column in made:
+        found[field.name] = pa.table({"": column}).to_pandas(types_mapper=_WHOLE)[""]
+        pa.default_memory_pool().release_unused()
+    return pd.DataFrame(found, copy=False)
+
+
+def _trials(trials: list[Trial], waiting: str) -> pd.DataFrame:
+    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
+        "trial": (pa.string(), [t.id for t in trials]),
+        "status": (pa.string(), [_status(t, waiting) for t in trials]),
+        "seed": (pa.int64(), [t.seed for t in trials]),
+        "sampler": (pa.string(), [t.sampler for t in trials]),
+        "epochs": (pa.int64(), [t.epoch for t in trials]),
+        "error": (pa.string(), [t.error for t in trials]),
+        "ended_epoch": (pa.int64(), [t.ended_epoch for t in trials]),
+        "promotions": (pa.int64(), [len(t.promotions) for t in trials]),
+        "retries": (pa.int64(), [len(t.retries) for t in trials]),
     }
-    rows = [
-        common
-        | {name: record.get(name) for name in (*schema.METRICS, "rung", "rung_position", "rung_size")}
-        | {"epoch": record["epoch"], "time": _milliseconds(record["time"])}
-        for record in trial.epochs
-    ]
-    if trial.ended_epoch is not None:
-        rows.append(
-            common
-            | {
-                "epoch": trial.ended_epoch,
-                "error": trial.error,
-                "time": _milliseconds(trial.ended_time),
-            }
-        )
-    return rows
+    return _frame((pa.field(name, type_), pa.array(of, type_)) for name, (type_, of) in columns.items())
+
+
+def _columns(
+    found: Columns, trials: list[Trial], searched: list[str], waiting: str
+) -> Iterator[tuple[pa.Field, pa.Array]]:
+    """The columns of `load`: trial by trial, its epochs, then the one it broke in. Uses up `found.epochs`."""
+    rows = _Rows(found.trial, trials)
+    facts: dict[str, list[Any]] = {
+        "trial": [t.id for t in trials],
+        "status": [_status(t, waiting) for t in trials],
+        "seed": [t.seed for t in trials],
+        "sampler": [t.sampler for t in trials],
+    }
+    for field in schema.HEAD:
+        is_number = field.name == "epoch"
+        yield field, rows.numbers() if is_number else rows.of_trial(facts[field.name], field.type)
+    # Trials without a row have no say in what type a column is.
+    settings = [t.values if size else {} for t, size in zip(trials, rows.sizes.tolist(), strict=True)]
+    for path in searched:
+        type_ = _arrow_type(set(map(type, [values[path] for values in settings if path in values])))
+        yield pa.field(path, type_), rows.of_trial([values.get(path) for values in settings], type_)
+    for field in schema.TAIL:
+        if field.name == "error":
+            yield field, rows.of_end([t.error for t in trials])
+        elif field.name == "time":
+            yield (
+                field,
+                rows.times(found.take("time"), [_milliseconds(t.ended_time) for t in trials], field.type),
+            )
+        else:
+            yield field, rows.of_epoch(found.take(field.name), field.type)
+
+
+class _Rows:
+    """Where the rows of the table come from: r rows of k trials, from a log of n epochs.
+
+    `sizes` (k,) is how many rows each trial has.
+    """
+
+    def __init__(self, trial: np.ndarray, trials: list[Trial]) -> None:
+        """`trial` (n,) is that of each epoch, as its place in `trials`."""
+        self._ends = [t.ended_epoch for t in trials]
+        broke = np.array([end is not None for end in self._ends], bool)
+        self.sizes = np.bincount(trial, minlength=len(trials)) + broke
+        # (r,) each row's trial; whether it is that of an end; the place of its epoch in the log, or that
+        # of its trial in a list of trials behind.
+        self._owner = np.repeat(np.arange(len(trials), dtype=np.int32), self.sizes)
+        self._is_end = np.zeros(len(self._owner), bool)
+        self._is_end[(np.cumsum(self.sizes) - 1)[broke]] = True
+        self._source = len(trial) + self._owner
+        self._source[~self._is_end] = np.argsort(trial, kind="stable")
+
+    def of_trial(self, values: list[Any], type_: pa.DataType) -> pa.Array:
+        """The same on all rows of a trial."""
+        return pa.array(values, type_).take(pa.array(self._owner))
+
+    def of_epoch(self, column: pa.Array, type_: pa.DataType) -> pa.Array:
+        """What the log (n,) has of each epoch; null in rows of ends."""
+        return column.cast(type_).take(pa.array(self._source, mask=self._is_end))
+
+    def of_end(self, values: list[str | None]) -> pa.Array:
+        """A trial's, in the row of its end only."""
+        return pa.array(values, pa.string()).take(pa.array(self._owner, mask=~self._is_end))
+
+    def times(self, epochs: pa.Array, ends: list[int | None], type_: pa.DataType) -> pa.Array:
+        """Milliseconds of the log's epochs (n,) and of trials' ends."""
+        both = pa.concat_arrays([epochs, pa.array(ends, pa.int64())])
+        return both.take(pa.array(self._source)).cast(type_)
+
+    def numbers(self) -> pa.Array:
+        """Epochs from 1."""
+        first = np.cumsum(self.sizes) - self.sizes
+        found = np.arange(1, len(self._owner) + 1) - first[self._owner]
+        found[self._is_end] = [end for end in self._ends if end is not None]
+        return pa.array(found, pa.int64())
+
+
+def _status(trial: Trial, waiting: str) -> str:
+    return waiting if trial.status == "running" else trial.status
 
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _arrow_type(rows: list[dict[str, Any]], path: str) -> pa.DataType:
-    kinds = {type(row[path]) for row in rows if path in row}
+def _arrow_type(kinds: set[type]) -> pa.DataType:
     if kinds == {bool}:
         return pa.bool_()
     if kinds == {int}:

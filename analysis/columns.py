@@ -1,0 +1,216 @@
+"""A run's log as columns: what tables and reports of millions of epochs are made of.
+
+Whoever goes on with a search reads the log record by record (`rtune.log`) and folds it (`rtune.ledger`). Here
+epochs, which are nearly all of it, are parsed by pyarrow and checked as whole columns, block by block; only
+the other records become Python objects, and they go through that same check and that same fold. A block in
+which anything is amiss is read record by record after all: one place decides what is left out and says so.
+"""
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
+from rtune import schema
+from rtune.ledger import Ledger
+from rtune.runfolder import RunFolder, storage_errors
+from rtune.storage import Place
+
+Record = dict[str, Any]
+
+# What is kept of an epoch; its number follows from its place among those of its trial.
+_KEPT = (*schema.METRICS, "rung", "rung_position", "rung_size")
+# Stands for an epoch where only their number counts.
+_COUNTED: Record = {}
+
+
+@dataclass
+class Columns:
+    """What a log says, n epochs in the order they were written.
+
+    Attributes:
+        ledger: as `rtune.ledger.fold` makes it, but for the records of epochs, which are empty.
+        trial: (n,) each epoch's trial, as its place in the ledger.
+        epochs: metrics, `rung`, `rung_position`, `rung_size` and `time` (milliseconds), by name, in parts.
+        notes: a line for each record that was left out.
+    """
+
+    ledger: Ledger
+    trial: np.ndarray
+    epochs: dict[str, list[pa.Array]]
+    notes: list[str]
+
+    def take(self, name: str) -> pa.Array:
+        """Hands over a column (n,) of `epochs`: it is gone from here, so that no memory holds it twice."""
+        type_ = pa.int64() if name == "time" else FIELDS.field(name).type
+        return pa.concat_arrays([pa.array([], type_), *self.epochs.pop(name)])
+
+
+def read(folder: RunFolder) -> Columns:
+    """The results log of a run; records are left out, and notes made, as by `RunFolder.read`.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with storage_errors(), _uncollected():
+        place = folder.place / "results"
+        reader = _Reader(place)
+        for block, parsed in blocks(place):
+            reader.take(block, parsed)
+    return reader.columns()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Context in which Python does not look for garbage.
+
+    Each of a hundred thousand trials is made of objects that stay; to look through them again and again, as
+    they grow in number, takes a quarter of the time.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@dataclass
+class _Checked:
+    """Records of a block: m epochs, and the others, each with the number of epochs before it."""
+
+    trial: np.ndarray  # (m,) places in the ledger
+    epochs: pa.Table  # (m,) `FIELDS` at least
+    milliseconds: np.ndarray  # (m,)
+    others: list[tuple[int, Record]]
+    notes: list[str]
+
+
+class _Reader:
+    """Takes blocks in, one after the other."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._ledger = Ledger()
+        self._names: list[str] = []  # of all trials
+        self._codes: dict[str, int] = {}  # trial -> its place among them
+        self._known: dict[str, int] = {}  # its keys are all trials
+        self._counts = np.zeros(0, np.int64)  # epochs of each trial
+        self._trial: list[np.ndarray] = [np.zeros(0, np.int32)]
+        self._epochs: dict[str, list[pa.Array]] = {name: [] for name in (*_KEPT, "time")}
+        self._notes: list[str] = []
+
+    def columns(self) -> Columns:
+        self._tell(self._counts)
+        return Columns(self._ledger, np.concatenate(self._trial), self._epochs, self._notes)
+
+    def take(self, block: Block, parsed: Parsed | None) -> None:
+        """A block, and what pyarrow made of it."""
+        found = None if parsed is None else self._check(parsed)
+        if found is None:
+            found = self._read(block)
+        self._apply(found)
+        self._trial.append(found.trial)
+        for name in _KEPT:
+            self._epochs[name] += found.epochs[name].chunks
+        self._epochs["time"].append(pa.array(found.milliseconds))
+        self._notes += found.notes
+
+    def _check(self, parsed: Parsed) -> _Checked | None:
+        """The block's records, if each is whole and follows from those before."""
+        lines = [(before, line) for before, line in parsed.others if line]
+        piece = Piece("0001.jsonl", 1, b"\n".join(line for _, line in lines))
+        found = read_lines(self._place, [piece], self._known)
+        if (
+            found.notes
+            or any(record["kind"] == "epoch" for record in found.records)
+            or not fits(parsed.epochs)
+        ):
+            return None
+        others = [(before, record) for (before, _), record in zip(lines, found.records, strict=True)]
+        new = [(before, record["trial"]) for before, record in others if record["kind"] == "trial"]
+        codes = {name: code for code, (_, name) in enumerate(new, len(self._names))}
+        names = parsed.epochs["trial"].combine_chunks().dictionary_encode()
+        places = [self._codes.get(name, codes.get(name, -1)) for name in names.dictionary.to_pylist()]
+        if -1 in places:
+            return None
+        trial = np.array(places, np.int32)[names.indices.to_numpy()]
+        begun = np.array([before for before, _ in new], np.int64)
+        if not _is_whole(trial, parsed.epochs["epoch"].to_numpy(), self._counts, begun):
+            return None
+        milliseconds = np.rint(parsed.epochs["time"].to_numpy() * 1000).astype(np.int64)
+        return _Checked(trial, parsed.epochs, milliseconds, others, [])
+
+    def _read(self, block: Block) -> _Checked:
+        """The block's records, read one by one."""
+        self._known = dict(zip(self._names, self._counts.tolist(), strict=True))
+        found = read_lines(self._place, block, self._known)
+        epochs: list[Record] = []
+        others = []
+        for record in found.records:
+            if record["kind"] == "epoch":
+                epochs.append(record)
+            else:
+                others.append((len(epochs), record))
+        codes = {name: code for code, name in enumerate(self._known)}
+        trial = np.array([codes[record["trial"]] for record in epochs], np.int32)
+        milliseconds = np.array([round(record["time"] * 1000) for record in epochs], np.int64)
+        return _Checked(trial, pa.Table.from_pylist(epochs, FIELDS), milliseconds, others, found.notes)
+
+    def _apply(self, found: _Checked) -> None:
+        """Has the ledger go through all but the epochs after which a trial just goes on."""
+        new = [record["trial"] for _, record in found.others if record["kind"] == "trial"]
+        self._codes.update((name, code) for code, name in enumerate(new, len(self._names)))
+        self._names += new
+        before = np.concatenate([self._counts, np.zeros(len(new), np.int64)])
+        self._counts = before + np.bincount(found.trial, minlength=len(before))
+        records = [(row, 0, record) for row, record in found.others]
+        records += [(row, 1, record) for row, record in self._decided(found)]
+        for row, _, record in sorted(records, key=itemgetter(0, 1)):
+            if record["kind"] == "launch":
+                self._tell(before + np.bincount(found.trial[:row], minlength=len(before)))
+            if record["kind"] != "epoch":
+                self._ledger.apply(record)
+                continue
+            epochs = self._ledger.trials[record["trial"]].epochs
+            epochs.extend([_COUNTED] * (record["epoch"] - 1 - len(epochs)))
+            self._ledger.apply(record)
+            epochs[-1] = _COUNTED
+
+    def _decided(self, found: _Checked) -> list[tuple[int, Record]]:
+        """Records of the epochs that ended their trial, as far as a ledger looks at them, with their rows."""
+        rows = np.flatnonzero(pa.compute.not_equal(found.epochs["decision"], "continue").to_numpy())
+        records = found.epochs.select(["kind", "epoch", "decision", "time"]).take(rows).to_pylist()
+        for record, code in zip(records, found.trial[rows].tolist(), strict=True):
+            record["trial"] = self._names[code]
+        return list(zip(rows.tolist(), records, strict=True))
+
+    def _tell(self, counts: np.ndarray) -> None:
+        """Has the ledger's trials know how many epochs they have; else they learn it only at their ends."""
+        for trial, count in zip(self._ledger.trials.values(), counts.tolist(), strict=False):
+            trial.epochs.extend([_COUNTED] * (count - len(trial.epochs)))
+
+
+def _is_whole(trial: np.ndarray, epoch: np.ndarray, counts: np.ndarray, begun: np.ndarray) -> bool:
+    """Whether each trial's epochs count on from those before, none before its trial's own record.
+
+    Args:
+        trial: (m,) places of epochs' trials.
+        epoch: (m,) their numbers.
+        counts: (k,) epochs of each trial so far.
+        begun: (l,) rows at which the trials k, k + 1, ... of this block begin.
+    """
+    first = np.concatenate([np.zeros(len(counts), np.int64), begun])
+    so_far = np.concatenate([counts, np.zeros(len(begun), np.int64)])
+    sizes = np.bincount(trial, minlength=len(so_far))
+    passed = np.cumsum(sizes) - sizes
+    order = np.argsort(trial, kind="stable")
+    expected = np.arange(1, len(trial) + 1) + (so_far - passed)[trial[order]]
+    return bool((np.arange(len(trial)) >= first[trial]).all() and (epoch[order] == expected).all())
