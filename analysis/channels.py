@@ -1,0 +1,134 @@
+"""How large the channels of a saved network are: the paper's figure 5 (arXiv 2003.00631, section 4)."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from rtune.storage import Place, StorageError, place
+
+# Below it a channel counts as zero (section 4; `rtune.robust.channel_sparsity`).
+ZERO = 1e-15
+_A_DECADE = 10
+
+
+class _BadFile(Exception):
+    """The file does not hold what it should; the message says what is wrong."""
+
+
+def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray] | None, str | None]:
+    """l2 norms of the input channels of every convolution of a saved network, and else why there are none.
+
+    A norm runs over the output channels that read the channel, and over the kernel. Members of an ensemble
+    have channels of their own, and so has each filter of a depthwise convolution. The file is checked
+    against its digest and never unpickled; torch is not needed.
+
+    Args:
+        checkpoint: path or URI of a file `epoch-NNNN.safetensors` in a run's `trials/ID/`.
+
+    Returns:
+        Layer -> norms (channels,), at least 0, in float64, and None; or None and a sentence: the file is
+        missing, damaged or no checkpoint of rtune, or cannot be read. Nothing is raised.
+    """
+    try:
+        header, weights = _read(place(checkpoint))
+        return {layer: _norms(layer, w, _members(header)) for layer, w in weights.items()}, None
+    except FileNotFoundError:
+        return None, f"{checkpoint} does not exist"
+    except StorageError as error:
+        return None, str(error)
+    except _BadFile as error:
+        return None, f"{checkpoint} {error}"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Channels by norm: `zero` of them below 1e-15, the others in bins, ten a decade.
+
+    Attributes:
+        total: all channels.
+        zero: those that count as zero.
+        edges: (bins + 1,) norms, powers of 10^(1/10): bins of several networks fit each other.
+        counts: (bins,) channels from one edge to below the next; without bins when all are zero.
+    """
+
+    total: int
+    zero: int
+    edges: np.ndarray
+    counts: np.ndarray
+
+
+def histogram(norms: Mapping[str, np.ndarray]) -> Histogram:
+    """The distribution of what `channel_norms` gives, on a logarithmic scale."""
+    flat = np.concatenate([np.zeros(0), *norms.values()])
+    sizes = flat[flat >= ZERO]
+    if len(sizes) == 0:
+        return Histogram(len(flat), len(flat), np.zeros(0), np.zeros(0, int))
+    place_ = np.floor(np.log10(sizes) * _A_DECADE).astype(int)
+    first = int(place_.min())
+    counts = np.bincount(place_ - first)
+    edges = 10.0 ** (np.arange(first, first + len(counts) + 1) / _A_DECADE)
+    return Histogram(len(flat), len(flat) - len(sizes), edges, counts)
+
+
+def _read(file: Place) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and convolution weights of a checkpoint, as `rtune.checkpoint` checks and writes them."""
+    data = file.read()
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        header = json.loads(metadata["rtune"])
+        tensors = load(data)
+    except (ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
+        raise _BadFile(f"is not a readable checkpoint: {error}") from None
+    if metadata.get("digest") != _digest(metadata["rtune"], tensors):
+        raise _BadFile("is damaged: its content does not match its digest")
+    if not isinstance(header, dict):
+        raise _BadFile("is not a readable checkpoint: its header is no mapping")
+    own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    weights = {name.removesuffix(".weight"): tensor for name, tensor in own.items() if tensor.ndim == 4}
+    if not weights:
+        raise _BadFile("holds no network with convolutions")
+    if not all(np.isfinite(weight).all() for weight in weights.values()):
+        raise _BadFile("holds a network whose weights are not finite")
+    return header, weights
+
+
+def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} torch.{tensor.dtype.name} {tensor.shape}".encode())
+        digest.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _members(header: dict[str, Any]) -> int:
+    """How many networks the saved one is an ensemble of; its convolutions have so many groups."""
+    try:
+        model = header["config"]["model"]
+        found = model.get(model["network"], {}).get("members", 1)
+    except (KeyError, TypeError, AttributeError):
+        found = None
+    if not isinstance(found, int) or found < 1:
+        raise _BadFile("does not say which network it holds")
+    return found
+
+
+def _norms(layer: str, weight: np.ndarray, members: int) -> np.ndarray:
+    """Norms (groups * in,) of a weight (groups * out, in, height, width)."""
+    # A depthwise convolution has as many groups as filters (`rtune.robust.models.mobilenet`).
+    groups = len(weight) if layer.endswith("depthwise") else members
+    if len(weight) % groups:
+        raise _BadFile(f"has {len(weight)} filters in {layer}, which {groups} members cannot share")
+    # In double precision no square of a weight vanishes.
+    parts = weight.astype(np.float64).reshape(groups, len(weight) // groups, weight.shape[1], -1)
+    norms: np.ndarray = np.sqrt((parts**2).sum(axis=(1, 3))).reshape(-1)
+    return norms
