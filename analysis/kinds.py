@@ -1,0 +1,250 @@
+"""How kinds of networks compare at equal ground: the best of each at the same sparsity, accuracy or size."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.dominance import near_front
+from analysis.objectives import Asked, Objective, parse
+
+Verdict = Literal["above", "below", "undecided"]
+
+# Below that many networks a side nothing is said.
+LEAST = 3
+_Z = 1.959964  # of a 95 % interval
+_TINY = 1e-9  # seconds and counts are more
+_TOO_LITTLE = "nothing can be said: what both kinds cover hangs on single networks"
+_NAMES = {
+    "resnet": "ResNet",
+    "enresnet": "EnResNet",
+    "wideresnet": "WideResNet",
+    "mobilenet": "MobileNet",
+    "rvsm": "RVSM",
+    "rgsm": "RGSM",
+    "admm": "ADMM",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one kind of networks is above another at equal x.
+
+    Attributes:
+        left, right: the kinds.
+        x, y: what is equal, and what is compared.
+        trials: networks of either.
+        range: of x, from the least to the most that both kinds cover, in its own unit; None without.
+        mean: of the best y of `left` minus the best y of `right`, in y's unit; None where it cannot be told.
+        low, high: its 95 % interval.
+        verdict: where the interval lies; `undecided` if 0 is in it.
+        sentence: all of it for readers; the reason where it cannot be told.
+    """
+
+    left: str
+    right: str
+    x: Objective
+    y: Objective
+    trials: tuple[int, int]
+    range: tuple[float, float] | None
+    mean: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Networks by x, the strictest first.
+
+    Attributes:
+        x, y: (n,), maximised; costs on a logarithmic scale, for networks differ in them by factors.
+        count: trials that they stand for.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    count: int
+
+    def thinned(self, share: float) -> "_Curve":
+        """What may be the best somewhere in a part with this share of the trials."""
+        kept = near_front(np.stack([self.x, self.y], axis=1), share)
+        return _Curve(self.x[kept], self.y[kept], self.count)
+
+    def part(self, rng: np.random.Generator, wanted: int) -> "_Curve":
+        """So many of the trials, chosen at random."""
+        hits = rng.hypergeometric(len(self.x), self.count - len(self.x), wanted)
+        chosen = np.sort(rng.choice(len(self.x), hits, replace=False, shuffle=False))
+        return _Curve(self.x[chosen], self.y[chosen], wanted)
+
+    def attained(self, low: float, high: float) -> float:
+        """The mean over x from low to high of the best y among the networks with as much x."""
+        best = np.maximum.accumulate(self.y)
+        if high <= low:
+            return float(best[np.count_nonzero(self.x >= low) - 1])
+        # From each network's x down to the next one's the best stays.
+        below = np.append(self.x[1:], -np.inf)
+        width = np.minimum(self.x, high) - np.maximum(below, low)
+        return float(best @ width.clip(0)) / (high - low)
+
+
+def by_kind(
+    networks: pd.DataFrame,
+    kinds: "pd.Series[str]",
+    x: Asked,
+    y: Asked,
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """`at_equal` for each two kinds, in alphabetical order.
+
+    Each interval is right 95 times in 100 on its own; of many some are wrong.
+
+    Args:
+        networks: one row a network.
+        kinds: of each network, such as the column `model.network`; missing for those to be left out.
+        x, y: see `at_equal`.
+        draws: halves.
+        seed: of the draws.
+
+    Raises:
+        ObjectiveError: see `parse`.
+    """
+    parts = {str(kind): part for kind, part in networks.groupby(kinds.astype(object), sort=True)}
+    return [
+        at_equal(parts[left], parts[right], x, y, (left, right), draws, seed)
+        for left, right in itertools.combinations(sorted(parts), 2)
+    ]
+
+
+def at_equal(
+    left: pd.DataFrame,
+    right: pd.DataFrame,
+    x: Asked,
+    y: Asked,
+    names: tuple[str, str],
+    draws: int = 1000,
+    seed: int = 0,
+) -> Difference:
+    """By how much the best of one kind are above the best of another at equal x.
+
+    What a kind attains at x is the best y among its networks with at least this sparsity or accuracy, or
+    at most this cost. The difference is averaged over the x that both kinds cover, costs on a logarithmic
+    scale. More trials find a better best. So of the kind with more as many as the other has are taken, at
+    random, and the mean over such choices counts: two equal kinds of 100 and 25 trials would else be told
+    apart four times in ten. The interval is by halves of the trials (`analysis.compare.compare` says why).
+
+    Args:
+        left, right: one row a network; those that lack x or y are left out.
+        x, y: names, with `:min` or `:max` where the default is not meant.
+        names: of the kinds.
+        draws: halves, at least 2.
+        seed: of the draws; the rows' order does not matter.
+
+    Raises:
+        ObjectiveError: see `parse`.
+    """
+    given, wanted = parse(x), parse(y)
+    curves = (_curve(left, given, wanted), _curve(right, given, wanted))
+    shown = (_named(names[0]), _named(names[1]))
+    facts = (*names, given, wanted, (curves[0].count, curves[1].count))
+    reason = _reason(curves, shown, given)
+    if reason:
+        return Difference(*facts, None, None, None, None, None, f"At equal {given.label} {reason}.")
+    low, high = max(c.x.min() for c in curves), min(c.x.max() for c in curves)
+    rng, few = np.random.default_rng(seed), min(c.count for c in curves)
+    gaps = _gaps(curves, few, low, high, draws if max(c.count for c in curves) > few else 1, rng)
+    halves = _gaps(curves, few // 2, low, high, draws, rng)
+    if not len(gaps) or len(halves) < 2:
+        return Difference(*facts, None, None, None, None, None, f"At equal {given.label} {_TOO_LITTLE}.")
+    mean = float(gaps.mean()) * (1.0 if wanted.maximise else -1.0)
+    # An odd count has no halves; the factor is that of Shao and Wu (1989).
+    half = _Z * float(np.std(halves, ddof=1)) * math.sqrt((few // 2) / (few - few // 2))
+    verdict: Verdict = "above" if mean - half > 0 else "below" if mean + half < 0 else "undecided"
+    ends = sorted((_own(low, given), _own(high, given)))
+    found = Difference(*facts, (ends[0], ends[1]), mean, mean - half, mean + half, verdict, "")
+    return replace(found, sentence=_sentence(found, shown))
+
+
+def _curve(part: pd.DataFrame, x: Objective, y: Objective) -> _Curve:
+    known = part.dropna(subset=[x.name, y.name])
+    points = [known[o.name].to_numpy(float) * (1.0 if o.maximise else -1.0) for o in (x, y)]
+    if not x.is_fraction:
+        points[0] = np.log(np.abs(points[0]).clip(_TINY)) * (1.0 if x.maximise else -1.0)
+    order = np.lexsort((-points[1], -points[0]))
+    return _Curve(points[0][order], points[1][order], len(known))
+
+
+def _own(x: float, objective: Objective) -> float:
+    """What `_curve` made of x, back in its own unit."""
+    value = x if objective.maximise else -x
+    return value if objective.is_fraction else math.exp(value)
+
+
+def _gaps(
+    curves: Sequence[_Curve], wanted: int, low: float, high: float, draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Left minus right, maximised, for so many trials of either chosen again and again.
+
+    Each choice covers x as far as both kinds have a network left; where that is nowhere it is left out.
+    """
+    thin = [curve.thinned(wanted / curve.count) for curve in curves]
+    found = []
+    for _ in range(draws):
+        left, right = (curve.part(rng, wanted) for curve in thin)
+        if len(left.x) and len(right.x):
+            end = min(high, left.x[0], right.x[0])
+            if end >= low:
+                found.append(left.attained(low, end) - right.attained(low, end))
+    return np.array(found)
+
+
+def _reason(curves: Sequence[_Curve], shown: Sequence[str], x: Objective) -> str | None:
+    """Why two kinds cannot be compared."""
+    both = list(zip(shown, curves, strict=True))
+    few = [f"{curve.count} of {name}" for name, curve in both if curve.count < LEAST]
+    if few:
+        there = "there is" if few[0].startswith("1 ") else "there are"
+        return f"nothing can be said: {there} {' and '.join(few)}, and {LEAST} networks are needed"
+    if max(c.x.min() for c in curves) <= min(c.x.max() for c in curves):
+        return None
+    spans = [f"{name} has {_span(_own(c.x.min(), x), _own(c.x.max(), x), x)}" for name, c in both]
+    return f"nothing can be said: {' and '.join(spans)}, which have nothing in common"
+
+
+def _sentence(found: Difference, shown: tuple[str, str]) -> str:
+    assert found.range is not None
+    assert found.mean is not None
+    assert found.low is not None
+    assert found.high is not None
+    y = found.y
+    figures = [_number(value, y) for value in (found.mean, found.low, found.high)]
+    trials = f"{found.trials[0]:,} and {found.trials[1]:,} trials"
+    if found.trials[0] != found.trials[1]:
+        trials += f", compared as {min(found.trials):,} each"
+    known = f"(95 % interval {figures[1]} to {figures[2]}, {trials})"
+    where = f"At equal {found.x.label} ({_span(*found.range, found.x)})"
+    if found.verdict == "undecided":
+        first = f"{shown[0]} and {shown[1]} cannot be told apart in {y.label}"
+        return f"{where}, {first}: the difference is {figures[0]} {known}."
+    gap = _number(abs(found.mean), y)
+    return f"{where}, {shown[0]} is {gap} {found.verdict} {shown[1]} in {y.label} {known}."
+
+
+def _named(kind: str) -> str:
+    return " ".join(_NAMES.get(word, word) for word in kind.split())
+
+
+def _number(value: float, objective: Objective) -> str:
+    # + 0.0: no negative zero.
+    return f"{round(value, 3) + 0.0:.3f}" if objective.is_fraction else f"{round(value) + 0.0:,.0f}"
+
+
+def _span(one: float, other: float, objective: Objective) -> str:
+    low, high = sorted((one, other))
+    return f"{low:.2f} to {high:.2f}" if objective.is_fraction else f"{low:,.0f} to {high:,.0f}"

@@ -1,0 +1,110 @@
+"""Networks of one setting from several seeds, and what a search attains from seed to seed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from analysis.objectives import Asked, parse_all, values
+
+
+def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
+    """A number for each network's setting: rows of equal searched values and equal epoch share it.
+
+    A missing value equals a missing one and a column that is not there. Where there is a column `run`
+    (`analysis.view`), runs have no settings in common: they may differ in what they do not search. The number
+    is a 64-bit hash of the setting alone, the same in every order of rows and columns and in other tables.
+
+    Args:
+        networks: with the column `epoch`.
+        searched: dotted paths.
+    """
+    total = np.zeros(len(networks), np.uint64)
+    for path in dict.fromkeys([*searched, "epoch", "run"]):
+        if path in networks:
+            # A sum does not depend on the order of columns; a missing value adds nothing.
+            total += _hashes(networks[path], path)
+    return pd.Series(total.view(np.int64), index=networks.index, name="setting", dtype="int64")
+
+
+def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
+    """A hash of each value and the path; 0 where missing."""
+    there = column.notna().to_numpy()
+    known = column[there].infer_objects()
+    # 3, 3.0 and True of another table's dtype are to be the same; + 0.0 makes one zero of two.
+    number = pd.api.types.is_numeric_dtype(known) or pd.api.types.is_bool_dtype(known)
+    plain = known.to_numpy(float) + 0.0 if number else known.astype(str).to_numpy(object)
+    salt = pd.util.hash_array(np.array([path], object))
+    hashes = np.zeros(len(column), np.uint64)
+    hashes[there] = pd.util.hash_array(pd.util.hash_array(plain) ^ salt)
+    return hashes
+
+
+def attainment(
+    networks: pd.DataFrame,
+    objectives: Sequence[Asked],
+    searched: Sequence[str],
+    levels: Sequence[float] = (25, 50, 75),
+) -> dict[float, np.ndarray] | None:
+    """Attainment surfaces over seeds (Grunert da Fonseca, Fonseca and Hall 2001); None without replicates.
+
+    See `replicate_sets` for what the sets are.
+
+    Args:
+        networks: one row a network; those that lack an objective are left out.
+        objectives: two.
+        searched: dotted paths of the searched values.
+        levels: in percent of the sets, above 0 and up to 100.
+
+    Returns:
+        Level -> a staircase (m, 2), ordered by the first objective, in the objectives' own units: at
+        least this share of the sets has a network as good as any point on it.
+
+    Raises:
+        ObjectiveError: see `parse`.
+        ValueError: there are not two objectives.
+    """
+    asked = parse_all(objectives)
+    if len(asked) != 2:
+        raise ValueError(f"attainment surfaces are of two objectives, not of {len(asked)}")
+    sets = replicate_sets(networks, asked, searched)
+    if not sets:
+        return None
+    which = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
+    # moocore minimises here, and wants each set in one piece.
+    found = moocore.eaf(-np.concatenate(sets), which, percentiles=levels)
+    signs = np.array([1.0 if o.maximise else -1.0 for o in asked])
+    return {level: _stairs(-found[found[:, 2] == level, :2], signs) for level in levels}
+
+
+def replicate_sets(
+    networks: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str]
+) -> list[np.ndarray]:
+    """The networks as sets, one a seed, each (settings, k) and maximised; none where there would be one.
+
+    The j-th replicate of each setting, by trial, makes the j-th set. All sets are of the same settings, or
+    a set of few would pass for a bad seed: there are as many as let most networks take part, and
+    settings with fewer replicates are left out.
+    """
+    asked = parse_all(objectives)
+    known = networks.dropna(subset=[o.name for o in asked]).sort_values("trial", kind="stable")
+    ids = replicates(known, searched)
+    turn = ids.groupby(ids).cumcount().to_numpy()
+    used = np.bincount(turn) * np.arange(1, turn.max(initial=-1) + 2)  # turn j: settings with more than j
+    if len(used) < 2:
+        return []
+    count = int(used[1:].argmax()) + 2
+    whole = ids.map(ids.value_counts()).to_numpy() >= count
+    points = values(known, asked)
+    return [points[whole & (turn == j)] for j in range(count)]
+
+
+def _stairs(points: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The border (m, 2) of what maximised points (n, 2) dominate, times `signs`."""
+    ordered = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    corners = np.stack([ordered[:-1, 0], ordered[1:, 1]], axis=1)
+    steps = np.stack([corners, ordered[1:]], axis=1).reshape(-1, 2)
+    line: np.ndarray = np.concatenate([ordered[:1], steps]) * signs
+    return line if signs[0] > 0 else line[::-1]

@@ -1,0 +1,347 @@
+"""How sure a front is: noise of the validation images, spread over seeds, optimism of picking the best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from analysis.dominance import REACH, Field, chances, could_matter
+from analysis.front import front
+from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.seeds import attainment, replicates
+from rtune import schema
+from rtune.config import EvaluationConfig
+
+__all__ = ["SURE", "Gap", "Optimism", "attainment", "membership", "optimism", "replicates", "wilson"]
+
+# A member is told from the rest where it is dominated with a probability of 5 % at most: the level of
+# all intervals here.
+SURE = 0.95
+# Corners of what a network may truly be: when those of two are apart, so are they by `REACH`.
+_CORNER_Z = REACH / np.sqrt(2)
+_CORNER = 2 * NormalDist().cdf(_CORNER_Z) - 1
+
+
+def wilson(accuracy: Any, images: Any, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of accuracies, in [0, 1]; nan where the accuracy is.
+
+    Holds its level near 0 and 1 too (Wilson 1927; Brown, Cai and DasGupta 2001).
+
+    Args:
+        accuracy: fractions of `images`, a number or an array; need not be whole counts of them.
+        images: how many, at least 1; a number or an array of the same shape.
+        level: of confidence, in (0, 1).
+
+    Raises:
+        ValueError: `images` or `level` is out of its range.
+    """
+    p, n = np.asarray(accuracy, float), np.asarray(images, float)
+    if not (n >= 1).all() or not 0 < level < 1:
+        raise ValueError(f"wilson needs images from 1 and a level in (0, 1), not {images} and {level}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+
+
+def membership(
+    networks: pd.DataFrame,
+    objectives: Sequence[Asked],
+    images: int,
+    searched: Sequence[str],
+    draws: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How likely each member of the front is not dominated in truth.
+
+    `probability` is of the networks as they are: only their accuracies are unknown. Each image is one of
+    three, right under attack, right without only, or wrong, and a network's three shares are drawn from
+    their posterior under Jeffreys' prior (Dirichlet, 1/2 added to each count), so that neither 1.0 nor
+    0.0 is certain. Shares are drawn rather than counts of images because counts tie, and a tie with a
+    sparser network would pass for being dominated. Sparsities and costs are exact.
+
+    `setting_probability` is of the settings' means over seeds, among the means of all settings: the mean of
+    the replicates with a normal error, of the covariance within the replicated settings that have a
+    member (evaluation noise is in it), over the number of replicates. Settings without replicates compete
+    with the same covariance. It is rough where few replicates stand behind it.
+
+    Networks are drawn independently of each other, though they see the same images and so err together:
+    their differences are surer than that, and the probabilities err to the low side. Of simulated networks
+    that do err independently, a share p of those with a probability p are on the front in truth, of either
+    kind. One standard error of the draws is 0.016 at most for 1000 of them.
+
+    Args:
+        networks: one row a network; those that lack an objective are left out.
+        objectives: names, see `analysis.objectives`.
+        images: of the validation split, at least 1.
+        searched: dotted paths of the searched values.
+        draws: how often the truth is drawn, at least 1.
+        seed: of the draws; the rows' order does not matter.
+
+    Returns:
+        A row a member, in the order of `front`: `trial`, `probability`, `within_noise` (it is below `SURE`),
+        `rival` (the trial that dominates it most often; None where none did) and `rival_probability` (how
+        often), `seeds` (networks of its setting), `setting_probability` (nan without replicates).
+
+    Raises:
+        ObjectiveError: see `parse`.
+        ValueError: `images` is below 1.
+    """
+    asked = parse_all(objectives)
+    known = networks.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
+    members = front(known, asked)
+    rows = _candidates(known, asked, images)
+    found = chances(_as_field(rows, asked, images), rows.index.get_indexer(members.index), draws, seed)
+    names = np.array([*rows["trial"], None], object)  # place -1: no rival
+    made = pd.DataFrame({"trial": members["trial"].to_numpy(object), "probability": found.undominated})
+    made["within_noise"] = made["probability"] < SURE
+    made["rival"] = pd.Series(names[found.rival], dtype=object)
+    made["rival_probability"] = found.rival_share
+    return made.join(_settings(known, members.index, asked, images, searched, draws, seed))
+
+
+def _candidates(known: pd.DataFrame, asked: Sequence[Objective], images: int) -> pd.DataFrame:
+    """The rows that may be on the front in truth, by trial."""
+    found: pd.DataFrame = known[could_matter(*_corners(known, asked, images))]
+    return found.sort_values("trial", kind="stable")
+
+
+def _corners(rows: pd.DataFrame, asked: Sequence[Objective], images: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most (n, k) that each network may truly be, maximised."""
+    low, high = values(rows, asked), values(rows, asked)
+    for column, objective in enumerate(asked):
+        if objective.name in schema.ACCURACIES:
+            ends = wilson(rows[objective.name].to_numpy(float), images, _CORNER)
+            low[:, column], high[:, column] = ends if objective.maximise else (-ends[1], -ends[0])
+    return low, high
+
+
+def _as_field(rows: pd.DataFrame, asked: Sequence[Objective], images: int) -> Field:
+    """The networks with their accuracies unknown: see `membership`."""
+    low, high = _corners(rows, asked, images)
+    noisy = [o for o in asked if o.name in schema.ACCURACIES]
+    counts = images * rows[[o.name for o in noisy]].to_numpy(float).clip(0, 1)
+    # Of two accuracies the lower one's images are taken to lie within the higher one's.
+    order = counts.argsort(axis=1, kind="stable")
+    ascending = np.take_along_axis(counts, order, axis=1)
+    shares = np.diff(ascending, axis=1, prepend=0.0, append=float(images)) + 0.5
+    back = order.argsort(axis=1).T[:, :, None]
+    signs = np.array([1.0 if o.maximise else -1.0 for o in noisy], np.float32)[:, None, None]
+
+    def redraw(rng: np.random.Generator, which: np.ndarray, size: int) -> np.ndarray:
+        own = shares[which].T[:, :, None]
+        parts = rng.standard_gamma(own, (*own.shape[:2], size), np.float32)
+        np.cumsum(parts, axis=0, out=parts)
+        drawn: np.ndarray = np.take_along_axis(parts[:-1] / parts[-1], back[:, which], axis=0) * signs
+        return drawn
+
+    return Field(values(rows, asked), (high - low) / (2 * _CORNER_Z), redraw)
+
+
+def _settings(
+    known: pd.DataFrame,
+    members: pd.Index,
+    asked: Sequence[Objective],
+    images: int,
+    searched: Sequence[str],
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """`seeds` and `setting_probability` of the members (rows of `known`): see `membership`."""
+    codes, _ = pd.factorize(replicates(known, searched), sort=True)
+    sizes = np.bincount(codes)
+    found = pd.DataFrame({"seeds": sizes[codes[members]], "setting_probability": np.nan})
+    mine, place = np.unique(codes[members], return_inverse=True)
+    again = np.isin(codes, mine[sizes[mine] > 1])
+    if not again.any():
+        return found
+    points = values(known, asked)
+    sums = [np.bincount(codes, weights=column) for column in points.T]
+    # Rounded, or the mean of equal figures may differ from them in the last place and break a tie.
+    means = np.round(np.stack(sums, axis=1) / sizes[:, None], 12)
+    spread, root = _seed_noise(points[again] - means[codes[again]], len(np.unique(codes[again])))
+    least = [_binomial(known.loc[members, o.name], images) for o in asked]
+    errors = np.maximum(spread, least) / np.sqrt(sizes)[:, None]
+    reach = _CORNER_Z * errors
+    kept = np.union1d(np.flatnonzero(could_matter(means - reach, means + reach)), mine)
+    field = _normal_field(means[kept], errors[kept], root)
+    chance = chances(field, np.searchsorted(kept, mine), draws, seed).undominated
+    found["setting_probability"] = np.where(found["seeds"] > 1, chance[place], np.nan)
+    return found
+
+
+def _seed_noise(residuals: np.ndarray, settings: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (k,) within settings, and a square root (k, k) of the correlations.
+
+    Args:
+        residuals: (n, k), of n replicates from the means of their settings.
+        settings: how many these are.
+    """
+    freedom = len(residuals) - settings
+    spread = np.sqrt((residuals**2).sum(axis=0) / freedom)
+    scaled = residuals / np.where(spread > 0, spread, 1.0)
+    correlation = scaled.T @ scaled / freedom
+    np.fill_diagonal(correlation, 1.0)
+    shares, axes = np.linalg.eigh(correlation)
+    return spread, axes * np.sqrt(shares.clip(0))
+
+
+def _binomial(column: "pd.Series[Any]", images: int) -> float:
+    """What seeds cannot spread less than: the standard error of such accuracies, 0 of anything else."""
+    if column.name not in schema.ACCURACIES:
+        return 0.0
+    p = (images * column.to_numpy(float) + 0.5) / (images + 1)
+    return float(np.sqrt((p * (1 - p)).mean() / images))
+
+
+def _normal_field(points: np.ndarray, errors: np.ndarray, root: np.ndarray) -> Field:
+    """Points with normal errors, correlated between objectives by `root` (k, k)."""
+    noisy = (errors > 0).any(axis=0)
+    centre, scale, mixing = (a.astype(np.float32) for a in (points.T[noisy], errors.T[noisy], root[noisy]))
+
+    def redraw(rng: np.random.Generator, which: np.ndarray, size: int) -> np.ndarray:
+        noise = rng.standard_normal((len(root), len(which) * size), np.float32)
+        mixed = (mixing @ noise).reshape(-1, len(which), size)
+        drawn: np.ndarray = centre[:, which, None] + scale[:, which, None] * mixed
+        return drawn
+
+    return Field(points, errors, redraw)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much validation flatters an accuracy of the front's networks: fractions, above 0 where it does.
+
+    Attributes:
+        metric: `natural_accuracy` or `robust_accuracy`.
+        members: networks with a figure of the test split.
+        mean: validation minus test.
+        low, high: its 95 % interval; None where nobody knows how many images the validation split has.
+        expected: the part that picking the best on validation explains; None likewise.
+    """
+
+    metric: str
+    members: int
+    mean: float
+    low: float | None
+    high: float | None
+    expected: float | None
+
+    @property
+    def sentence(self) -> str:
+        members = "member of the front is" if self.members == 1 else "members of the front are"
+        way = "above" if self.mean >= 0 else "below"
+        text = (
+            f"{self.metric.replace('_', ' ').capitalize()} of {self.members} {members} {abs(self.mean):.3f} "
+            f"{way} the test split on validation"
+        )
+        if self.low is None or self.high is None or self.expected is None:
+            return text + "."
+        return text + (
+            f" (95 % interval {self.low:.3f} to {self.high:.3f}); picking the best on validation "
+            f"explains {self.expected:.3f}."
+        )
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """See `optimism`."""
+
+    gaps: list[Gap]
+
+    @property
+    def sentence(self) -> str:
+        return " ".join(gap.sentence for gap in self.gaps)
+
+
+def optimism(
+    networks: pd.DataFrame,
+    evaluations: pd.DataFrame,
+    objectives: Sequence[Asked],
+    attack: EvaluationConfig | None = None,
+    images: int | None = None,
+    draws: int = 100,
+    seed: int = 0,
+) -> Optimism | None:
+    """How much better the front's networks look on the validation split than on the test split.
+
+    The interval is of the images alone, as if all members erred on the same ones: they nearly do, so
+    that many members make it hardly surer than one.
+
+    What picking the best explains: networks are redrawn as for `membership` around what was measured, and
+    the front of each draw is compared with what was measured of the same networks.
+
+    Args:
+        networks: one row a network.
+        evaluations: see `analysis.evaluations`; of several figures of a network that of the most images
+            counts, the latest of these.
+        objectives: of the front.
+        attack: the search's own (`evaluation` in its file); without it only natural accuracies are compared.
+        images: of the validation split.
+        draws: to find what is expected, at least 1.
+        seed: of the draws.
+
+    Returns:
+        None where no member has a figure of the test split.
+    """
+    asked = parse_all(objectives)
+    known = networks.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
+    members = front(known, asked)
+    tested = evaluations[evaluations["split"] == "test"]
+    own = {"natural_accuracy": tested["attack"] == "natural"}
+    if attack is not None:
+        own["robust_accuracy"] = _is_own(tested, attack)
+    pairs = {metric: _pairs(members, tested[same], metric) for metric, same in own.items()}
+    pairs = {metric: both for metric, both in pairs.items() if len(both)}
+    if not pairs:
+        return None
+    bias = _selection(known, asked, images, draws, seed) if images is not None else {}
+    return Optimism([_gap(both, metric, images, bias) for metric, both in pairs.items()])
+
+
+def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]":
+    """Rows of the search's own attack; one that starts at random starts once there."""
+    same = tested["attack"] == f"{'pgd' if attack.random_start else 'ifgsm'}-{attack.steps}"
+    for name in ("epsilon", "step_size"):
+        column = tested[name].to_numpy(float, na_value=np.nan)
+        same &= np.isclose(column, getattr(attack, name), rtol=1e-9, atol=0)
+    return same & (tested["restarts"].isna() | (tested["restarts"] == 1)).fillna(True)
+
+
+def _pairs(members: pd.DataFrame, tested: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`validation`, `test` and the test split's `images`, one row a member."""
+    last = tested.sort_values(["images", "time"], kind="stable").drop_duplicates(
+        ["trial", "epoch"], keep="last"
+    )
+    both = members[["trial", "epoch", metric]].merge(last[["trial", "epoch", "accuracy", "images"]])
+    return both.dropna(subset=[metric]).rename(columns={metric: "validation", "accuracy": "test"})
+
+
+def _gap(both: pd.DataFrame, metric: str, images: int | None, bias: dict[str, float]) -> Gap:
+    mean = float((both["validation"] - both["test"]).mean())
+    if images is None:
+        return Gap(metric, len(both), mean, None, None, None)
+    p = ((both["validation"] + both["test"]) / 2).clip(0, 1).to_numpy(float)
+    parts = 1 / images + 1 / both["images"].to_numpy(float)
+    half = NormalDist().inv_cdf(0.975) * float(np.sqrt(p * (1 - p) * parts).mean())
+    return Gap(metric, len(both), mean, mean - half, mean + half, bias.get(metric, 0.0))
+
+
+def _selection(
+    known: pd.DataFrame, asked: Sequence[Objective], images: int, draws: int, seed: int
+) -> dict[str, float]:
+    """Accuracy -> by how much fronts of redrawn networks exceed what was measured; of the objectives only."""
+    rows = _candidates(known, asked, images)
+    field, rng = _as_field(rows, asked, images), np.random.default_rng(seed)
+    noisy = [o for o in asked if o.name in schema.ACCURACIES]
+    gains = np.zeros(len(noisy))
+    drawn, every = field.points.copy(), np.arange(len(rows))
+    for _ in range(draws if noisy else 0):
+        drawn[:, field.noisy] = field.redraw(rng, every, 1)[:, :, 0].T
+        best = moocore.is_nondominated(drawn, maximise=True, keep_weakly=True)
+        gains += (drawn - field.points)[best][:, field.noisy].mean(axis=0)
+    return {o.name: float(g / draws) * (1 if o.maximise else -1) for o, g in zip(noisy, gains, strict=True)}
