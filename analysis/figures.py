@@ -1,7 +1,7 @@
-"""Pictures of a front: interactive for the page, static for paper and README."""
+"""Pictures of a front for a paper and a README."""
 
-import itertools
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,130 +10,97 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from matplotlib import pyplot as plt
-from plotly.subplots import make_subplots
 
 from analysis.front import front
+from analysis.objectives import Objective, parse, values
+from analysis.pagedata import pairs
+from analysis.view import View
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
 MARKERS = ("o", "s", "D", "^", "P", "X", "*", "p")
+# Inches: a column of a two-column paper a plot; text of its size; letters that stay text in a PDF.
+_SIDE = 3.3
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rtune",  # the same run gives the same file
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+# Off the front more networks than this add ink and no news.
+_MOST = 2000
 
 
-def label(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def kinds(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[str]":
-    """A short name for each network's kind: its searched texts, such as `enresnet rgsm`."""
-    texts = [p for p in searched if p in networks and networks[p].map(lambda v: isinstance(v, str)).any()]
-    if not texts:
-        return pd.Series("network", index=networks.index)
-    return networks[texts].fillna("").astype(str).agg(" ".join, axis=1).str.split().str.join(" ")
-
-
-def interactive(networks: pd.DataFrame, objectives: Sequence[str], searched: Sequence[str]) -> go.Figure:
-    """Every pair of objectives: all networks, the pair's own front as a staircase."""
-    pairs = list(itertools.combinations(objectives, 2))
-    figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.08)
-    members = set(front(networks, objectives)["trial"])
-    for column, (x, y) in enumerate(pairs, start=1):
-        stairs = _staircase(networks, x, y)
-        figure.add_scatter(
-            x=stairs[:, 0],
-            y=stairs[:, 1],
-            mode="lines",
-            line={"color": "#888888", "dash": "dot"},
-            hoverinfo="skip",
-            name="front of the pair",
-            showlegend=column == 1,
-            row=1,
-            col=column,
-        )
-        for i, kind, part in _groups(networks, searched):
-            figure.add_scatter(
-                x=part[x],
-                y=part[y],
-                mode="markers",
-                name=kind,
-                legendgroup=kind,
-                showlegend=column == 1,
-                marker={
-                    "color": COLOURS[i],
-                    "symbol": SYMBOLS[i],
-                    "size": [12 if t in members else 9 for t in part["trial"]],
-                    "opacity": [1.0 if t in members else 0.5 for t in part["trial"]],
-                },
-                text=part["trial"],
-                hovertemplate=f"%{{text}}<br>{label(x)} %{{x:.3f}}<br>{label(y)} %{{y:.3f}}<extra></extra>",
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(title=label(x), range=_window(networks, objectives, x), row=1, col=column)
-        figure.update_yaxes(title=label(y), range=_window(networks, objectives, y), row=1, col=column)
-    figure.update_layout(
-        template="plotly_white",
-        height=460,
-        margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        legend={"orientation": "h", "y": 1.12},
-    )
-    return figure
-
-
-def save_static(
-    networks: pd.DataFrame, objectives: Sequence[str], searched: Sequence[str], paths: Sequence[Path]
-) -> None:
-    """The same picture as files; the format is each path's suffix (svg, png, pdf).
+def save(view: View, paths: Sequence[Path]) -> None:
+    """Each pair of objectives as files; the format is each path's suffix (svg, pdf, png).
 
     Networks far from the front lie outside the window.
     """
-    pairs = list(itertools.combinations(objectives, 2))
-    members = set(front(networks, objectives)["trial"])
-    figure, axes = plt.subplots(1, len(pairs), figsize=(4.4 * len(pairs), 4), squeeze=False)
-    for axis, (x, y) in zip(axes[0], pairs, strict=True):
-        stairs = _staircase(networks, x, y)
-        axis.plot(stairs[:, 0], stairs[:, 1], ":", color="#888888", zorder=1)
-        for i, kind, part in _groups(networks, searched):
-            on = part["trial"].isin(members)
-            style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
-            axis.scatter(part[x][~on], part[y][~on], s=28, alpha=0.5, **style)
-            axis.scatter(part[x][on], part[y][on], s=60, label=kind, **style)
-        axis.set(xlabel=label(x), xlim=_window(networks, objectives, x))
-        axis.set(ylabel=label(y), ylim=_window(networks, objectives, y))
-        axis.grid(alpha=0.25)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 0.93))
-    for path in paths:
-        # Fixed metadata and ids: the same run gives the same file.
-        plain = {"Date": None} if path.suffix == ".svg" else None
-        with plt.rc_context({"svg.hashsalt": "rtune"}):
-            figure.savefig(path, dpi=150, metadata=plain)
-    plt.close(figure)
+    asked = {o.name: o for o in view.objectives}
+    axes_of = [tuple(asked.get(name) or parse(name) for name in pair) for pair in pairs(view.objectives)]
+    columns = min(3, len(axes_of))
+    rows = -(-len(axes_of) // columns)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(_SIDE * columns, _SIDE * rows * 0.9), squeeze=False
+        )
+        for axis, (x, y) in zip(axes.flat, axes_of, strict=False):
+            _draw(axis, view, x, y)
+        for axis in axes.flat[len(axes_of) :]:
+            axis.set_visible(False)
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="upper center", ncols=min(4, len(labels)), frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.22 * -(-len(labels) // 4) / (_SIDE * rows * 0.9)))
+        for path in paths:
+            plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
+            figure.savefig(path, dpi=200, metadata=plain)
+        plt.close(figure)
 
 
-def _groups(networks: pd.DataFrame, searched: Sequence[str]) -> Iterator[tuple[int, str, pd.DataFrame]]:
-    """Networks by kind; past as many kinds as there are colours, one group for all."""
-    names = kinds(networks, searched)
-    if names.nunique() > len(COLOURS):
-        names = pd.Series("network", index=networks.index)
-    for i, (kind, part) in enumerate(networks.groupby(names)):
+def _draw(axis: Any, view: View, x: Objective, y: Objective) -> None:
+    stairs = staircase(view.networks, x, y)
+    axis.plot(stairs[:, 0], stairs[:, 1], ":", color="#888888", zorder=1, linewidth=1)
+    on = view.networks.index.isin(view.members.index)
+    for i, kind, part in _groups(view):
+        member = on[view.networks.index.get_indexer(part.index)]
+        style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
+        others = part[~member]
+        others = others.sample(_MOST, random_state=0) if len(others) > _MOST else others
+        axis.scatter(others[x.name], others[y.name], s=8, alpha=0.4, **style)
+        axis.scatter(part[x.name][member], part[y.name][member], s=24, label=kind, **style)
+    axis.set(xlabel=x.label, xlim=_window(view, x.name), ylabel=y.label, ylim=_window(view, y.name))
+    axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _groups(view: View) -> Iterator[tuple[int, str, pd.DataFrame]]:
+    for i, (kind, part) in enumerate(view.networks.groupby("kind")):
         yield i, str(kind), part
 
 
-def _window(networks: pd.DataFrame, objectives: Sequence[str], name: str) -> tuple[float, float]:
+def _window(view: View, name: str) -> tuple[float, float]:
     """Range of an axis that shows the whole front with some air; hopeless networks may lie outside."""
-    values = front(networks, objectives)[name]
-    air = 0.12 * (values.max() - values.min()) or 0.05
-    return float(values.min() - air), float(values.max() + air)
+    found = view.members[name].to_numpy(float)
+    low, high = float(found.min()), float(found.max())
+    air = 0.12 * (high - low) or 0.05 * (abs(high) or 1)
+    return low - air, high + air
 
 
-def _staircase(networks: pd.DataFrame, x: str, y: str) -> np.ndarray:
+def staircase(networks: pd.DataFrame, x: Objective, y: Objective) -> np.ndarray:
     """Corners (n, 2) of the region that a pair's front dominates, from left to right."""
-    best = front(networks, [x, y])[[x, y]].drop_duplicates().sort_values(x).to_numpy(float)
-    corners = [best[:1]]
-    for before, after in itertools.pairwise(best):
-        corners += [np.array([[before[0], after[1]]]), after[None]]
+    members = front(networks, [x, y])
+    best = members[[x.name, y.name]].drop_duplicates()
+    best = best.iloc[np.argsort(values(members.loc[best.index], [x, y])[:, 0])]
+    points = best.to_numpy(float)
+    if not x.maximise:
+        points = points[::-1]
+    corners = [points[:1]]
+    for before, after in pairwise(points):
+        # With more being better the region ends at the right of a point; with less, at its left.
+        corner = [before[0], after[1]] if x.maximise else [after[0], before[1]]
+        corners += [np.array([corner]), after[None]]
     return np.concatenate(corners)

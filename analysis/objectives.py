@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from rtune import schema
+from rtune.runfolder import RunError
 
 # The smaller the better, unless said otherwise; all others are fractions that one wants large.
 MINIMISED = schema.COSTS
 KNOWN = schema.METRICS
 
 
-class ObjectiveError(ValueError):
+class ObjectiveError(RunError):
     """A name or direction is wrong; the message is a sentence for the person who gave it."""
 
 

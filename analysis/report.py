@@ -1,135 +1,149 @@
-"""The report of a run: one page that needs nothing but itself, the front as CSV, its picture."""
+"""The report of runs: one page that needs nothing but itself, the front as tables and pictures."""
 
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
-from analysis import figures
-from analysis.evaluations import diagnoses, evaluation_table, evaluations
-from analysis.front import front, hypervolume
-from analysis.load import load, networks
-from rtune.ledger import fold
+from analysis import figures, tables
+from analysis.evaluations import evaluations
+from analysis.objectives import Asked, ObjectiveError
+from analysis.page import page
+from analysis.view import View, view
 from rtune.runfolder import RunFailure, RunFolder, storage_errors
-from rtune.storage import place
+from rtune.storage import Place, place
 
-SPLITS = ("test", "validation")
-FIGURES = ("weight_sparsity", "channel_sparsity", "removable_channels")
+# Format -> the file it makes.
+FORMATS = {
+    "html": "index.html",
+    "csv": "front.csv",
+    "md": "front.md",
+    "tex": "front.tex",
+    "parquet": "front.parquet",
+    "svg": "front.svg",
+    "pdf": "front.pdf",
+    "png": "front.png",
+}
+DEFAULT = ("html", "csv", "svg", "png")
+# Seconds between two looks at a run that is followed, and between two loads of its page.
+_LOOK, _REFRESH = 2.0, 15
 
 
-def write(folder: RunFolder, output: Path | None = None) -> list[str]:
-    """Writes index.html, front.csv, front.svg and front.png; returns where they are, the page first.
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Formats of a text with commas. Raises ObjectiveError for one that there is not."""
+    asked = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in asked:
+        if name not in FORMATS:
+            raise ObjectiveError(f"--format names {name!r}; it must be of {', '.join(FORMATS)}")
+    return asked
 
-    Where `rtune evaluate` has been, evaluations.csv too. Each file is replaced as a whole.
 
-    A run without a network gets a page that says so, and an empty front.csv.
+def write(
+    folders: Sequence[RunFolder],
+    output: Path | None = None,
+    formats: Sequence[str] = DEFAULT,
+    objectives: Sequence[Asked] | None = None,
+    refresh: int | None = None,
+) -> list[str]:
+    """Writes the report's files, each replaced as a whole; returns where they are, in the order of `formats`.
+
+    Where `rtune evaluate` has been, evaluations.csv is added. Without a network there are no pictures, and
+    the tables are empty.
 
     Args:
-        folder: the run.
-        output: a folder, made if need be; `report/` in the run folder when None.
+        folders: the runs, at least one.
+        output: a folder, made if need be; `report/` in the first run's folder when None.
+        formats: of `FORMATS`.
+        objectives: by which the front is; the runs' own when None.
+        refresh: seconds after which a browser loads the page anew; never when None.
 
     Raises:
-        RunError: `output` cannot be written.
+        RunError: a run cannot be read, or runs cannot stand side by side; `output` cannot be written.
+        ObjectiveError: no such objective.
     """
-    target = place(output) if output is not None else folder.place / "report"
+    seen = view(folders, objectives)
+    target = place(output) if output is not None else folders[0].place / "report"
     with storage_errors("the report cannot be written", RunFailure), tempfile.TemporaryDirectory() as scratch:
-        made = _make(folder, Path(scratch))
+        made = _make(seen, Path(scratch), formats, refresh)
         for file in made:
             (target / file.name).write(file.read_bytes())
+    return [_shown(target, file.name) for file in made]
+
+
+def follow(
+    folders: Sequence[RunFolder],
+    output: Path | None = None,
+    formats: Sequence[str] = DEFAULT,
+    objectives: Sequence[Asked] | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[str]:
+    """Writes the report again and again while a launch is on one of the runs; yields the files' places once.
+
+    The page loads itself anew until the search has ended, and then no more. Arguments as `write`.
+    """
+    told = False
+    while True:
+        live = any(folder.is_live() for folder in folders)
+        before = _size(folders)
+        files = write(folders, output, formats, objectives, _REFRESH if live else None)
+        if not told:
+            yield from files
+            told = True
+        if not live:
+            return
+        began = time.monotonic()
+        while _size(folders) == before and any(folder.is_live() for folder in folders):
+            pause(_LOOK)
+        # A big run takes long to report on: at most half of the time goes into it.
+        pause(min(60.0, max(_LOOK, time.monotonic() - began)))
+
+
+def _size(folders: Sequence[RunFolder]) -> int:
+    """Bytes of the logs: they only grow."""
+    with storage_errors():
+        return sum(
+            sum((folder.place / part).files().values())
+            for folder in folders
+            for part in ("results", "evaluations")
+        )
+
+
+def _shown(target: Place, name: str) -> str:
     here = target.local
-    return [str(here.resolve() / file.name if here else target / file.name) for file in made]
+    return str(here.resolve() / name if here else target / name)
 
 
-def _make(folder: RunFolder, target: Path) -> list[Path]:
-    """The report's files in a folder of this machine, the page first."""
-    final = networks(load(folder))
-    objectives: list[str] = list(folder.spec.search.objectives)
-    members = front(final, objectives)
-    files = [target / "index.html", target / "front.csv"]
-    files[0].write_text(_page(folder, final, members), encoding="utf-8")
-    members.to_csv(files[1], index=False)
-    evaluated = evaluations(folder)
-    if not evaluated.empty:
+def _make(seen: View, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:
+    """The report's files in a folder of this machine."""
+    files = []
+    pictures = [name for name in formats if name in ("svg", "pdf", "png")]
+    for name in formats:
+        path = target / FORMATS[name]
+        if name == "html":
+            path.write_text(page(seen, refresh), encoding="utf-8")
+        elif name not in pictures:
+            _write_table(seen, name, path)
+        elif seen.networks.empty:
+            continue
+        files.append(path)
+    if pictures and not seen.networks.empty:
+        figures.save(seen, [target / FORMATS[name] for name in pictures])
+    evaluated = [evaluations(run).assign(run=run.name) for run in seen.runs]
+    if any(len(part) for part in evaluated):
         files.append(target / "evaluations.csv")
-        evaluated.to_csv(files[-1], index=False)
-    if final.empty:
-        return files
-    pictures = [target / "front.svg", target / "front.png"]
-    figures.save_static(final, objectives, folder.spec.searched(), pictures)
-    return files + pictures
+        pd.concat([part for part in evaluated if len(part)]).to_csv(files[-1], index=False)
+    return files
 
 
-def _page(folder: RunFolder, final: pd.DataFrame, members: pd.DataFrame) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    search = folder.spec
-    objectives: list[str] = list(search.search.objectives)
-    log = folder.read()
-    ledger = fold(log.records)
-    columns, rows = _table(members, objectives, search.searched())
-    plot = ""
-    if not members.empty:
-        figure = figures.interactive(final, objectives, search.searched())
-        plot = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
-    counts = pd.Series([t.status for t in ledger.trials.values()], dtype=str).value_counts()
-    attack = search.file.evaluation
-    epochs = dict(zip(final["trial"], final["epoch"], strict=True))  # figures of earlier ones are past
-    return environment.get_template("report.html.j2").render(
-        name=folder.name,
-        description=search.file.description,
-        front=rows,
-        networks=len(final),
-        objectives=[figures.label(name) for name in objectives],
-        hypervolume=hypervolume(final[objectives].to_numpy(float)),
-        plot=Markup(plot),
-        columns=columns,
-        dataset=search.file.data.dataset,
-        attack=f"{'PGD' if attack.random_start else 'IFGSM'}-{attack.steps} "
-        f"(epsilon {attack.epsilon:.4g}, step size {attack.step_size:.4g})",
-        counts=list(counts.items()),
-        epochs=sum(t.epoch for t in ledger.trials.values()),
-        broken=[f"{t.id} {t.status}: {t.error}" for t in ledger.trials.values() if t.error],
-        evaluations=[(split, *found) for split in SPLITS if (found := evaluation_table(folder, split))[1]],
-        diagnoses=[d for d in diagnoses(folder) if d["epoch"] == epochs.get(d["trial"])],
-        attack_warnings=[
-            f"{row['trial']} {row['attack']}, {row['split']} split: {warning}"
-            for row in evaluations(folder).to_dict("records")
-            for warning in row["warnings"]
-            if row["epoch"] == epochs.get(row["trial"])
-        ],
-        notes=[*log.notes, *folder.read_evaluations().notes],
-        search_file=folder.text,
-    )
-
-
-def _table(
-    members: pd.DataFrame, objectives: list[str], searched: list[str]
-) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells; searched values that no member has are left out."""
-    metrics = list(dict.fromkeys([*objectives, *FIGURES]))
-    used = [path for path in searched if members[path].notna().any()]
-    columns = ["trial", *map(figures.label, metrics), "parameters", "MACs", "epoch", *used]
-    rows = [
-        [
-            str(row["trial"]),
-            *(f"{row[name]:.3f}" for name in metrics),
-            f"{row['parameters']:,.0f}",
-            f"{row['macs']:,.0f}",
-            str(row["epoch"]),
-            *(_value(row[path]) for path in used),
-        ]
-        for row in members.to_dict("records")
-    ]
-    return columns, rows
-
-
-def _value(value: Any) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _write_table(seen: View, kind: str, path: Path) -> None:
+    members = seen.members.assign(run=seen.members["run"].map(lambda i: seen.runs[i].name))
+    if kind == "csv":
+        members.to_csv(path, index=False)
+    elif kind == "parquet":
+        members.to_parquet(path, index=False)
+    elif kind == "md":
+        path.write_text(tables.markdown(*tables.front_table(seen)), encoding="utf-8")
+    else:
+        path.write_text(tables.latex(seen), encoding="utf-8")

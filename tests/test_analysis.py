@@ -1,38 +1,51 @@
-"""Fronts and hypervolume against brute force, and what the report holds."""
+"""Fronts, hypervolume, knee and constraints against brute force and by hand."""
 
 import itertools
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import analysis
-from analysis import figures, report
-from rtune import schema, spec
-from rtune.runfolder import RunFolder
+from analysis import constraints, figures
+from analysis.objectives import ObjectiveError, parse, parse_all
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
+COSTLY = ["robust_accuracy", "macs", "channel_sparsity:min"]
 POINTS = st.lists(st.tuples(*[st.integers(0, 4).map(lambda v: v / 4)] * 3), max_size=12)
 
 
-def frame(points: list[tuple[float, ...]]) -> pd.DataFrame:
-    rows = pd.DataFrame(points, columns=OBJECTIVES, dtype=float)
+def frame(points: list[tuple[float, ...]], names: list[str] = OBJECTIVES) -> pd.DataFrame:
+    rows = pd.DataFrame(points, columns=[name.partition(":")[0] for name in names], dtype=float)
     return rows.assign(trial=[f"t{i}" for i in range(len(rows))])
+
+
+def undominated(points: list[tuple[float, ...]]) -> set[str]:
+    """Of points of which more is better."""
+
+    def dominated(p: tuple[float, ...]) -> bool:
+        return any(q != p and all(a >= b for a, b in zip(q, p, strict=True)) for q in points)
+
+    return {f"t{i}" for i, p in enumerate(points) if not dominated(p)}
 
 
 @given(POINTS)
 def test_the_front_is_what_nothing_dominates(points: list[tuple[float, ...]]) -> None:
-    def dominated(p: tuple[float, ...]) -> bool:
-        return any(q != p and all(a >= b for a, b in zip(q, p, strict=True)) for q in points)
+    assert set(analysis.front(frame(points), OBJECTIVES)["trial"]) == undominated(points)
 
-    expected = {f"t{i}" for i, p in enumerate(points) if not dominated(p)}
-    assert set(analysis.front(frame(points), OBJECTIVES)["trial"]) == expected
+
+@given(POINTS)
+def test_directions_turn_objectives_round(points: list[tuple[float, ...]]) -> None:
+    """MACs are to be few by default, a sparsity where that is said."""
+    turned = [(a, -b, -c) for a, b, c in points]
+    found = analysis.front(frame(points, COSTLY), COSTLY)
+    assert set(found["trial"]) == undominated(turned)
+    assert found["robust_accuracy"].is_monotonic_decreasing
+    assert set(analysis.front(frame(points, COSTLY), ["macs"])["macs"]) <= {
+        min(p[1] for p in points or [(0, 0)])
+    }
 
 
 @given(POINTS)
@@ -43,150 +56,102 @@ def test_hypervolume_counts_the_dominated_cells(points: list[tuple[float, ...]])
         for cell in itertools.product(range(4), repeat=3)
     )
     assert analysis.hypervolume(np.array(points).reshape(-1, 3)) == pytest.approx(cells / 64)
+    assert analysis.hypervolume(frame(points), OBJECTIVES) == pytest.approx(cells / 64)
+
+
+@given(POINTS)
+def test_hypervolume_of_costs_is_that_above_the_worst(points: list[tuple[float, ...]]) -> None:
+    rows = frame(points, COSTLY)
+    worst = analysis.reference(rows, COSTLY)
+    if points:
+        assert worst == {
+            "robust_accuracy": 0.0,
+            "macs": rows["macs"].max(),
+            "channel_sparsity": rows["channel_sparsity"].max(),
+        }
+    turned = np.array([(a, worst["macs"] - b, worst["channel_sparsity"] - c) for a, b, c in points]).reshape(
+        -1, 3
+    )
+    assert analysis.hypervolume(rows, COSTLY, worst) == pytest.approx(analysis.hypervolume(turned))
 
 
 def test_rows_without_an_objective_are_left_out() -> None:
     rows = frame([(0.5, 0.5, 0.5), (0.9, 0.9, 0.9)])
     rows.loc[1, "robust_accuracy"] = np.nan
     assert analysis.front(rows, OBJECTIVES)["trial"].tolist() == ["t0"]
+    assert analysis.hypervolume(rows, OBJECTIVES) == pytest.approx(0.125)
+    rows.loc[0, "robust_accuracy"] = np.nan
+    assert analysis.front(rows, OBJECTIVES).empty
+    assert analysis.knee(rows, OBJECTIVES) is None
 
 
-def test_the_staircase_bounds_what_the_pair_dominates() -> None:
-    rows = frame([(0.2, 0.9, 0), (0.6, 0.5, 0), (0.5, 0.4, 0), (0.8, 0.1, 0), (0.8, 0.1, 0)])
-    stairs = figures._staircase(rows, "natural_accuracy", "robust_accuracy").tolist()
-    assert stairs == [[0.2, 0.9], [0.2, 0.5], [0.6, 0.5], [0.6, 0.1], [0.8, 0.1]]
+def test_the_knee_gives_up_least() -> None:
+    rows = frame([(0.0, 1.0), (0.8, 0.7), (0.9, 0.2), (1.0, 0.0), (0.7, 0.6)], OBJECTIVES[:2])
+    found = analysis.knee(rows, OBJECTIVES[:2])
+    assert found is not None
+    assert found["trial"] == "t1"
+    scaled = rows.assign(natural_accuracy=rows["natural_accuracy"] / 1000)
+    again = analysis.knee(scaled, OBJECTIVES[:2])
+    assert again is not None
+    assert again["trial"] == "t1"
+    alone = analysis.knee(rows[4:], OBJECTIVES[:2])
+    assert alone is not None
+    assert alone["trial"] == "t4"
 
 
-TREE: dict[str, Any] = {
-    "description": "<script>alert(1)</script> & more",
-    "data": {"dataset": "digits"},
-    "pruning": {
-        "method": {"choice": ["rvsm", "rgsm"]},
-        "rvsm": {"beta": {"log_uniform": [0.01, 1]}},
-        "rgsm": {"lambda_1": {"log_uniform": [0.01, 1]}},
-    },
-    "training": {"max_epochs": 3},
-}
+@pytest.mark.parametrize(
+    ("names", "points", "corners"),
+    [
+        # More of both: down, then right.
+        (
+            ["natural_accuracy", "robust_accuracy"],
+            [(0.2, 0.9), (0.6, 0.5), (0.5, 0.4), (0.8, 0.1), (0.8, 0.1)],
+            [[0.2, 0.9], [0.2, 0.5], [0.6, 0.5], [0.6, 0.1], [0.8, 0.1]],
+        ),
+        # Few MACs, much accuracy: right, then up.
+        (["macs", "robust_accuracy"], [(1, 0.2), (3, 0.7), (2, 0.1)], [[1, 0.2], [3, 0.2], [3, 0.7]]),
+        (["robust_accuracy", "macs"], [(0.2, 1), (0.7, 3)], [[0.2, 1], [0.2, 3], [0.7, 3]]),
+        (["parameters", "macs"], [(1, 3), (2, 1)], [[1, 3], [2, 3], [2, 1]]),
+    ],
+)
+def test_the_staircase_bounds_what_the_pair_dominates(
+    names: list[str], points: list[tuple[float, ...]], corners: list[list[float]]
+) -> None:
+    x, y = parse_all(names)
+    assert figures.staircase(frame(points, names), x, y).tolist() == corners
 
 
-def run_with(tmp_path: Path, trials: int, broken: bool = False) -> RunFolder:
-    folder = RunFolder.create(tmp_path, "run", spec.from_tree(TREE, {}, "test"), {})
-    rng = np.random.default_rng(0)
-    with folder.launch() as writer:
-        for i in range(trials):
-            name = f"t{i + 1:04d}"
-            values = [
-                {"pruning.method": "rvsm", "pruning.rvsm.beta": 0.1},
-                {"pruning.method": "rgsm", "pruning.rgsm.lambda_1": 0.2},
-            ]
-            writer.append(
-                {
-                    "kind": "trial",
-                    "trial": name,
-                    "seed": i,
-                    "values": values[i % 2],
-                    "sampler": "tpe",
-                    "facts": {},
-                    "time": 1.0,
-                }
-            )
-            if broken:
-                writer.append(
-                    {
-                        "kind": "end",
-                        "trial": name,
-                        "status": "failed",
-                        "epoch": 1,
-                        "error": "<b>bad</b>",
-                        "time": 2.0,
-                    }
-                )
-                continue
-            for epoch in range(1, 4):
-                metrics = {m: float(rng.random()) for m in schema.METRICS} | {"macs": 1000, "parameters": 100}
-                decision = "finish" if epoch == 3 else "continue"
-                writer.append(
-                    {
-                        "kind": "epoch",
-                        "trial": name,
-                        "epoch": epoch,
-                        "decision": decision,
-                        "time": 2.0,
-                        **metrics,
-                    }
-                )
-    return folder
+def test_the_best_under_constraints() -> None:
+    rows = frame([(0.9, 0.40, 0.9), (0.8, 0.45, 0.6), (0.7, 0.50, 0.7), (0.6, 0.60, 0.1)])
+    rows.loc[3, "weight_sparsity"] = np.nan
+    limits = ["robust_accuracy>=0.45", "natural_accuracy < 0.8"]
+    assert constraints.best(rows, "weight_sparsity", limits[:1])["trial"].tolist() == ["t2", "t1"]
+    assert constraints.best(rows, "weight_sparsity:min", limits[:1])["trial"].tolist() == ["t1", "t2"]
+    assert constraints.where(rows, limits)["trial"].tolist() == ["t2", "t3"]
+    assert constraints.where(rows, ["weight_sparsity<=1"])["trial"].tolist() == ["t0", "t1", "t2"]
+    assert constraints.where(rows, ["robust_accuracy==0.6"])["trial"].tolist() == ["t3"]
 
 
-class Page(HTMLParser):
-    """What a page refers to, and its text outside scripts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.text = ""
-        self.script = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.script = tag in ("script", "style")
-        self.links += [v or "" for k, v in attrs if k in ("src", "href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        self.script = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if self.script else data
-
-
-def write(folder: RunFolder, output: Path | None = None) -> list[Path]:
-    return [Path(where) for where in report.write(folder, output)]
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("robust_accuracy", "is not a metric, one of >= <= > < == and a number"),
+        ("robust>=0.4", "'robust' is none of natural_accuracy, robust_accuracy"),
+        ("robust_accuracy>=much", "'much' is no number"),
+        ("robust_accuracy>=nan", "'nan' is no number"),
+        ("__import__('os')>=1", "is not a metric"),
+        ("", "is not a metric"),
+    ],
+)
+def test_a_bad_constraint_is_one_sentence(text: str, words: str) -> None:
+    with pytest.raises(
+        ObjectiveError, match=f"^constraint {text!r}".replace("(", r"\(").replace(")", r"\)")
+    ) as found:
+        constraints.parse_constraint(text)
+    assert words in str(found.value)
 
 
-def read(path: Path) -> Page:
-    page = Page()
-    page.feed(path.read_text())
-    return page
-
-
-def test_the_report_shows_the_front_and_needs_nothing_but_itself(tmp_path: Path) -> None:
-    folder = run_with(tmp_path, trials=12)
-    page, table, svg, png = write(folder)
-    members = analysis.front(analysis.networks(analysis.load(folder)), OBJECTIVES)
-    found = read(page)
-    assert found.links == []
-    for name in members["trial"]:
-        assert name in found.text
-    assert pd.read_csv(table)["trial"].tolist() == members["trial"].tolist()
-    assert svg.read_text().startswith("<?xml")
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert page.stat().st_size < 8_000_000
-
-
-def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
-    page = write(run_with(tmp_path, trials=2))[0]
-    assert "<script>alert(1)</script>" not in page.read_text()
-    assert "<script>alert(1)</script> & more" in read(page).text
-
-
-@pytest.mark.parametrize(("trials", "broken"), [(0, False), (3, True), (1, False)])
-def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: bool) -> None:
-    found = read(write(run_with(tmp_path, trials, broken))[0])
-    if broken or not trials:
-        assert "no front to show" in found.text
-    if broken:
-        assert "failed: <b>bad</b>" in found.text
-    if trials == 1:
-        assert "1 of 1 networks are on the front" in " ".join(found.text.split())
-
-
-def test_the_reports_search_file_can_be_run_again(tmp_path: Path) -> None:
-    folder = run_with(tmp_path, trials=1)
-    text = (folder.place.local / "search.yaml").read_text()
-    again = spec.from_tree(yaml.safe_load(text), {}, "again")
-    assert again.ranges == folder.spec.ranges
-    assert text.strip() in read(write(folder)[0]).text
-
-
-def test_the_report_goes_where_it_is_told(tmp_path: Path) -> None:
-    paths = write(run_with(tmp_path, trials=2), tmp_path / "else" / "where")
-    assert all(path.parent == tmp_path / "else" / "where" for path in paths)
+@pytest.mark.parametrize("text", ["accuracy", "macs:most", "macs:", ":min", ""])
+def test_a_bad_objective_is_one_sentence(text: str) -> None:
+    with pytest.raises(ObjectiveError, match=r"^objective .* (is none of|has the direction)"):
+        parse(text)

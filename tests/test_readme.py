@@ -25,7 +25,7 @@ def test_every_command_and_option_named_exists() -> None:
     named = set(re.findall(r"`(?:\.venv/bin/)?rtune ([\w-]+)", README))
     assert named <= set(main.commands)
     assert {"search", "resume", "status", "results", "report"} <= named
-    helped = "".join(CliRunner().invoke(main, [c, "--help"]).output for c in ("search", "evaluate"))
+    helped = "".join(CliRunner().invoke(main, [c, "--help"]).output for c in main.commands)
     for option in set(re.findall(r"`(--[a-z-]+)[` ]", README)):
         assert option in helped, option
 

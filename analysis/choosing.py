@@ -1,0 +1,105 @@
+"""Which network to take: the best under constraints, or the front and its knee."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis import constraints, details, tables, words
+from analysis.front import knee
+from analysis.objectives import Asked, parse, parse_all
+from analysis.view import View, view
+from rtune.runfolder import RunFolder
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for and found.
+
+    Attributes:
+        seen: the runs.
+        found: networks that meet the constraints: best first, or those on their front.
+        chosen: the best, or the front's knee; None where none meets the constraints.
+        sentence: on how many there are.
+    """
+
+    seen: View
+    found: pd.DataFrame
+    chosen: "pd.Series[Any] | None"
+    sentence: str
+
+    def any(self) -> bool:
+        """Whether a network meets the constraints."""
+        return self.chosen is not None
+
+    def records(self) -> list[dict[str, Any]]:
+        """The networks for a program, null where something is missing."""
+        rows = self.found.assign(run=[self.seen.runs[i].name for i in self.found["run"]])
+        plain = rows.astype(object).where(rows.notna(), None).drop(columns="time", errors="ignore")
+        return [
+            {str(key): value.item() if hasattr(value, "item") else value for key, value in row.items()}
+            for row in plain.to_dict("records")
+        ]
+
+    def text(self) -> str:
+        """The sentence, and what is known of the chosen network."""
+        if self.chosen is None:
+            return self.sentence
+        settings = {p: self.chosen[p] for p in self.seen.searched if tables.value(self.chosen[p])}
+        lines = [(name, words.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
+        lines += [(path, tables.value(v)) for path, v in settings.items()]
+        lines += details.facts(self.seen, self.chosen)
+        width = max(len(name) for name, _ in lines)
+        return "\n".join([self.sentence, *(f"  {name:{width}}  {text}" for name, text in lines)])
+
+
+def choose(
+    folders: Sequence[RunFolder],
+    objectives: Sequence[Asked] | None,
+    one: Asked | None,
+    limits: Sequence[str],
+) -> Choice:
+    """The best network in one objective under constraints, or the knee of the front of those that meet them.
+
+    Args:
+        folders: runs, at least one.
+        objectives: of the front; the runs' own when None.
+        one: what the best is best in; None for the front.
+        limits: constraints such as `robust_accuracy>=0.45`.
+
+    Raises:
+        ObjectiveError, RunError: see `view`, `parse`, `constraints.parse_constraint`.
+    """
+    seen = view(folders, objectives)
+    asked = [constraints.parse_constraint(text) for text in limits]
+    aim = None if one is None else parse(one)
+    kept = constraints.where(seen.networks, asked)
+    having = f" of {len(seen.networks):,} networks of {seen.name}"
+    if asked:
+        having += f" with {words.listed([str(c) for c in asked])}"
+    if kept.empty:
+        return Choice(seen, kept, None, f"none{having}{_nearest(seen, asked)}")
+    if aim is not None:
+        ranked = constraints.best(kept, aim)
+        most = "most" if aim.maximise else "least"
+        sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {len(kept):,}{having}:"
+        return Choice(seen, ranked, ranked.iloc[0], sentence)
+    narrowed = View(seen.runs, kept, parse_all(seen.objectives), seen.searched)
+    middle = knee(kept, seen.objectives)
+    assert middle is not None
+    sentence = (
+        f"{len(narrowed.members):,} on the front of {len(kept):,}{having}; its knee is {middle['trial']}:"
+    )
+    return Choice(seen, narrowed.members, middle, sentence)
+
+
+def _nearest(seen: View, asked: Sequence[constraints.Constraint]) -> str:
+    """What can be had of each constrained metric, for whoever asks for too much."""
+    parts = []
+    for name in dict.fromkeys(constraint.name for constraint in asked):
+        column = seen.networks[name].dropna()
+        if len(column):
+            low, high = words.figure(column.min(), name), words.figure(column.max(), name)
+            parts.append(f"{name} is between {low} and {high}")
+    return f"; {words.listed(parts)}" if parts else ""

@@ -1,0 +1,105 @@
+"""All that is known of one network: what a person who wants to use it asks."""
+
+import shlex
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from analysis import channels, pagedata, words
+from analysis.evaluations import evaluations
+from analysis.seeds import replicates
+from analysis.view import View
+
+# Reading a checkpoint takes longer the larger the networks; a front beyond this has no histograms past it.
+MOST_HISTOGRAMS = 200
+
+
+def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
+    """Name and text: where a network's checkpoint lies; the commands that attack, repeat and export it."""
+    run = view.runs[row["run"]]
+    trial = _own(view, row)
+    where = shlex.quote(str(run.folder.place))
+    return [
+        ("kind", str(row["kind"])),
+        (
+            "status",
+            f"{row['status']} at epoch {row['epoch']}, seed {row['seed']}, suggested by {row['sampler']}",
+        ),
+        ("checkpoint", str(_checkpoint(view, row))),
+        ("export command", f"rtune export {where} {trial}"),
+        ("evaluation command", f"rtune evaluate {where} --trials {trial}"),
+        ("replication command", f"rtune replicate {where} --trials {trial}"),
+    ]
+
+
+def members(view: View) -> dict[str, dict[str, Any]]:
+    """Trial -> curves, rows of text and histogram of channel norms, for each member of the front."""
+    curves = pagedata.curves(view)
+    attacked = _attacked(view)
+    seeds = _seeds(view)
+    found: dict[str, dict[str, Any]] = {}
+    for count, (_, row) in enumerate(view.members.iterrows()):
+        trial = str(row["trial"])
+        rows = [*facts(view, row), *seeds.get(trial, []), *attacked.get((row["run"], _own(view, row)), [])]
+        histogram = None
+        if count < MOST_HISTOGRAMS:
+            histogram, why = _histogram(view, row)
+            rows += [("channel norms", why)] if why else []
+        found[trial] = {"curves": curves.get(trial, {"epoch": []}), "rows": rows, "histogram": histogram}
+    return found
+
+
+def _own(view: View, row: "pd.Series[Any]") -> str:
+    """The trial's name within its run."""
+    trial = str(row["trial"])
+    return trial.removeprefix(f"{view.runs[row['run']].name}/") if len(view.runs) > 1 else trial
+
+
+def _checkpoint(view: View, row: "pd.Series[Any]") -> Any:
+    folder = view.runs[row["run"]].folder.trial_folder(_own(view, row))
+    return folder / f"epoch-{int(row['epoch']):04d}.safetensors"
+
+
+def _histogram(view: View, row: "pd.Series[Any]") -> tuple[dict[str, Any] | None, str]:
+    norms, why = channels.channel_norms(_checkpoint(view, row))
+    if norms is None:
+        return None, why or "unknown"
+    made = channels.histogram(norms)
+    labels = [f"{low:.2g} to {high:.2g}" for low, high in pairwise(made.edges)]
+    return {"labels": labels, "counts": made.counts.tolist(), "zero": made.zero, "total": made.total}, ""
+
+
+def _attacked(view: View) -> dict[tuple[int, str], list[tuple[str, str]]]:
+    """(run, trial) -> a row for each evaluation of the network it has now."""
+    now = {(row["run"], _own(view, row)): row["epoch"] for _, row in view.members.iterrows()}
+    found: dict[tuple[int, str], list[tuple[str, str]]] = {}
+    for i, run in enumerate(view.runs):
+        for record in evaluations(run).to_dict("records"):
+            key = (i, str(record["trial"]))
+            if now.get(key) != record["epoch"]:
+                continue
+            spread = f" ± {record['accuracy_std']:.3f}" if record["noise_draws"] > 1 else ""
+            radius = "" if pd.isna(record["epsilon"]) else f", epsilon {record['epsilon']:.4g}"
+            text = f"{record['accuracy']:.3f}{spread} of {record['images']:,} images{radius}"
+            found.setdefault(key, []).append((f"{record['attack']}, {record['split']} split", text))
+    return found
+
+
+def _seeds(view: View) -> dict[str, list[tuple[str, str]]]:
+    """Trial -> mean and spread of each objective over the seeds of its setting, where it has several."""
+    groups = replicates(view.networks, view.searched)
+    wanted = set(groups[view.members.index])
+    found: dict[str, list[tuple[str, str]]] = {}
+    rows = view.networks[groups.isin(wanted)]
+    for _, part in rows.groupby(groups[rows.index]):
+        if len(part) < 2:
+            continue
+        spread = [
+            f"{o.label} {words.number(part[o.name].mean())} ± {words.number(part[o.name].std())}"
+            for o in view.objectives
+        ]
+        text = f"{', '.join(spread)} over {len(part)} seeds ({', '.join(part['trial'])})"
+        for trial in part["trial"]:
+            found[str(trial)] = [("seeds", text)]
+    return found

@@ -1,0 +1,161 @@
+"""Which settings matter, put together for the page."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import pagedata
+from analysis.importance import ALL, importance
+from analysis.objectives import Objective
+from analysis.settings import setting
+from analysis.threshold import FORMULAS, Band, band, threshold
+from analysis.view import View
+from rtune.spec import Spec
+
+# Plots of one setting each; beyond that the most important ones.
+MOST_SLICES = 12
+_REMARK = (
+    "The part of being among the best tenth that a setting explains on its own (PED-ANOVA), with 95 % "
+    "intervals from resampling. The grey tick is what a setting without influence stays below in 95 % of "
+    "cases: shorter bars are noise."
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of the settings.
+
+    Attributes:
+        importance: for the plot; None where trials are too few.
+        table: headings and cells of the same.
+        remark: how to read it, or why there is none.
+        derived: name -> a figure that follows from settings, for the plots.
+        labels: of these.
+        slices: plots of one setting each: name, whether its axis is logarithmic, a band.
+        sentences: on the band of good thresholds.
+    """
+
+    importance: dict[str, Any] | None = None
+    table: tuple[list[str], list[list[str]]] | None = None
+    remark: str = ""
+    derived: dict[str, "pd.Series[float]"] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+
+def findings(view: View) -> Findings:
+    """Importance, slices, the band of thresholds; of runs with different search spaces the slices alone."""
+    specs = [run.folder.spec for run in view.runs]
+    if any(spec.ranges != specs[0].ranges or _fixed(spec) != _fixed(specs[0]) for spec in specs):
+        return Findings(
+            remark="The runs search different spaces: each one's own report has the importances.",
+            slices=_slices(view, _numeric(view)),
+        )
+    found = importance(view.networks, specs[0], view.objectives)
+    derived, labels, bands = _thresholds(view, specs[0])
+    order = list(found.loc[found["objective"] == _overall(view), "parameter"])
+    known = found.dropna(subset=["explained"])
+    numeric = [path for path in order if path in _numeric(view)]
+    return Findings(
+        importance=_for_plot(known, order, view) if len(known) else None,
+        table=_table(found, view) if len(known) else None,
+        remark=_REMARK,
+        derived=derived,
+        labels=labels,
+        slices=[*_bands(bands, derived), *_slices(view, numeric)][:MOST_SLICES],
+        sentences=[one.words for one in bands],
+    )
+
+
+def _fixed(spec: Spec) -> Any:
+    return spec.file.pruning
+
+
+def _overall(view: View) -> str:
+    return ALL if len(view.objectives) > 1 else view.names[0]
+
+
+def _numeric(view: View) -> list[str]:
+    return [
+        path
+        for path in view.searched
+        if pd.api.types.is_numeric_dtype(view.networks[path])
+        and not pd.api.types.is_bool_dtype(view.networks[path])
+        and view.networks[path].nunique() > 1
+    ]
+
+
+def _slices(view: View, paths: list[str]) -> list[dict[str, Any]]:
+    positive = {path: bool((view.networks[path].dropna() > 0).all()) for path in paths}
+    return [
+        _slice(view.networks[p], pagedata.is_log(view, p) and positive[p], None) for p in paths[:MOST_SLICES]
+    ]
+
+
+def _slice(column: "pd.Series[Any]", log: bool, ends: tuple[float, float] | None) -> dict[str, Any]:
+    low, high = float(column.min()), float(column.max())
+    return {"name": column.name, "log": log, "low": low, "high": high, "band": ends and list(ends)}
+
+
+def _thresholds(view: View, spec: Spec) -> tuple[dict[str, "pd.Series[float]"], dict[str, str], list[Band]]:
+    """The threshold as one more figure for each method and penalty in use, and its band."""
+    bands = band(view.networks, spec, view.objectives)
+    every = threshold(view.networks, spec)
+    derived, labels = {}, {}
+    for one in bands:
+        if one.searched[0] == one.searched[1]:
+            continue
+        name = f"threshold.{one.method}.{one.penalty}"
+        own = setting(view.networks, spec, f"pruning.{one.method}.penalty") == one.penalty
+        derived[name] = every.where(own).rename(name)
+        labels[name] = f"{one.method.upper()}: {FORMULAS[one.method][one.penalty][1]}"
+    return derived, labels, bands
+
+
+def _bands(bands: list[Band], derived: dict[str, "pd.Series[float]"]) -> list[dict[str, Any]]:
+    return [
+        _slice(derived[name], bool((derived[name].dropna() > 0).all()), one.middle or one.front)
+        for one in bands
+        if (name := f"threshold.{one.method}.{one.penalty}") in derived
+    ]
+
+
+def _for_plot(known: pd.DataFrame, order: list[str], view: View) -> dict[str, Any]:
+    parts = []
+    for name, part in known.groupby("objective", sort=False):
+        figures = part.set_index("parameter")
+        columns = {
+            column: figures[column].round(4).to_dict() for column in ("explained", "low", "high", "null")
+        }
+        parts.append({"label": _label(str(name)), **columns})
+    there = set(known["parameter"])
+    return {"parameters": [path for path in order if path in there], "objectives": parts[::-1]}
+
+
+def _table(found: pd.DataFrame, view: View) -> tuple[list[str], list[list[str]]]:
+    columns = ["setting", "for", "explains", "95 % interval", "noise below", "networks"]
+    rows = [
+        [
+            str(row["parameter"]),
+            _label(str(row["objective"])),
+            *(
+                ["too few", "", ""]
+                if np.isnan(row["explained"])
+                else [
+                    f"{row['explained']:.3f}",
+                    f"{row['low']:.3f} to {row['high']:.3f}",
+                    f"{row['null']:.3f}",
+                ]
+            ),
+            f"{row['networks']:,}",
+        ]
+        for row in found.to_dict("records")
+    ]
+    return columns, rows
+
+
+def _label(name: str) -> str:
+    return "all objectives" if name == ALL else Objective(name, True).label

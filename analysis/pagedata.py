@@ -1,0 +1,175 @@
+"""What the page's plots are drawn from, as plain JSON values."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.front import hypervolume, knee
+from analysis.objectives import Objective, values
+from analysis.view import View
+from rtune import schema
+from rtune.ranges import Choice
+
+# Networks beside the front that are drawn, and plots of pairs.
+MOST_POINTS, MOST_PAIRS = 3000, 6
+_CURVES = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity")
+
+
+def shown(view: View) -> pd.DataFrame:
+    """The networks that are drawn: all of the front, and of the others a sample if they are many."""
+    others = view.networks.drop(index=view.members.index)
+    if len(others) > MOST_POINTS:
+        others = others.sample(MOST_POINTS, random_state=0).sort_index()
+    return pd.concat([view.members, others])
+
+
+def pairs(objectives: Sequence[Objective]) -> list[tuple[str, str]]:
+    """Axes (x, y) of the scatter plots: each pair of objectives; of one objective, it and the parameters."""
+    names = [objective.name for objective in objectives]
+    if len(names) == 1:
+        return [("parameters" if names[0] != "parameters" else "macs", names[0])]
+    found = [(b, a) for a, b in itertools.combinations(names, 2)]
+    return found[:MOST_PAIRS]
+
+
+def points(
+    view: View, drawn: pd.DataFrame, uncertain: set[str], derived: dict[str, pd.Series]
+) -> dict[str, Any]:
+    """Networks as columns: id, kind, whether on the front, metrics, settings and what follows from them."""
+    kinds = sorted(view.networks["kind"].unique())
+    on = drawn.index.isin(view.members.index)
+    metrics = [name for name in schema.METRICS if name in drawn]
+    settings = {path: drawn[path] for path in view.searched} | {
+        name: column.reindex(drawn.index) for name, column in derived.items()
+    }
+    return {
+        "id": drawn["trial"].tolist(),
+        "kind": drawn["kind"].map({kind: i for i, kind in enumerate(kinds)}).tolist(),
+        "front": on.astype(int).tolist(),
+        "noise": [int(trial in uncertain) for trial in drawn["trial"]],
+        "metrics": {name: plain(drawn[name]) for name in metrics} | {"epoch": plain(drawn["epoch"])},
+        "values": {path: plain(column) for path, column in settings.items()},
+    }
+
+
+def plain(column: "pd.Series[Any]") -> list[Any]:
+    """A column's values for JSON: four digits of a number, null for what is missing."""
+    if pd.api.types.is_bool_dtype(column):
+        return [str(value) for value in column]
+    if pd.api.types.is_numeric_dtype(column):
+        found = column.to_numpy(float, na_value=np.nan)
+        return [None if np.isnan(v) else int(v) if v == int(v) else float(f"{v:.4g}") for v in found]
+    return [
+        None if pd.isna(value) else value if isinstance(value, int | float) else str(value)
+        for value in column
+    ]
+
+
+def axes(view: View, drawn: pd.DataFrame) -> list[dict[str, Any]]:
+    """Axes of the parallel coordinates: searched values that differ, then the objectives."""
+    found: list[dict[str, Any]] = []
+    for path in view.searched:
+        column = drawn[path].dropna()
+        if column.nunique() < 2:
+            continue
+        domain = next((d for run in view.runs if (d := run.folder.spec.ranges.get(path)) is not None), None)
+        if isinstance(domain, Choice) or not pd.api.types.is_numeric_dtype(column):
+            found.append({"name": path, "choices": sorted(map(_text, column.unique()))})
+        else:
+            numbers = column.to_numpy(float)
+            log = is_log(view, path) and bool(numbers.min() > 0)
+            found.append(
+                {"name": path, "log": log, "low": float(numbers.min()), "high": float(numbers.max())}
+            )
+    for objective in view.objectives:
+        numbers = drawn[objective.name].to_numpy(float)
+        found.append(
+            {
+                "name": objective.name,
+                "log": False,
+                "low": float(np.nanmin(numbers)),
+                "high": float(np.nanmax(numbers)),
+            }
+        )
+    return found
+
+
+def is_log(view: View, path: str) -> bool:
+    """Whether a value is searched on a log scale."""
+    return any(getattr(run.folder.spec.ranges.get(path), "log", False) for run in view.runs)
+
+
+def cost(view: View) -> dict[str, list[float]]:
+    """Hypervolume of the networks that had their last epoch by then, against epochs and hours of all trials.
+
+    Thinned to the steps that change it; the last is the front's own hypervolume.
+    """
+    rows = pd.concat([run.rows.assign(run=i) for i, run in enumerate(view.runs)], ignore_index=True)
+    rows = rows[rows["robust_accuracy"].notna()].sort_values("time", kind="stable").reset_index(drop=True)
+    spent = (rows["train_seconds"].fillna(0) + rows["eval_seconds"].fillna(0)).cumsum().to_numpy() / 3600
+    last = rows.drop_duplicates(["run", "trial"], keep="last")
+    last = last[~last["status"].isin(["diverged", "failed"])].dropna(subset=view.names)
+    steps = _steps(last, view)
+    at = [int(last.index[i]) for i, _ in steps]
+    total = len(rows)
+    volume = [v for _, v in steps]
+    return {
+        "epochs": [0, *(i + 1 for i in at), total],
+        "hours": [
+            0.0,
+            *(round(float(spent[i]), 5) for i in at),
+            round(float(spent[-1]), 5) if total else 0.0,
+        ],
+        "volume": [0.0, *(round(v, 5) for v in volume), round(volume[-1], 5) if volume else 0.0],
+    }
+
+
+def _steps(last: pd.DataFrame, view: View, most: int = 400) -> list[tuple[int, float]]:
+    """(row, hypervolume from there on) where it grows; beyond `most` steps only some of them."""
+    if last.empty:
+        return []
+    found = values(last, view.objectives)
+    archive = np.empty((0, found.shape[1]))
+    grows = []
+    for i, point in enumerate(found):
+        if (archive >= point).all(axis=1).any():
+            continue
+        archive = np.vstack([archive[~(point >= archive).all(axis=1)], point])
+        grows.append((i, archive))
+    chosen = sorted({round(k) for k in np.linspace(0, len(grows) - 1, min(most, len(grows)))})
+    signs = np.array([1.0 if o.maximise else -1.0 for o in view.objectives])
+    zero = np.array([view.reference[o.name] for o in view.objectives]) * signs
+    return [(grows[k][0], hypervolume(grows[k][1] - zero)) for k in chosen]
+
+
+def ends(view: View) -> dict[str, list[int]]:
+    """How many trials ended after which epoch."""
+    lengths = pd.concat([run.trials["epochs"] for run in view.runs])
+    counted = lengths[lengths > 0].value_counts().sort_index()
+    return {"epoch": [int(e) for e in counted.index], "count": [int(c) for c in counted]}
+
+
+def curves(view: View) -> dict[str, dict[str, list[Any]]]:
+    """Trial -> what each front member reached after each epoch."""
+    names = list(dict.fromkeys([*(o.name for o in view.objectives if o.is_fraction), *_CURVES]))
+    found = {}
+    for i, run in enumerate(view.runs):
+        own = view.members[view.members["run"] == i]
+        prefix = f"{run.name}/" if len(view.runs) > 1 else ""
+        rows = run.rows[run.rows["trial"].isin(own["trial"].str.removeprefix(prefix))]
+        for trial, part in rows[rows["robust_accuracy"].notna()].groupby("trial", observed=True):
+            found[f"{prefix}{trial}"] = {name: plain(part[name]) for name in ["epoch", *names]}
+    return found
+
+
+def of_knee(view: View) -> str | None:
+    """The trial that is shown first."""
+    found = knee(view.networks, view.objectives)
+    return None if found is None else str(found["trial"])
+
+
+def _text(value: Any) -> str:
+    return str(value)

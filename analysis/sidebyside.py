@@ -1,0 +1,108 @@
+"""How networks, methods and runs compare, in sentences for the page."""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import pagedata, paper
+from analysis.compare import attainment_difference, by_kind, compare
+from analysis.objectives import Objective
+from analysis.settings import once
+from analysis.view import View
+
+Section = tuple[str, list[str]]
+# What is compared kind by kind: dotted path -> how its values are called.
+_KINDS = ("model.network", "pruning.method")
+_SPARSITIES = ("channel_sparsity", "weight_sparsity", "removable_channels")
+_ACCURACIES = ("natural_accuracy", "robust_accuracy")
+# More kinds or runs than that make more pairs than anybody reads.
+_MOST = 4
+MOST_DIFFERENCES = 6
+# Of the bootstrap; fewer for large runs, whose fronts take long to measure.
+_DRAWS, _LARGE = 1000, 10_000
+
+
+def sections(view: View) -> list[Section]:
+    """Each with a title: kinds of networks, methods, then each two runs."""
+    return [*_networks(view), *_sets(view), *_runs(view)]
+
+
+def differences(view: View) -> list[dict[str, Any]]:
+    """Where in the plane of two objectives one side is attained more often, for the plots.
+
+    Of networks and methods where settings have replicates, of runs likewise; the first sides that have any.
+    """
+    asked = {o.name: o for o in view.objectives}
+    found = []
+    for names, sides in _pairs(view):
+        for x, y in pagedata.pairs(view.objectives):
+            if x not in asked or y not in asked:
+                continue
+            made = attainment_difference(sides[0], sides[1], [asked[x], asked[y]], view.searched)
+            if made is not None and len(made):
+                places = made.replace([np.inf, -np.inf], np.nan).astype(object).where(np.isfinite(made), None)
+                found.append({"x": x, "y": y, "names": names, "places": places.to_numpy().tolist()})
+    return found[:MOST_DIFFERENCES]
+
+
+def _pairs(view: View) -> Iterator[tuple[tuple[str, str], list[pd.DataFrame]]]:
+    for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
+        sides = [view.networks[view.networks["run"] == k] for k in (i, j)]
+        yield (view.runs[i].name, view.runs[j].name), sides
+    for path in _KINDS:
+        for a, b in combinations(_values(view.networks, path), 2):
+            yield (a, b), [view.networks[view.networks[path] == value] for value in (a, b)]
+
+
+def _networks(view: View) -> Iterator[Section]:
+    """The paper's claim: are ensembles better at equal sparsity, at equal accuracy, at equal parameters?"""
+    own = once(view.networks)
+    kinds = _values(own, "model.network")
+    if len(kinds) < 2:
+        return
+    asked = [name for name in view.names if name in _SPARSITIES] or list(_SPARSITIES[:2])
+    conditions = [(x, y) for x in (*asked, "parameters") for y in _ACCURACIES]
+    conditions.append(("natural_accuracy", "robust_accuracy"))
+    said = [one.sentence for x, y in conditions for one in by_kind(own, own["model.network"], x, y)]
+    if {"resnet", "enresnet"} <= set(kinds):
+        said.append(
+            f"{paper.HEADLINE} That is of CIFAR-10, after 200 epochs, on test images; "
+            f"this run is of {view.dataset}."
+        )
+    yield "Networks, at equal sparsity, parameters and accuracy", said
+
+
+def _sets(view: View) -> Iterator[Section]:
+    """Fronts of networks and of methods against each other."""
+    own = once(view.networks)
+    for path in _KINDS:
+        for a, b in combinations(_values(own, path), 2):
+            sides = [own[own[path] == value] for value in (a, b)]
+            names = f"{Objective(path.partition('.')[2], True).label}: {a} and {b}"
+            yield names[0].upper() + names[1:], _compared(view, sides, (a, b))
+
+
+def _runs(view: View) -> Iterator[Section]:
+    for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
+        names = (view.runs[i].name, view.runs[j].name)
+        sides = [view.networks[view.networks["run"] == k] for k in (i, j)]
+        yield f"Runs: {names[0]} and {names[1]}", _compared(view, sides, names)
+
+
+def _compared(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> list[str]:
+    draws = _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
+    found = compare(
+        sides[0], sides[1], view.objectives, images=view.images, draws=draws, searched=view.searched
+    )
+    return found.sentences(*names)
+
+
+def _values(networks: pd.DataFrame, path: str) -> list[str]:
+    """Values of a searched text, the most frequent where they are many; none if it is not searched."""
+    if path not in networks:
+        return []
+    counts = networks[path].dropna().value_counts()
+    return sorted(str(value) for value in counts.index[:_MOST])

@@ -1,0 +1,143 @@
+"""The front as a table: for the page, as Markdown, as LaTeX in a paper's style."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.objectives import Objective
+from analysis.view import View
+from analysis.words import figure
+
+_ALWAYS = ("weight_sparsity", "channel_sparsity", "removable_channels")
+_ACCURACIES = ("natural_accuracy", "robust_accuracy")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def metrics(view: View) -> list[str]:
+    """Metrics of a front's table: the objectives, the sparsities, then what the network costs."""
+    return list(dict.fromkeys([*view.names, *_ALWAYS, "parameters", "macs"]))
+
+
+def used(view: View) -> list[str]:
+    """Searched values that some member of the front has."""
+    return [path for path in view.searched if view.members[path].notna().any()]
+
+
+def front_table(
+    view: View, probability: Mapping[str, float] | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells, a row a member; trial first.
+
+    Args:
+        view: with a front.
+        probability: trial -> that it is truly non-dominated, for a column of its own.
+    """
+    names, paths = metrics(view), used(view)
+    sure = ["chance to be on the front"] if probability else []
+    columns = ["trial", *(Objective(name, True).label for name in names), *sure, "epoch", *paths]
+    rows = [
+        [
+            str(row["trial"]),
+            *(figure(row[name], name) for name in names),
+            *([f"{probability[row['trial']]:.2f}"] if probability else []),
+            str(row["epoch"]),
+            *(value(row[path]) for path in paths),
+        ]
+        for row in view.members.to_dict("records")
+    ]
+    return columns, rows
+
+
+def value(setting: Any) -> str:
+    """A searched value, four digits of a number; empty where it does not apply."""
+    if setting is None or (not isinstance(setting, str) and pd.isna(setting)):
+        return ""
+    return f"{setting:.4g}" if isinstance(setting, float) else str(setting)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in GitHub's Markdown, numbers to the right."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in cells) + " |"
+
+    rule = "|---|" + "---:|" * (len(columns) - 1)
+    return "\n".join([line(columns), rule, *map(line, rows)]) + "\n"
+
+
+def latex(view: View) -> str:
+    """A table in a paper's style (booktabs): accuracies and sparsities in percent, the best of each in bold.
+
+    Needs `\\usepackage{booktabs}`.
+    """
+    names = list(dict.fromkeys([*view.names, "weight_sparsity", "channel_sparsity"]))
+    best = {
+        name: view.members[name].min() if _is_minimised(view, name) else view.members[name].max()
+        for name in names
+    }
+    rows = []
+    for row in view.members.to_dict("records"):
+        figures = [_latex_figure(row[name], name, row[name] == best[name]) for name in names]
+        cells = [
+            escape(str(row["trial"])),
+            escape(str(row["kind"])),
+            *figures,
+            f"{row['parameters'] / 1000:,.0f}k",
+        ]
+        rows.append("  " + " & ".join(cells) + r" \\")
+    heads = [
+        escape(Objective(n, True).label) + (r" (\%)" if Objective(n, True).is_fraction else "") for n in names
+    ]
+    head = " & ".join(["trial", "network", *heads, "parameters"])
+    images = f" ({view.images:,} images)" if view.images else ""
+    caption = (
+        f"The front of {escape(view.name)}: validation split of {escape(view.dataset)}{images}; "
+        "parameters after cutting out removable channels."
+    )
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\begin{{tabular}}{{ll{'r' * (len(names) + 1)}}}",
+            r"\toprule",
+            f"  {head} " + r"\\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX takes as text."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _is_minimised(view: View, name: str) -> bool:
+    return any(o.name == name and not o.maximise for o in view.objectives)
+
+
+def _latex_figure(found: Any, name: str, is_best: bool) -> str:
+    if pd.isna(found):
+        return "--"
+    text = f"{100 * found:.1f}" if Objective(name, True).is_fraction else f"{found:,.0f}"
+    return rf"\textbf{{{text}}}" if is_best else text

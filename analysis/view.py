@@ -1,0 +1,158 @@
+"""What a report is about: the networks of one or several runs, and their front by some objectives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.front import front, hypervolume, reference
+from analysis.load import Run, networks, read
+from analysis.objectives import Asked, Objective, ObjectiveError, parse_all
+from rtune.config import EvaluationConfig
+from rtune.runfolder import RunError, RunFolder
+
+# More kinds of networks than that cannot be told apart in a plot.
+MOST_KINDS = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """Runs side by side. With several a trial is called RUN/TRIAL.
+
+    Attributes:
+        runs: in the order given.
+        networks: one row a network, `analysis.networks`, with `run` (its place in `runs`) and `kind` (its run
+            where there are several, and its searched texts, such as `enresnet rgsm`).
+        objectives: by which the front is.
+        searched: dotted paths that any of the runs searches.
+    """
+
+    runs: Sequence[Run]
+    networks: pd.DataFrame
+    objectives: list[Objective]
+    searched: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [objective.name for objective in self.objectives]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(run.name for run in self.runs)
+
+    @property
+    def dataset(self) -> str:
+        return self.runs[0].folder.spec.file.data.dataset
+
+    @property
+    def attack(self) -> EvaluationConfig:
+        return self.runs[0].folder.spec.file.evaluation
+
+    @property
+    def images(self) -> int | None:
+        """Validation images that each accuracy is a fraction of; the fewest if runs differ."""
+        counts = [launch.validation_images for run in self.runs for launch in run.launches]
+        return min(counts) if counts else None
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """The front."""
+        return front(self.networks, self.objectives)
+
+    @cached_property
+    def reference(self) -> dict[str, float]:
+        """Where hypervolume is measured from."""
+        return reference(self.networks, self.objectives) if len(self.networks) else {}
+
+    @cached_property
+    def hypervolume(self) -> float:
+        return hypervolume(self.members, self.objectives, self.reference) if len(self.networks) else 0.0
+
+
+def view(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None) -> View:
+    """Reads runs and puts them side by side.
+
+    Args:
+        folders: at least one.
+        objectives: by which the front is; the runs' own when None.
+
+    Raises:
+        RunError: a run cannot be read, or runs cannot stand side by side.
+        ObjectiveError: see `parse_all`.
+    """
+    _check_alike(folders, objectives)
+    asked = parse_all(objectives if objectives is not None else folders[0].spec.search.objectives)
+    runs = [read(folder) for folder in folders]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise RunError(f"two of the runs are called {next(n for n in names if names.count(n) > 1)!r}")
+    found = [networks(run.rows).assign(run=i) for i, run in enumerate(runs)]
+    if len(runs) > 1:
+        found = [
+            part.assign(trial=run.name + "/" + part["trial"]) for part, run in zip(found, runs, strict=True)
+        ]
+    filled = [part for part in found if len(part)] or found[:1]
+    searched = list(dict.fromkeys(path for folder in folders for path in folder.spec.searched()))
+    together = pd.concat(filled, ignore_index=True)
+    for path in searched:
+        if path not in together:
+            together[path] = np.nan
+    together["kind"] = _kinds(together, searched, names)
+    return View(runs, together, asked, searched)
+
+
+def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None) -> None:
+    first, *others = folders
+    for other in others:
+        a, b = first.spec.file.data.dataset, other.spec.file.data.dataset
+        if a != b:
+            raise RunError(
+                f"{first.name} is of {a} and {other.name} of {b}; accuracies of different datasets cannot be "
+                "compared, so report on each alone"
+            )
+        mine, its = first.spec.search.objectives, other.spec.search.objectives
+        if objectives is None and set(mine) != set(its):
+            raise ObjectiveError(
+                f"{first.name} has the objectives {', '.join(mine)} and {other.name} {', '.join(its)}; "
+                "--objectives says which to report on"
+            )
+
+
+def remarks(view: View) -> list[str]:
+    """What a reader must know of runs side by side: that they were measured or trained differently."""
+    said = []
+    first, *others = view.runs
+    for other in others:
+        for what in ("evaluation", "data"):
+            mine, its = (getattr(run.folder.spec.file, what) for run in (first, other))
+            if mine != its:
+                said.append(
+                    f"{first.name} and {other.name} differ in what their accuracies were measured with "
+                    f"({what}: {_differing(mine, its)})"
+                )
+    return said
+
+
+def _differing(a: object, b: object) -> str:
+    mine, its = vars(a), vars(b)
+    return ", ".join(f"{key} {mine[key]} and {its[key]}" for key in mine if mine[key] != its[key])
+
+
+def _is_text(column: "pd.Series[Any]") -> bool:
+    known = column.dropna()
+    return len(known) > 0 and isinstance(known.iloc[0], str)
+
+
+def _kinds(networks: pd.DataFrame, searched: Sequence[str], names: Sequence[str]) -> "pd.Series[str]":
+    """A short name of each network's kind; one for all where there would be too many."""
+    named = pd.Series("", index=networks.index)
+    if len(names) > 1:
+        named = networks["run"].map(dict(enumerate(names))).astype(str)
+    for path in searched:
+        if _is_text(networks[path]):
+            named = named + " " + networks[path].astype(object).fillna("").astype(str)
+    named = named.str.split().str.join(" ").replace("", "network")
+    return named if named.nunique() <= MOST_KINDS else named.map(lambda _: "network")

@@ -1,0 +1,117 @@
+"""What a report says in sentences."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.front import knee
+from analysis.objectives import Objective, values
+from analysis.view import View
+from rtune import summary
+from rtune.config import EvaluationConfig
+
+# The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.
+_KEPT = 0.9
+
+
+def number(value: float) -> str:
+    """Three digits of a figure: `0.913`, `1,204,530`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def figure(value: Any, name: str) -> str:
+    """A metric: three places of a fraction, whole numbers with commas; empty where it is missing."""
+    if pd.isna(value):
+        return ""
+    if Objective(name, True).is_fraction:
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if name in ("macs", "parameters") else f"{value:.3g}"
+
+
+def attack(config: EvaluationConfig) -> str:
+    """`PGD-20 (epsilon 0.031, step size 0.0078)`."""
+    name = "PGD" if config.random_start else "IFGSM"
+    return f"{name}-{config.steps} (epsilon {config.epsilon:.4g}, step size {config.step_size:.4g})"
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def figures(row: "pd.Series[Any]", objectives: list[Objective]) -> str:
+    """`natural accuracy 0.94, robust accuracy 0.71`."""
+    return ", ".join(f"{o.label} {figure(row[o.name], o.name)}" for o in objectives)
+
+
+def findings(view: View) -> list[str]:
+    """What was found, in three sentences; none without a network."""
+    if view.networks.empty:
+        return []
+    trials = sum(len(run.trials) for run in view.runs)
+    count, total = len(view.members), len(view.networks)
+    is_, it = ("is", "it") if count == 1 else ("are", "them")
+    said = [
+        f"Of {trials:,} trials {total:,} gave a network, and {count:,} of those {is_} on the front: no other "
+        f"is at least as good as {it} in {listed([o.label for o in view.objectives])} and better in one."
+    ]
+    middle = knee(view.networks, view.objectives)
+    if middle is not None and count > 1:
+        said.append(
+            f"The best compromise among them, the knee, is {middle['trial']} "
+            f"({middle['kind']}) with {figures(middle, view.objectives)}."
+        )
+    said += _extremes(view)
+    return said
+
+
+def _extremes(view: View) -> list[str]:
+    """The best in each objective; and how small one may go while most of the robust accuracy stays."""
+    points = values(view.members, view.objectives)
+    if len(points) < 2:
+        row = view.members.iloc[0]
+        return [f"It is {row['trial']} with {figures(row, view.objectives)}."]
+    named = [
+        f"{o.label} {figure(view.members[o.name].iloc[i], o.name)} ({view.members['trial'].iloc[i]})"
+        for o, i in zip(view.objectives, points.argmax(axis=0), strict=True)
+    ]
+    return [f"What can be had at most, each at the cost of the others: {listed(named)}."]
+
+
+def sparsest(view: View) -> str | None:
+    """The sparsest network that keeps most of the best robust accuracy; None where either is no objective."""
+    sparsities = [
+        o.name for o in view.objectives if o.name.endswith("sparsity") or o.name.startswith("remov")
+    ]
+    if "robust_accuracy" not in view.names or not sparsities:
+        return None
+    top = view.members["robust_accuracy"].max()
+    kept = view.members[view.members["robust_accuracy"] >= _KEPT * top]
+    row = kept.loc[kept[sparsities[0]].idxmax()]
+    return (
+        f"At {100 * _KEPT:.0f} % of the best robust accuracy or more, the sparsest is {row['trial']}: "
+        f"{figures(row, view.objectives)}."
+    )
+
+
+def saved(view: View) -> str:
+    """What the trials cost, and what early stopping saved."""
+    rows = pd.concat([run.rows for run in view.runs], ignore_index=True)
+    trained = rows[rows["robust_accuracy"].notna()]
+    seconds = float((trained["train_seconds"].fillna(0) + trained["eval_seconds"].fillna(0)).sum())
+    run, unstopped = len(trained), 0
+    for one in view.runs:
+        longest = max((launch.max_epochs for launch in one.launches), default=one.folder.spec.max_epochs)
+        own = one.trials["sampler"] != "replicate"
+        stopped = (one.trials["status"] == "stopped") & own
+        unstopped += int(np.where(stopped, longest, one.trials["epochs"]).sum())
+    text = (
+        f"{run:,} epochs were run, {summary.clock(seconds)} of training and evaluation (added up over trials)"
+    )
+    if unstopped <= run:
+        return text + "; early stopping saved none."
+    return (
+        f"{text}; without early stopping these trials would have taken {unstopped:,} epochs, so "
+        f"{100 * (1 - run / unstopped):.0f} % were saved."
+    )

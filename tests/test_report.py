@@ -1,0 +1,308 @@
+"""What a report holds, and the commands that write it, choose from it, and export a network."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import analysis
+from analysis import report
+from analysis.objectives import ObjectiveError
+from rtune import spec
+from rtune.evaluate import load_network
+from rtune.ledger import fold
+from rtune.runfolder import RunError, RunFolder
+from tests import fronts
+from tests.conftest import ROOT, Rtune, wait_for
+
+OBJECTIVES = fronts.TREE["search"]["objectives"]
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its text outside scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.text = ""
+        self.script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.script = tag in ("script", "style")
+        self.links += [v or "" for k, v in attrs if k in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.script = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.script else data
+
+
+def read(path: Path) -> Page:
+    page = Page()
+    page.feed(path.read_text())
+    page.text = " ".join(page.text.split())
+    return page
+
+
+def write(folder: RunFolder, output: Path | None = None, *formats: str) -> list[Path]:
+    return [Path(where) for where in report.write([folder], output, formats or report.DEFAULT)]
+
+
+def front(folder: RunFolder) -> pd.DataFrame:
+    return analysis.front(analysis.networks(analysis.load(folder)), OBJECTIVES)
+
+
+def test_it_shows_the_front_and_needs_nothing_but_itself(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path)
+    page, table, svg, png = write(folder)
+    found = read(page)
+    assert all(link.startswith("#section-") for link in found.links)
+    for name in front(folder)["trial"]:
+        assert name in found.text
+    assert pd.read_csv(table)["trial"].tolist() == front(folder)["trial"].tolist()
+    assert svg.read_text().startswith("<?xml")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert page.stat().st_size < 8_000_000
+
+
+def test_it_escapes_what_it_shows(tmp_path: Path) -> None:
+    page = write(fronts.make(tmp_path, broken=3))[0]
+    assert "<script>alert(1)</script>" not in page.read_text()
+    assert "<b>bad</b>" not in page.read_text()
+    assert "<script>alert(1)</script> & more" in read(page).text
+
+
+@pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", "<!--<script>", "]]>", "\u2028"])
+def test_no_text_breaks_out_of_the_data(tmp_path: Path, text: str) -> None:
+    tree = json.loads(json.dumps(fronts.TREE))
+    tree["description"] = text
+    page = write(fronts.make(tmp_path, trials=3, tree=tree))[0].read_text()
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert len(json.loads(data)["points"]["id"]) == 3
+    assert page.count("alert(1)") == page.count("alert(1)&lt;/script")
+
+
+@pytest.mark.parametrize(("trials", "broken"), [(0, 0), (3, 3), (1, 0)])
+def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: int) -> None:
+    files = write(fronts.make(tmp_path, trials=trials, broken=broken), None, *report.FORMATS)
+    found = read(files[0])
+    if trials == broken:
+        assert "no front to show" in found.text
+        assert [file.suffix for file in files] == [".html", ".csv", ".md", ".tex", ".parquet"]
+        assert pd.read_csv(files[1]).empty
+    if broken:
+        assert "failed: <b>bad</b>" in found.text
+    if trials == 1:
+        assert "Of 1 trials 1 gave a network, and 1 of those is on the front" in found.text
+
+
+def test_every_format_holds_the_front(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path)
+    files = {file.suffix[1:]: file for file in write(folder, None, *report.FORMATS)}
+    assert files.keys() == report.FORMATS.keys()
+    names = front(folder)["trial"].tolist()
+    assert pd.read_csv(files["csv"])["trial"].tolist() == names
+    pd.testing.assert_series_equal(
+        pd.read_parquet(files["parquet"])["robust_accuracy"],
+        front(folder)["robust_accuracy"].reset_index(drop=True),
+    )
+    lines = files["md"].read_text().splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == names
+    assert len({line.count("|") for line in lines}) == 1
+    tex = files["tex"].read_text()
+    assert [name for name in names if f"  {name} & " in tex] == names
+    assert tex.count(r"\\") == len(names) + 1
+    best = front(folder)["robust_accuracy"].max()
+    assert rf"\textbf{{{100 * best:.1f}}}" in tex
+    assert files["pdf"].read_bytes().startswith(b"%PDF")
+    # Letters stay letters, so that a paper's search finds them.
+    assert ">channel sparsity</text>" in files["svg"].read_text()
+
+
+def test_the_same_run_gives_the_same_pictures(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path)
+    for name in ("svg", "pdf", "tex", "md"):
+        one, other = (write(folder, tmp_path / where, name)[0].read_bytes() for where in "ab")
+        assert one == other
+
+
+def test_its_search_file_can_be_run_again(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path, trials=1)
+    text = (tmp_path / "run" / "search.yaml").read_text()
+    again = spec.from_tree(yaml.safe_load(text), {}, "again")
+    assert again.ranges == folder.spec.ranges
+    assert " ".join(text.split()) in read(write(folder)[0]).text
+
+
+def test_runs_that_cannot_stand_side_by_side_are_refused(tmp_path: Path) -> None:
+    tree = {**fronts.TREE, "data": {"dataset": "fashion-mnist"}}
+    other = {**fronts.TREE, "search": {"objectives": ["natural_accuracy", "weight_sparsity"]}}
+    a, b, c = (
+        fronts.make(tmp_path, n, trials=5, tree=t) for n, t in (("a", fronts.TREE), ("b", tree), ("c", other))
+    )
+    with pytest.raises(
+        RunError, match=r"^a is of digits and b of fashion-mnist; accuracies of different datasets"
+    ):
+        report.write([a, b], tmp_path / "out")
+    with pytest.raises(
+        ObjectiveError, match=r"^a has the objectives natural_accuracy, robust_accuracy, .* and c"
+    ):
+        report.write([a, c], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    page = report.write([a, c], tmp_path / "out", ("html",), ["natural_accuracy", "macs"])[0]
+    assert "natural accuracy and MACs" in read(Path(page)).text
+    with pytest.raises(RunError, match=r"^two of the runs are called 'a'"):
+        report.write([a, RunFolder(tmp_path / "a")], tmp_path / "out")
+
+
+def test_a_missing_objective_leaves_the_rest(tmp_path: Path) -> None:
+    """Of another version's making: a log whose epochs lack a metric is left out line by line, and said."""
+    folder = fronts.make(tmp_path, trials=6)
+    log = tmp_path / "run" / "results" / "0001.jsonl"
+    lines = log.read_text().splitlines()
+    lines = [line.replace('"channel_sparsity":', '"gone":') if '"t0002"' in line else line for line in lines]
+    log.write_text("\n".join(lines) + "\n")
+    found = read(write(folder)[0])
+    assert "0001.jsonl" in found.text
+    assert "Of 6 trials 5 gave a network" in found.text
+
+
+def test_it_follows_a_search_to_its_end(tmp_path: Path) -> None:
+    made = fronts.make(tmp_path, trials=3)
+    record = json.loads((tmp_path / "run" / "results" / "0001.jsonl").read_text().splitlines()[1])
+    pages: list[str] = []
+    page = tmp_path / "run" / "report" / "index.html"
+    writer = made.launch()
+
+    def pause(seconds: float) -> None:
+        pages.append(page.read_text())
+        if len(pages) == 2:
+            writer.append({**record, "trial": "t0099"})
+        if len(pages) == 6:
+            writer.__exit__(None, None, None)
+
+    files = list(report.follow([made], None, ("html",), None, pause))
+    assert files == [str(page)]
+    assert 'http-equiv="refresh" content="15"' in pages[0]
+    assert "1 running" in read_text(pages[-1])
+    assert 'http-equiv="refresh"' not in page.read_text()
+
+
+def read_text(html: str) -> str:
+    page = Page()
+    page.feed(html)
+    return " ".join(page.text.split())
+
+
+def test_ctrl_c_ends_the_following(tmp_path: Path) -> None:
+    import signal
+
+    folder = fronts.make(tmp_path, trials=3)
+    with folder.launch():
+        command = [
+            sys.executable,
+            "-m",
+            "rtune",
+            "report",
+            str(tmp_path / "run"),
+            "--format",
+            "html",
+            "--follow",
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: (tmp_path / "run" / "report" / "index.html").exists())
+        assert process.stdout is not None
+        assert process.stdout.readline().strip().endswith("index.html")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "rtune: no longer followed; the page is as of its last making\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["report", "run", "--format", "docx"], "--format names 'docx'; it must be of html, csv"),
+        (["report", "run", "--objectives", "beauty"], "objective 'beauty' is none of natural_accuracy"),
+        (["report", "run", "--objectives", "macs,macs"], "objective 'macs' is named twice"),
+        (["report", "nowhere"], "nowhere"),
+        (["best", "run", "--where", "robust_accuracy=0.4"], "is not a metric, one of >="),
+        (["best", "run", "--maximize", "beauty"], "objective 'beauty' is none of"),
+        (["best", "run", "--maximize", "macs", "--minimize", "macs"], "are both given"),
+        (["export", "run", "t0099"], "trial 't0099' has no network"),
+        (["export", "run", "t0001", "-o", "x.onnx"], "--output is x.onnx; it must end in .pt2"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path: Path, rtune: Rtune, options: list[str], words: str) -> None:
+    fronts.make(tmp_path / "runs", trials=3)
+    done = rtune(*options)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+
+
+def test_best_says_which_network_to_take(tmp_path: Path, rtune: Rtune) -> None:
+    folder = fronts.make(tmp_path / "runs")
+    networks = analysis.networks(analysis.load(folder))
+    kept = networks.query("robust_accuracy >= 0.5").sort_values("channel_sparsity", ascending=False)
+    arguments = ["best", "run", "--where", "robust_accuracy>=0.5", "--maximize", "channel_sparsity"]
+    first, *rest = rtune(*arguments).stdout.splitlines()
+    assert first == (
+        f"{kept['trial'].iloc[0]} has the most channel sparsity of {len(kept)} of {len(networks)} networks "
+        "of run with robust_accuracy>=0.5:"
+    )
+    facts = {line.split()[0]: line.split()[1] for line in rest}
+    assert float(facts["robust_accuracy"]) == pytest.approx(kept["robust_accuracy"].iloc[0], abs=1e-3)
+    found = json.loads(rtune(*arguments, "--json").stdout)
+    assert [row["trial"] for row in found] == kept["trial"].tolist()
+    none = rtune("best", "run", "--where", "robust_accuracy>=0.99")
+    assert none.returncode == 1
+    assert none.stdout.startswith(
+        f"none of {len(networks)} networks of run with robust_accuracy>=0.99; robust_acc"
+    )
+    knee = analysis.knee(networks, OBJECTIVES)
+    assert knee is not None
+    assert f"its knee is {knee['trial']}" in rtune("best", "run").stdout
+
+
+def test_an_exported_network_is_the_checkpoints_without_rtune(
+    trained: Path, tmp_path: Path, rtune: Rtune
+) -> None:
+    """In a process of its own that cannot import rtune."""
+    folder = RunFolder(trained)
+    done = rtune("export", str(trained), "t0001", "-o", "net.pt2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("net.pt2: t0001 at epoch ")
+    images = torch.rand(7, 1, 8, 8)
+    torch.save(images, tmp_path / "images.pt")
+    code = (
+        "import sys, torch; sys.modules['rtune'] = None\n"
+        "network = torch.export.load('net.pt2').module()\n"
+        "torch.save(network(torch.load('images.pt', weights_only=True)), 'logits.pt')"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, check=True)
+    expected = load_network(folder, fold(folder.read().records).trials["t0001"])(images)
+    torch.testing.assert_close(
+        torch.load(tmp_path / "logits.pt", weights_only=True), expected, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts.make(tmp_path / "runs", "first")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "report.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(code, "report.md", "exec"), found)
+    assert len(found["front"]) > 1
+    assert (found["small"]["robust_accuracy"] >= 0.45).all()
+    assert found["small"]["macs"].is_monotonic_increasing
