@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
 from rtune import schema
@@ -89,6 +90,7 @@ class _Checked:
     trial: np.ndarray  # (m,) places in the ledger
     epochs: pa.Table  # (m,) `FIELDS` at least
     milliseconds: np.ndarray  # (m,)
+    decided: list[tuple[int, Record]]  # of the epochs those that ended their trial, with their rows
     others: list[tuple[int, Record]]
     notes: list[str]
 
@@ -128,25 +130,24 @@ class _Reader:
         lines = [(before, line) for before, line in parsed.others if line]
         piece = Piece("0001.jsonl", 1, b"\n".join(line for _, line in lines))
         found = read_lines(self._place, [piece], self._known)
-        if (
-            found.notes
-            or any(record["kind"] == "epoch" for record in found.records)
-            or not fits(parsed.epochs)
-        ):
+        kinds = {record["kind"] for record in found.records}
+        if found.notes or "epoch" in kinds or not fits(parsed.epochs):
             return None
         others = [(before, record) for (before, _), record in zip(lines, found.records, strict=True)]
         new = [(before, record["trial"]) for before, record in others if record["kind"] == "trial"]
-        codes = {name: code for code, (_, name) in enumerate(new, len(self._names))}
-        names = parsed.epochs["trial"].combine_chunks().dictionary_encode()
-        places = [self._codes.get(name, codes.get(name, -1)) for name in names.dictionary.to_pylist()]
-        if -1 in places:
-            return None
-        trial = np.array(places, np.int32)[names.indices.to_numpy()]
+        trial = self._places(parsed.epochs["trial"], [name for _, name in new])
         begun = np.array([before for before, _ in new], np.int64)
-        if not _is_whole(trial, parsed.epochs["epoch"].to_numpy(), self._counts, begun):
+        if trial is None or not _is_whole(trial, parsed.epochs["epoch"].to_numpy(), self._counts, begun):
             return None
         milliseconds = np.rint(parsed.epochs["time"].to_numpy() * 1000).astype(np.int64)
-        return _Checked(trial, parsed.epochs, milliseconds, others, [])
+        return _Checked(trial, parsed.epochs, milliseconds, _decided(parsed.epochs), others, [])
+
+    def _places(self, trial: pa.ChunkedArray, new: list[str]) -> np.ndarray | None:
+        """Trials (m,) as their places in the ledger, in which the new ones come last; None if one is unknown."""
+        codes = {name: code for code, name in enumerate(new, len(self._names))}
+        names = trial.combine_chunks().dictionary_encode()
+        places = [self._codes.get(name, codes.get(name, -1)) for name in names.dictionary.to_pylist()]
+        return None if -1 in places else np.array(places, np.int32)[names.indices.to_numpy()]
 
     def _read(self, block: Block) -> _Checked:
         """The block's records, read one by one."""
@@ -162,7 +163,9 @@ class _Reader:
         codes = {name: code for code, name in enumerate(self._known)}
         trial = np.array([codes[record["trial"]] for record in epochs], np.int32)
         milliseconds = np.array([round(record["time"] * 1000) for record in epochs], np.int64)
-        return _Checked(trial, pa.Table.from_pylist(epochs, FIELDS), milliseconds, others, found.notes)
+        decided = [(row, record) for row, record in enumerate(epochs) if record["decision"] != "continue"]
+        table = pa.Table.from_pylist(epochs, FIELDS)
+        return _Checked(trial, table, milliseconds, decided, others, found.notes)
 
     def _apply(self, found: _Checked) -> None:
         """Has the ledger go through all but the epochs after which a trial just goes on."""
@@ -172,7 +175,7 @@ class _Reader:
         before = np.concatenate([self._counts, np.zeros(len(new), np.int64)])
         self._counts = before + np.bincount(found.trial, minlength=len(before))
         records = [(row, 0, record) for row, record in found.others]
-        records += [(row, 1, record) for row, record in self._decided(found)]
+        records += [(row, 1, record) for row, record in found.decided]
         for row, _, record in sorted(records, key=itemgetter(0, 1)):
             if record["kind"] == "launch":
                 self._tell(before + np.bincount(found.trial[:row], minlength=len(before)))
@@ -184,18 +187,17 @@ class _Reader:
             self._ledger.apply(record)
             epochs[-1] = _COUNTED
 
-    def _decided(self, found: _Checked) -> list[tuple[int, Record]]:
-        """Records of the epochs that ended their trial, as far as a ledger looks at them, with their rows."""
-        rows = np.flatnonzero(pa.compute.not_equal(found.epochs["decision"], "continue").to_numpy())
-        records = found.epochs.select(["kind", "epoch", "decision", "time"]).take(rows).to_pylist()
-        for record, code in zip(records, found.trial[rows].tolist(), strict=True):
-            record["trial"] = self._names[code]
-        return list(zip(rows.tolist(), records, strict=True))
-
     def _tell(self, counts: np.ndarray) -> None:
         """Has the ledger's trials know how many epochs they have; else they learn it only at their ends."""
         for trial, count in zip(self._ledger.trials.values(), counts.tolist(), strict=False):
             trial.epochs.extend([_COUNTED] * (count - len(trial.epochs)))
+
+
+def _decided(epochs: pa.Table) -> list[tuple[int, Record]]:
+    """`_Checked.decided`, of each record what a ledger looks at."""
+    rows = np.flatnonzero(pa.compute.not_equal(epochs["decision"], "continue").to_numpy())
+    records = epochs.select(["kind", "trial", "epoch", "decision", "time"]).take(rows).to_pylist()
+    return list(zip(rows.tolist(), records, strict=True))
 
 
 def _is_whole(trial: np.ndarray, epoch: np.ndarray, counts: np.ndarray, begun: np.ndarray) -> bool:

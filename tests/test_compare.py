@@ -40,6 +40,7 @@ def search(n: int, rng: np.random.Generator, shift: float = 0.0) -> pd.DataFrame
     return frame(np.stack([natural, robust, sparsity], axis=1).clip(0, 1), OBJECTIVES)
 
 
+@settings(deadline=None)
 @given(POINTS, POINTS)
 def test_hypervolumes_count_the_dominated_cells(a: Any, b: Any) -> None:
     """From a reference that is the dearest of both sides."""
@@ -54,6 +55,7 @@ def test_hypervolumes_count_the_dominated_cells(a: Any, b: Any) -> None:
         assert volume == pytest.approx(hypervolume(grid(points), [*OBJECTIVES[:2], "macs"], found.reference))
 
 
+@settings(deadline=None)
 @given(POINTS, POINTS)
 def test_epsilon_is_the_least_gain_that_reaches_everything(a: Any, b: Any) -> None:
     found = compare(grid(a), grid(b), [*OBJECTIVES[:2], "macs"], draws=2)
@@ -267,6 +269,7 @@ def test_costs_count_by_their_factors() -> None:
     assert "(100 to 10,000)" in found.sentence
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(CELL, CELL), min_size=3, max_size=9), st.integers(0, 5))
 def test_the_difference_is_the_mean_over_a_fine_grid(left: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)

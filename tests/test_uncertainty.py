@@ -55,6 +55,7 @@ def brute_force(networks: pd.DataFrame, images: int, draws: int) -> np.ndarray:
     return found / draws
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
 def test_wilson_is_scipys(images: int, share: float, level: float) -> None:
     right = round(share * images)
@@ -75,6 +76,7 @@ VALUE = st.sampled_from([None, 0.0, -0.0, 1.0, 0.1, 1e-5])
 WORD = st.sampled_from([None, "rvsm", "rgsm"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(VALUE, WORD, st.integers(1, 2)), min_size=1, max_size=30), st.randoms())
 def test_replicates_are_the_rows_of_equal_values(rows: list[tuple[Any, ...]], random: Any) -> None:
     made = pd.DataFrame(rows, columns=["a", "b", "epoch"])
@@ -200,6 +202,7 @@ def test_the_chance_of_a_setting_is_that_of_two_normal_means() -> None:
     assert found.loc["t0006", "seeds"] == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 4), min_size=1, max_size=12))
 def test_only_what_another_surely_dominates_cannot_matter(rows: list[tuple[int, ...]]) -> None:
     low = np.array(rows, float)[:, :2]
