@@ -143,7 +143,7 @@ class _Reader:
         return _Checked(trial, parsed.epochs, milliseconds, _decided(parsed.epochs), others, [])
 
     def _places(self, trial: pa.ChunkedArray, new: list[str]) -> np.ndarray | None:
-        """Trials (m,) as their places in the ledger, in which the new ones come last; None if one is unknown."""
+        """Trials (m,) as their places in the ledger, the new ones last; None if one is unknown."""
         codes = {name: code for code, name in enumerate(new, len(self._names))}
         names = trial.combine_chunks().dictionary_encode()
         places = [self._codes.get(name, codes.get(name, -1)) for name in names.dictionary.to_pylist()]

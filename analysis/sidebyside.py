@@ -66,7 +66,9 @@ def _networks(view: View) -> Iterator[Section]:
     asked = [name for name in view.names if name in _SPARSITIES] or list(_SPARSITIES[:2])
     conditions = [(x, y) for x in (*asked, "parameters") for y in _ACCURACIES]
     conditions.append(("natural_accuracy", "robust_accuracy"))
-    said = [one.sentence for x, y in conditions for one in by_kind(own, own["model.network"], x, y)]
+    said = [
+        one.sentence for x, y in conditions for one in by_kind(own, own["model.network"], x, y, _draws(view))
+    ]
     if {"resnet", "enresnet"} <= set(kinds):
         said.append(
             f"{paper.HEADLINE} That is of CIFAR-10, after 200 epochs, on test images; "
@@ -93,11 +95,15 @@ def _runs(view: View) -> Iterator[Section]:
 
 
 def _compared(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> list[str]:
-    draws = _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
+    draws = _draws(view)
     found = compare(
         sides[0], sides[1], view.objectives, images=view.images, draws=draws, searched=view.searched
     )
     return found.sentences(*names)
+
+
+def _draws(view: View) -> int:
+    return _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
 
 
 def _values(networks: pd.DataFrame, path: str) -> list[str]:

@@ -97,11 +97,11 @@ def sparsest(view: View) -> str | None:
 
 def saved(view: View) -> str:
     """What the trials cost, and what early stopping saved."""
-    rows = pd.concat([run.rows for run in view.runs], ignore_index=True)
-    trained = rows[rows["robust_accuracy"].notna()]
-    seconds = float((trained["train_seconds"].fillna(0) + trained["eval_seconds"].fillna(0)).sum())
-    run, unstopped = len(trained), 0
+    spent = [float(one.rows[name].sum()) for one in view.runs for name in ("train_seconds", "eval_seconds")]
+    seconds = sum(spent)
+    run, unstopped = 0, 0
     for one in view.runs:
+        run += int(one.rows["robust_accuracy"].notna().sum())
         longest = max((launch.max_epochs for launch in one.launches), default=one.folder.spec.max_epochs)
         own = one.trials["sampler"] != "replicate"
         stopped = (one.trials["status"] == "stopped") & own

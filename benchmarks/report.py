@@ -177,7 +177,7 @@ def load(run: str) -> dict[str, float]:
     note("front")
     analysis.hypervolume(members, objectives)
     note("hypervolume")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return found | {"rows": len(read.rows), "members": len(members), "megabytes": peak}
 
 
@@ -189,7 +189,7 @@ def measure(*command: str) -> tuple[float, float]:
     code, seconds, kilobytes = done.stdout.split()
     if int(code):
         raise SystemExit(f"{' '.join(command)} ended with exit code {code}")
-    return float(seconds), float(kilobytes) / 1000
+    return float(seconds), float(kilobytes) * 1024 / 1e6
 
 
 def main() -> None:

@@ -54,6 +54,8 @@ BAD = {
     "search fashion-mnist-rgsm --set data.folder=nowhere": "nowhere does not exist",
     "resume nowhere": "nowhere is not a run folder: it does not exist",
     "resume runs": "runs is not a run folder: it has no search.yaml",
+    "replicate nowhere": "nowhere is not a run folder: it does not exist",
+    "replicate nowhere --seeds 1": "--seeds is 1; it must be 2 to 1000",
     "status nowhere": "nowhere is not a run folder",
     "results nowhere": "nowhere is not a run folder",
     "results nowhere --format xml": "'xml' is not one of",

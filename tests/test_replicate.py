@@ -1,35 +1,28 @@
 """Trials that repeat settings with other seeds: the search never notices, and none is added twice."""
 
 import contextlib
+import io
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-import analysis
-from rtune import build, explain, keeping, schema, summary, trial
-from rtune.cli import main
+from rtune import explain, keeping, schema, summary
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunFolder
 from rtune.search.dashboard import Dashboard
 from rtune.search.plan import of_spec
+from rtune.search.progress import Progress
 from rtune.search.replicates import Asked
 from rtune.search.state import Search
-from tests.conftest import Rtune, wait_for
-from tests.searches import TINY, check_kept, kill, logged, start
 from tests.test_dashboard import states
-from tests.test_resume import launched, picture_of
-from tests.test_runfolder import RECORDS, make
+from tests.test_resume import launched
 from tests.test_state import make_plan, make_spec, metrics, picture
 
 Records = list[dict[str, Any]]
@@ -247,6 +240,19 @@ def test_replicates_follow_an_original_that_has_gone_on() -> None:
     assert search.remaining() == 0
 
 
+def test_a_seed_that_is_taken_is_passed_over() -> None:
+    def seed(log: Records) -> int:
+        search = opened(log.copy(), only=True)
+        search.replicate(Asked(("t0001",), 2))
+        return search.ledger.trials["t0001r1"].seed
+
+    log = searched(3)
+    drawn = seed(log)
+    log[1]["seed"] = drawn
+    assert log[1]["kind"] == "trial"
+    assert seed(log) == drawn + 1
+
+
 # --- beside the search --------------------------------------------------------------------------
 
 
@@ -286,6 +292,23 @@ def test_they_are_counted_apart_and_told_whose_they_are(tmp_path: Path) -> None:
     assert len(states(tmp_path)) == 3
 
 
+def test_the_live_view_shows_those_that_are_under_way_and_counts_all() -> None:
+    log, _ = with_replicates()
+    search = opened(log, only=True)
+    view = Progress(Console(file=io.StringIO(), width=200, force_terminal=True))
+    with view.showing(search, 1):
+        assert "; 3 replicates: 1 finished, 1 running, 1 waiting; " in view._header()
+        assert view._line(search.ledger.trials["t0001r1"]).split()[1:4] == ["1/3", "t0001r1", "finished"]
+        begun = search.next_trial()
+        assert begun is not None
+        drawn = view._draw()
+    plain = Console(file=io.StringIO(), width=200)
+    with plain.capture() as capture:
+        plain.print(drawn)
+    rows = [line.split()[:3] for line in capture.get().splitlines() if line.startswith("t0")]
+    assert rows == [["t0002r1", f"1/{begun.length}", "running"]]
+
+
 def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "run", make_spec("random", 2), {})
     log: Records = []
@@ -310,176 +333,3 @@ def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
     keeping.prune(folder)
     left = sorted(path.parent.name for path in folder.place.local.rglob("*.safetensors"))
     assert left == ["t0001", "t0001r1"]
-
-
-REPLICATE = RECORDS[0] | {
-    "trial": "t0001r1", "sampler": "replicate", "seed": 9, "facts": {"of": "t0001", "epochs": 3},
-}  # fmt: skip
-LENGTHEN = {"kind": "lengthen", "trial": "t0001r1", "epochs": 4, "time": 1.0}
-
-
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        [REPLICATE | {"facts": {}}],
-        [REPLICATE | {"facts": {"of": "t0001", "epochs": 0}}],
-        [REPLICATE | {"facts": {"of": "t0001", "epochs": True}}],
-        [REPLICATE | {"facts": {"of": "t0002", "epochs": 3}}],
-        [REPLICATE | {"trial": "t0007r1", "facts": {"of": "t0007", "epochs": 3}}],  # there is no such trial
-        [REPLICATE | {"trial": "t0007"}],
-        [REPLICATE | {"sampler": "tpe"}],
-        [REPLICATE | {"trial": "t0001r1/../.."}],
-        [LENGTHEN],
-        [LENGTHEN | {"trial": "t0001"}],
-        [LENGTHEN | {"epochs": 0}],
-    ],
-)
-def test_what_no_search_would_write_of_them_is_left_out(tmp_path: Path, foreign: Records) -> None:
-    folder = make(tmp_path)
-    with folder.launch() as writer:
-        for record in [*RECORDS, *foreign]:
-            writer.append(record)
-    log = folder.read()
-    assert log.records == RECORDS
-    assert len(log.notes) == len(foreign)
-
-
-def test_what_a_search_writes_of_them_is_read_back(tmp_path: Path) -> None:
-    folder = make(tmp_path)
-    with folder.launch() as writer:
-        for record in [*RECORDS, REPLICATE, LENGTHEN]:
-            writer.append(record)
-    assert folder.read().notes == []
-    found = fold(folder.read().records).trials["t0001r1"]
-    assert (found.of, found.length, found.status) == ("t0001", 4, "running")
-
-
-# --- the command --------------------------------------------------------------------------------
-
-
-def replicate(run: Path, *args: str) -> Result:
-    return CliRunner().invoke(main, ["replicate", str(run), *args])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--seeds", "1"), "--seeds is 1; it must be 2 to 1000"),
-        (("--seeds", "-3"), "--seeds is -3; it must be 2 to 1000"),
-        (("--seeds", str(10**20)), "it must be 2 to 1000"),
-        (("--seeds", "few"), "Invalid value for '--seeds'"),
-        (("--trials", "t0009"), "--trials names 't0009', which has no network in "),
-        (("--trials", "t0001,"), None),
-        (("--trials", ""), "--trials names '', which has no network in "),
-        (("--trials", "t0001r1"), "--trials names 't0001r1', which has no network in "),
-        (("--concurrency", "0"), "search.concurrency is 0"),
-        (("--max-epochs", "9"), "No such option"),
-        (("--address", "127.0.0.1:9"), "no Ray cluster can be used at 127.0.0.1:9"),
-    ],
-)
-def test_what_cannot_be_repeated_is_refused(run: Path, options: tuple[str, ...], message: str | None) -> None:
-    if message is None:
-        options, message = (*options, "--gpus-per-trial", "1"), "a trial needs 1 CPU and 1 GPU"
-    refused(run, options, message)
-
-
-def refused(run: Path, options: tuple[str, ...], message: str) -> None:
-    before = picture_of(run)
-    done = replicate(run, *options)
-    assert done.exit_code == 2, done.output
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert picture_of(run) == before
-
-
-def rewrite(run: Path, change: Any) -> None:
-    segment = run / "results" / "0001.jsonl"
-    records = [json.loads(line) for line in segment.read_text().splitlines()]
-    segment.write_text("".join(json.dumps(record) + "\n" for record in change(records)))
-
-
-def broken(name: str) -> dict[str, Any]:
-    return {"kind": "end", "trial": name, "status": "diverged", "epoch": 3, "error": "nan", "time": 1.0}
-
-
-def test_trials_without_a_network_cannot_be_repeated(run: Path) -> None:
-    rewrite(run, lambda records: [*records, broken("t0002")])
-    refused(run, ("--trials", "t0002"), "--trials names 't0002', which has no network in ")
-    rewrite(run, lambda records: [*records, broken("t0001")])
-    refused(run, (), "has no network yet: every trial has broken, or has yet to finish an epoch")
-    rewrite(run, lambda records: [])
-    refused(run, (), "has no network yet")
-
-
-def test_a_changed_search_or_a_live_launch_is_refused(run: Path) -> None:
-    with RunFolder(run).launch():
-        refused(run, (), "is in use: a launch is running on it")
-    tree = yaml.safe_load((run / "search.yaml").read_text())
-    tree["model"]["width"] = 3
-    (run / "search.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    refused(run, (), "search.yaml has been changed since the search began: model.width is 3 and was 2")
-
-
-@pytest.mark.cluster
-def test_interrupted_killed_resumed_and_repeated_it_adds_what_was_asked_for(
-    tmp_path: Path, rtune: Rtune
-) -> None:
-    sizes = ["--trials", "3", "--max-epochs", "4", "--concurrency", "1"]
-    early = ["--set", "search.early_stopping={grace: 1, eta: 2}"]
-    assert rtune("search", "digits", "--name", "run", *sizes, *early, *TINY).returncode == 0
-    run, command = tmp_path / "runs" / "run", ["replicate", "run", "--trials", "all", "--seeds", "3"]
-    searched = analysis.load(run)
-    process = start(tmp_path, *command)
-    wait_for(logged(run, len(searched) + 2))
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "6 replicates on digits, 1 at once" in output
-    assert "Go on with: rtune replicate runs/run --trials all --seeds 3" in output
-    interrupted = analysis.load(run)
-    process = start(tmp_path, *command)
-    wait_for(logged(run, len(interrupted) + 2))
-    kill(process)
-    killed = analysis.load(run)
-    assert "6 replicates: " in rtune("status", "run").stdout
-    done = rtune("resume", "run")
-    assert done.returncode == 0, done.stderr
-    assert any(line.startswith("front: ") for line in done.stdout.splitlines())
-    assert done.stdout.splitlines()[-1].startswith("report: ")
-    again = rtune(*command)
-    assert again.returncode == 0
-    assert "each of the 3 settings has been trained with 3 seeds by now" in again.stdout
-    rows = analysis.load(run)
-    for before in (searched, interrupted, killed):
-        check_kept(before, rows)
-    check_replicates(RunFolder(run), seeds=3)
-    more = rtune("resume", "run", "--trials", "4")
-    assert more.returncode == 0, more.stderr
-    ledger = fold(RunFolder(run).read().records)
-    assert list(ledger.own) == ["t0001", "t0002", "t0003", "t0004"]
-    assert len(ledger.trials) == 3 * 3 + 1
-
-
-def check_replicates(folder: RunFolder, seeds: int) -> None:
-    """As many of each trial as there must be, as long, and each the same experiment with its own seed."""
-    ledger = fold(folder.read().records)
-    assert len({t.seed for t in ledger.trials.values()}) == len(ledger.own) * seeds
-    assert {t.status for t in ledger.own.values()} == {"finished", "stopped"}
-    for original in ledger.own.values():
-        again = [t for t in ledger.trials.values() if t.of == original.id]
-        assert [(t.epoch, t.status) for t in again] == [(original.epoch, "finished")] * (seeds - 1)
-    found = next(t for t in ledger.trials.values() if t.of and ledger.own[t.of].status == "stopped")
-    splits = build.splits(folder.spec.file.data, folder.spec.search.seed, torch.device("cpu"), download=False)
-    task = {
-        "trial": found.id,
-        "seed": found.seed,
-        "config": folder.spec.identity(found.values),
-        "folder": str(folder.place.local.parent / "elsewhere"),
-        "logged": 0,
-        "max_epochs": found.epoch,
-        "threads": 1,
-        "device": "cpu",
-        "versions": None,
-    }
-    alone = [figures["robust_accuracy"] for _, figures in trial.epochs(task, *splits)]
-    assert alone == [record["robust_accuracy"] for record in found.epochs]

@@ -39,8 +39,8 @@ def lacking(ledger: Ledger, asked: Asked, seed: int) -> Iterator[dict[str, Any]]
     """Records, without their time, that begin or lengthen the replicates that are lacking.
 
     A trial without a network is passed over. Replicates that are shorter than their original (it has gone on
-    since) are lengthened before new ones begin. Each setting has its second seed before any has its third: who
-    interrupts it has something to compare.
+    since) are lengthened before new ones begin. Each setting has its second seed before any has its third:
+    whoever interrupts it has something to compare.
 
     Args:
         ledger: of the run; it must take in each record before the next is asked for.
