@@ -45,6 +45,8 @@ def save(view: View, paths: Sequence[Path]) -> None:
     axes_of = [tuple(asked.get(name) or parse(name) for name in pair) for pair in pairs(view.objectives)]
     columns = min(3, len(axes_of))
     rows = -(-len(axes_of) // columns)
+    if not paths:
+        return
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
             rows, columns, figsize=(_SIDE * columns, _SIDE * rows * 0.9), squeeze=False

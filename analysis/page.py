@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,14 @@ def page(view: View, refresh: int | None = None) -> str:
 
 def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page says of networks, and what its plots are drawn from."""
-    certainty = sure.certainty(view)
-    found = matters.findings(view)
+    # Most of their time is spent outside the interpreter, on as many cores. What they share comes first.
+    _ = view.members, view.hypervolume
+    with ThreadPoolExecutor() as pool:
+        compared = pool.submit(sidebyside.sections, view)
+        differences = pool.submit(sidebyside.differences, view)
+        mattering = pool.submit(matters.findings, view)
+        certainty = sure.certainty(view)
+        found = mattering.result()
     drawn = pagedata.shown(view)
     columns, rows = front_table(view, certainty.probability)
     uncertain = set(certainty.within_noise)
@@ -76,7 +83,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "derived": list(found.derived),
         "members": details.members(view),
         "knee": pagedata.of_knee(view),
-        "differences": sidebyside.differences(view),
+        "differences": differences.result(),
     }
     data["labels"] = _labels() | found.labels
     context = {
@@ -107,7 +114,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "importance_remark": found.remark,
         "slices": [one["name"] for one in found.slices],
         "slice_metrics": [(o.name, o.label) for o in view.objectives],
-        "comparisons": sidebyside.sections(view),
+        "comparisons": compared.result(),
         "differences": [
             f"{words.listed(list(one['names']))}: where in {_label(one['x'])} and {_label(one['y'])} each is "
             "attained more often"

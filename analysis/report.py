@@ -3,11 +3,13 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import figures, tables
+from analysis import figures
+from analysis import tables as fronts
 from analysis.evaluations import evaluations
 from analysis.objectives import Asked, ObjectiveError
 from analysis.page import page
@@ -117,19 +119,17 @@ def _shown(target: Place, name: str) -> str:
 
 def _make(seen: View, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:
     """The report's files in a folder of this machine."""
-    files = []
-    pictures = [name for name in formats if name in ("svg", "pdf", "png")]
-    for name in formats:
-        path = target / FORMATS[name]
-        if name == "html":
-            path.write_text(page(seen, refresh), encoding="utf-8")
-        elif name not in pictures:
-            _write_table(seen, name, path)
-        elif seen.networks.empty:
-            continue
-        files.append(path)
-    if pictures and not seen.networks.empty:
-        figures.save(seen, [target / FORMATS[name] for name in pictures])
+    pictures = [name for name in formats if name in ("svg", "pdf", "png") and len(seen.networks)]
+    tables = [name for name in formats if name in ("csv", "md", "tex", "parquet")]
+    _ = seen.members  # which pictures and page share
+    with ThreadPoolExecutor() as pool:
+        drawing = pool.submit(figures.save, seen, [target / FORMATS[name] for name in pictures])
+        if "html" in formats:
+            (target / FORMATS["html"]).write_text(page(seen, refresh), encoding="utf-8")
+        for name in tables:
+            _write_table(seen, name, target / FORMATS[name])
+        drawing.result()
+    files = [target / FORMATS[name] for name in formats if name in ("html", *tables, *pictures)]
     evaluated = [evaluations(run).assign(run=run.name) for run in seen.runs]
     if any(len(part) for part in evaluated):
         files.append(target / "evaluations.csv")
@@ -144,6 +144,6 @@ def _write_table(seen: View, kind: str, path: Path) -> None:
     elif kind == "parquet":
         members.to_parquet(path, index=False)
     elif kind == "md":
-        path.write_text(tables.markdown(*tables.front_table(seen)), encoding="utf-8")
+        path.write_text(fronts.markdown(*fronts.front_table(seen)), encoding="utf-8")
     else:
-        path.write_text(tables.latex(seen), encoding="utf-8")
+        path.write_text(fronts.latex(seen), encoding="utf-8")

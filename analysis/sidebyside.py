@@ -103,7 +103,7 @@ def _compared(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> 
 
 
 def _draws(view: View) -> int:
-    return _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
+    return _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 10
 
 
 def _values(networks: pd.DataFrame, path: str) -> list[str]:

@@ -13,6 +13,9 @@ from analysis.uncertainty import membership, optimism, wilson
 from analysis.view import View
 from rtune import schema
 
+# Of the bootstrap; fewer for large runs.
+_DRAWS, _LARGE = 1000, 10_000
+
 
 @dataclass(frozen=True)
 class Certainty:
@@ -39,7 +42,8 @@ def certainty(view: View) -> Certainty:
     sentences = _of_seeds(view, surfaces) + _of_optimism(view)
     if view.images is None:
         return Certainty({}, [], {}, surfaces, sentences)
-    chances = membership(view.networks, view.objectives, view.images, view.searched)
+    draws = _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
+    chances = membership(view.networks, view.objectives, view.images, view.searched, draws)
     noisy = chances[chances["within_noise"]]
     probability = dict(zip(chances["trial"], chances["probability"], strict=True))
     return Certainty(

@@ -1,7 +1,7 @@
 """The schema of a run's results, in one place (see docs/run-folder.md)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -130,19 +130,54 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+class _Check(NamedTuple):
+    """What a field's values must be; made once, as millions of records are looked at."""
+
+    name: str
+    nullable: bool
+    kind: str  # text, texts, whole or number
+    words: tuple[str, ...] | None
+    low: float
+    high: float
+
+
 def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:
     """Whether a record has every field of a schema, each of its type and range, null where it may be."""
-    return all(field.name in record and _fits(record[field.name], field) for field in schema)
+    for check in _checks(schema):
+        if check.name not in record:
+            return False
+        value = record[check.name]
+        if value is None:
+            if not check.nullable:
+                return False
+        elif not _fits(value, check):
+            return False
+    return True
 
 
-def _fits(value: Any, field: pa.Field) -> bool:
-    if value is None:
-        return bool(field.nullable)
-    if pa.types.is_string(field.type):
-        return isinstance(value, str) and value in _WORDS.get(field.name, (value,))
-    if pa.types.is_list(field.type):
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
+def _checks(schema: pa.Schema) -> list[_Check]:
+    # By identity: to hash a schema takes longer than all else.
+    found = _MADE.get(id(schema))
+    if found is None:
+        found = _MADE[id(schema)] = (schema, [_check(field) for field in schema])
+    return found[1]
+
+
+_MADE: dict[int, tuple[pa.Schema, list[_Check]]] = {}
+
+
+def _check(field: pa.Field) -> _Check:
+    kinds = {"text": pa.types.is_string, "texts": pa.types.is_list, "whole": pa.types.is_integer}
+    kind = next((name for name, is_ in kinds.items() if is_(field.type)), "number")
     low, high = _RANGES.get(field.name, (0, 2**53))
-    return low <= value < high and (isinstance(value, int) or not pa.types.is_integer(field.type))
+    return _Check(field.name, field.nullable, kind, _WORDS.get(field.name), low, high)
+
+
+def _fits(value: Any, check: _Check) -> bool:
+    if check.kind == "text":
+        return isinstance(value, str) and (check.words is None or value in check.words)
+    if check.kind == "texts":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int if check.kind == "whole" else int | float):
+        return False
+    return check.low <= value < check.high

@@ -192,49 +192,66 @@ def test_whatever_happens_to_a_log_nothing_else_comes_of_it(
         check_same(folder)
 
 
-# What pyarrow alone would take differently, each in the place of a metric.
-@pytest.mark.parametrize(
-    "token",
-    [
+# In the last epoch but one: what pyarrow alone, or a look at each record alone, would take differently.
+METRIC = '"robust_accuracy":0.5'
+ODD = [
+    *[
         "NaN",
         "Infinity",
         "-0",
         "-0.0",
+        "-1",
         "true",
         "null",
         '"1"',
         "1e400",
         "9" * 400,
-        "[]",
-        "{}",
-        "1}{",
-        "1,\n",
-        "1}\n\0",
+        "9007199254740992",
+        "1e300",
     ],
-)
-def test_a_metric_that_is_none(folder: RunFolder, token: str) -> None:
-    records = [launch(), trial(1), *(epoch(1, number) for number in range(1, 9))]
-    lines = written(records).splitlines(keepends=True)
-    lines[5] = lines[5].replace(b'"robust_accuracy":0.5', b'"robust_accuracy":' + token.encode())
-    write(folder, [b"".join(lines)])
-    check_same(folder)
+    *["[]", "{}", "1}{", "1,\n", "1}\n\0", '1,"epoch":7', '1,"kind":"trial"', '1,"k\\u0069nd":"trial"'],
+    *[
+        '1,"new":1,"new":2',
+        '1,"new":[1]',
+        '1,"new":["a"]',
+        '1,"new":{"a":1}',
+        '1,"new":"\xff"',
+        '1,"new":NaN',
+    ],
+    *[
+        '1,"new":9223372036854775808',
+        '1,"new":"\\n"',
+        '1,"rung":-1',
+        '1,"rung":1.5',
+        '1,"rung":9007199254740992',
+    ],
+]
+CHANGES = [
+    *((METRIC, f'"robust_accuracy":{token}') for token in ODD),
+    ('"decision":"continue"', '"decision":"maybe"'),
+    ('"epoch":7', '"epoch":7.0'),
+    ('"epoch":7', '"epoch":8'),
+    ('"t0001"', '"t0009"'),
+    ('"t0001"', '"\\udc00"'),
+    ('"macs":7', '"macs":7.5'),
+    ('"time":1.5', '"time":9007199254740991'),
+    ('"time":1.5', '"time":1e15'),
+    ('"kind"', ' "kind"'),
+    ("}\n", "} \n"),
+    ("}\n", "}\r\n"),
+    ("}\n", "}{}\n"),
+    ("}\n", ',"new":\n'),
+]
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        '"epoch":4',
-        '"kind":"trial"',
-        '"k\\u0069nd":"trial"',
-        '"new":1,"new":[[1]]',
-        '"new":"\xff"',
-        '"new":NaN',
-    ],
-)
-def test_a_field_too_many(folder: RunFolder, field: str) -> None:
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+@pytest.mark.parametrize("after", ["", "}"])
+def test_an_epoch_that_is_none_or_odd(folder: RunFolder, old: str, new: str, after: str) -> None:
     records = [launch(), trial(1), *(epoch(1, number) for number in range(1, 9))]
     lines = written(records).splitlines(keepends=True)
-    lines[5] = lines[5].replace(b"}", b"," + field.encode("latin-1") + b"}")
+    changed = lines[-2].replace(old.encode(), new.encode("latin-1"))
+    assert changed != lines[-2]
+    lines[-2:] = changed, lines[-1].replace(b"\n", after.encode() + b"\n")
     write(folder, [b"".join(lines)])
     check_same(folder)
 
