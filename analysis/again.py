@@ -54,5 +54,8 @@ def _images(launches: Any) -> str:
 
 def bibtex() -> str:
     """The method's paper and this program."""
-    program = "@software{rtune,\n  title   = {rtune: distributed hyperparameter search for robust pruning},\n"
+    program = (
+        "@software{rtune,\n  title   = {rtune: distributed hyperparameter search for robust pruning},\n"
+        "  author  = {{The rtune developers}},\n  year    = {2026},\n"
+    )
     return f"{_PAPER}\n{program}  version = {{{__version__}}}\n}}"

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis import constraints, details, tables, words
 from analysis.front import knee
 from analysis.objectives import Asked, parse, parse_all
-from analysis.view import View, view
+from analysis.view import View, damage, view
 from rtune.runfolder import RunFolder
 
 
@@ -28,6 +28,10 @@ class Choice:
     found: pd.DataFrame
     chosen: "pd.Series[Any] | None"
     sentence: str
+
+    def damage(self) -> list[str]:
+        """A sentence for each run whose log is damaged."""
+        return damage(self.seen)
 
     def any(self) -> bool:
         """Whether a network meets the constraints."""

@@ -174,21 +174,16 @@ class _Reader:
         self._names += new
         before = np.concatenate([self._counts, np.zeros(len(new), np.int64)])
         self._counts = before + np.bincount(found.trial, minlength=len(before))
-        records = [(row, 0, record) for row, record in found.others]
-        records += [(row, 1, record) for row, record in found.decided]
-        for row, _, record in sorted(records, key=itemgetter(0, 1)):
+        # What stands before an epoch comes before it here too: sorting keeps the order of equals.
+        for row, record in sorted([*found.others, *found.decided], key=itemgetter(0)):
             if record["kind"] == "launch":
                 self._tell(before + np.bincount(found.trial[:row], minlength=len(before)))
-            if record["kind"] != "epoch":
-                self._ledger.apply(record)
-                continue
-            epochs = self._ledger.trials[record["trial"]].epochs
-            epochs.extend([_COUNTED] * (record["epoch"] - 1 - len(epochs)))
             self._ledger.apply(record)
-            epochs[-1] = _COUNTED
+            if record["kind"] == "epoch":
+                self._ledger.trials[record["trial"]].epochs[-1] = _COUNTED
 
     def _tell(self, counts: np.ndarray) -> None:
-        """Has the ledger's trials know how many epochs they have; else they learn it only at their ends."""
+        """Has the ledger's trials know how many epochs they have: it is told of none but their last."""
         for trial, count in zip(self._ledger.trials.values(), counts.tolist(), strict=False):
             trial.epochs.extend([_COUNTED] * (count - len(trial.epochs)))
 

@@ -83,7 +83,7 @@ class Comparison:
     def _of_sizes(self) -> str:
         if self.sizes[0] == self.sizes[1]:
             return ""
-        return " and these sizes (the ratio alone does not allow for one side's being larger)"
+        return " and these sizes (the ratio does not allow for one side having more trials, p does)"
 
     def _of_epsilon(self, a: str, b: str) -> list[str]:
         assert self.epsilons is not None

@@ -56,8 +56,10 @@ def save(view: View, paths: Sequence[Path]) -> None:
         for axis in axes.flat[len(axes_of) :]:
             axis.set_visible(False)
         handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper center", ncols=min(4, len(labels)), frameon=False)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.22 * -(-len(labels) // 4) / (_SIDE * rows * 0.9)))
+        across = min(2 * columns, 4, len(labels))
+        figure.legend(handles, labels, loc="upper center", ncols=across, frameon=False)
+        height = _SIDE * rows * 0.9
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.22 * -(-len(labels) // across) / height))
         for path in paths:
             plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
             figure.savefig(path, dpi=200, metadata=plain)

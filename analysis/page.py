@@ -42,6 +42,7 @@ def page(view: View, refresh: int | None = None) -> str:
         "runs": again.runs(view),
         "bibtex": again.bibtex(),
         "front": [],
+        "nothing": words.nothing(view),
     }
     scripts = {
         "style": Markup((_HERE / "report.css").read_text(encoding="utf-8")),
@@ -113,11 +114,11 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "importance": found.table,
         "importance_remark": found.remark,
         "slices": [one["name"] for one in found.slices],
+        "slice_labels": {one["name"]: found.labels.get(one["name"], one["name"]) for one in found.slices},
         "slice_metrics": [(o.name, o.label) for o in view.objectives],
         "comparisons": compared.result(),
         "differences": [
-            f"{words.listed(list(one['names']))}: where in {_label(one['x'])} and {_label(one['y'])} each is "
-            "attained more often"
+            f"{words.listed(list(one['names']))}, in {_label(one['x'])} and {_label(one['y'])}"
             for one in data["differences"]
         ],
     }
@@ -128,6 +129,7 @@ def _empty(view: View) -> dict[str, Any]:
     """The data of a page without networks."""
     return {
         "objectives": view.names,
+        "fractions": [name for name in schema.METRICS if Objective(name, True).is_fraction],
         "maximise": {o.name: o.maximise for o in view.objectives},
         "labels": _labels(),
         "points": {"id": [], "kind": [], "front": [], "noise": [], "metrics": {}, "values": {}},

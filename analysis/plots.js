@@ -166,7 +166,7 @@ const Plots = (() => {
     })));
     const height = 90 + 26 * names.length * Math.max(1, data.importance.objectives.length * 0.6);
     find("importance").style.height = `${height}px`;
-    draw("importance", traces, { barmode: "group", showlegend: true, xaxis: { title: { text: "part explained" }, rangemode: "tozero" }, yaxis: {}, height });
+    draw("importance", traces, { barmode: "group", showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "reversed" }, xaxis: { title: { text: "part explained" }, rangemode: "tozero" }, yaxis: {}, height });
   }
 
   /* Parallel coordinates, in plain lines: each axis scaled to [0, 1], a searched value that does not apply is a gap. */
@@ -247,6 +247,9 @@ const Plots = (() => {
     return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
   }
 
+  /* A metric as elsewhere on the page: three places of a fraction. */
+  const figure = (name, value) => (data.fractions.includes(name) ? value.toFixed(3) : show(value));
+
   /* Rings the network in all scatter plots and draws its line. */
   function choose(i) {
     for (const box of document.querySelectorAll(".plot")) {
@@ -271,5 +274,5 @@ const Plots = (() => {
     }
   }
 
-  return { data, points, index, legend, column, label, show, pairs, cost, importance, parallel, slices, differences, member, choose, fade, dark };
+  return { data, points, index, legend, column, label, show, pairs, cost, importance, parallel, slices, differences, figure, member, choose, fade, dark };
 })();

@@ -1,7 +1,7 @@
 "use strict";
 /* What one does with the page: choose a network, set the least robust accuracy, look at one objective. */
 (() => {
-  const { data, points, index, column, show } = Plots;
+  const { data, points, index, column, figure, show } = Plots;
   const find = (name) => document.getElementById(name);
   const slider = find("least");
   let chosen;
@@ -20,6 +20,7 @@
     history.replaceState(null, "", "#" + encodeURIComponent(id));
     for (const row of document.querySelectorAll("tr[data-id]")) row.classList.toggle("chosen", row.dataset.id === id);
     for (const button of document.querySelectorAll("button.pick")) button.setAttribute("aria-pressed", String(button.dataset.id === id));
+    select.value = id;
     Plots.choose(i);
     tell(id, i);
     if (jump) find("detail").scrollIntoView({ block: "nearest" });
@@ -31,7 +32,7 @@
     const list = find("detail-list");
     list.replaceChildren();
     const row = (name, text) => { element("dt", name, list); element("dd", text, list); };
-    for (const [name, values] of Object.entries(points.metrics)) if (values[i] !== null) row(Plots.label(name), interval(name, id, show(values[i])));
+    for (const [name, values] of Object.entries(points.metrics)) if (values[i] !== null) row(Plots.label(name), interval(name, id, figure(name, values[i])));
     for (const [name, values] of Object.entries(points.values)) if (values[i] !== null && !data.derived.includes(name)) row(name, show(values[i]));
     for (const [name, text] of found ? found.rows : []) {
       element("dt", name, list);
@@ -55,7 +56,7 @@
     for (const other of data.objectives.filter((one) => one !== metric)) {
       const sign = data.maximise[other] ? 1 : -1;
       const best = kept.reduce((a, b) => (a === undefined || sign * column(other)[b] > sign * column(other)[a] ? b : a), undefined);
-      if (best !== undefined) parts.push(`best ${Plots.label(other)} among them: ${show(column(other)[best])} (${points.id[best]})`);
+      if (best !== undefined) parts.push(`best ${Plots.label(other)} among them: ${figure(other, column(other)[best])} (${points.id[best]})`);
     }
     find("least-words").textContent = parts.join("; ") + ".";
     const keeps = new Set(kept.map((i) => points.id[i]));
@@ -82,8 +83,8 @@
   }
 
   function drawAll() {
-    Plots.cost();
     if (!points.id.length) return;
+    Plots.cost();
     Plots.legend();
     Plots.pairs().forEach(listen);
     Plots.importance();
@@ -94,6 +95,11 @@
     if (slider) restrict();
   }
 
+  const select = find("trial");
+  if (select) {
+    for (const id of [...points.id].sort()) select.append(new Option(id + (points.front[index.get(id)] ? ", front" : ""), id));
+    select.addEventListener("change", () => choose(select.value, false));
+  }
   drawAll();
   for (const button of document.querySelectorAll("button.pick")) button.addEventListener("click", () => choose(button.dataset.id, true));
   if (slider) slider.addEventListener("input", restrict);

@@ -13,7 +13,7 @@ from analysis import tables as fronts
 from analysis.evaluations import evaluations
 from analysis.objectives import Asked, ObjectiveError
 from analysis.page import page
-from analysis.view import View, view
+from analysis.view import View, damage, view
 from rtune.runfolder import RunFailure, RunFolder, storage_errors
 from rtune.storage import Place, place
 
@@ -48,6 +48,7 @@ def write(
     formats: Sequence[str] = DEFAULT,
     objectives: Sequence[Asked] | None = None,
     refresh: int | None = None,
+    on_damage: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Writes the report's files, each replaced as a whole; returns where they are, in the order of `formats`.
 
@@ -60,12 +61,16 @@ def write(
         formats: of `FORMATS`.
         objectives: by which the front is; the runs' own when None.
         refresh: seconds after which a browser loads the page anew; never when None.
+        on_damage: is told of each run whose log is damaged.
 
     Raises:
         RunError: a run cannot be read, or runs cannot stand side by side; `output` cannot be written.
         ObjectiveError: no such objective.
     """
     seen = view(folders, objectives)
+    if on_damage is not None:
+        for sentence in damage(seen):
+            on_damage(sentence)
     target = place(output) if output is not None else folders[0].place / "report"
     with storage_errors("the report cannot be written", RunFailure), tempfile.TemporaryDirectory() as scratch:
         made = _make(seen, Path(scratch), formats, refresh)
@@ -81,18 +86,17 @@ def follow(
     objectives: Sequence[Asked] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[str]:
-    """Writes the report again and again while a launch is on one of the runs; yields the files' places once.
+    """Writes the report again and again while a launch is on one of the runs; yields each file's place once.
 
     The page loads itself anew until the search has ended, and then no more. Arguments as `write`.
     """
-    told = False
+    told: set[str] = set()
     while True:
         live = any(folder.is_live() for folder in folders)
         before = _size(folders)
         files = write(folders, output, formats, objectives, _REFRESH if live else None)
-        if not told:
-            yield from files
-            told = True
+        yield from [file for file in files if file not in told]
+        told |= set(files)
         if not live:
             return
         began = time.monotonic()

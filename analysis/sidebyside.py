@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import pagedata, paper
-from analysis.compare import attainment_difference, by_kind, compare
+from analysis.compare import LEAST, attainment_difference, by_kind, compare
 from analysis.objectives import Objective
 from analysis.settings import once
 from analysis.view import View
@@ -69,10 +69,11 @@ def _networks(view: View) -> Iterator[Section]:
     said = [
         one.sentence for x, y in conditions for one in by_kind(own, own["model.network"], x, y, _draws(view))
     ]
+    said = list(dict.fromkeys(said))  # that there are too few is said once
     if {"resnet", "enresnet"} <= set(kinds):
         said.append(
-            f"{paper.HEADLINE} That is of CIFAR-10, after 200 epochs, on test images; "
-            f"this run is of {view.dataset}."
+            f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, "
+            f"on test images; the ones above are of {view.dataset}, on validation images."
         )
     yield "Networks, at equal sparsity, parameters and accuracy", said
 
@@ -88,13 +89,16 @@ def _sets(view: View) -> Iterator[Section]:
 
 
 def _runs(view: View) -> Iterator[Section]:
+    own = once(view.networks)  # more seeds are more chances of a lucky one
     for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
         names = (view.runs[i].name, view.runs[j].name)
-        sides = [view.networks[view.networks["run"] == k] for k in (i, j)]
+        sides = [own[own["run"] == k] for k in (i, j)]
         yield f"Runs: {names[0]} and {names[1]}", _compared(view, sides, names)
 
 
 def _compared(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> list[str]:
+    if min(map(len, sides)) < LEAST:
+        return [f"{len(sides[0])} and {len(sides[1])} networks are too few to be compared."]
     draws = _draws(view)
     found = compare(
         sides[0], sides[1], view.objectives, images=view.images, draws=draws, searched=view.searched

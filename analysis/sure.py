@@ -75,12 +75,12 @@ def _of_noise(view: View, noisy: int) -> list[str]:
     )
     if noisy == 0:
         return [sentence + "No member of the front is within noise of being dominated."]
-    members = "member" if noisy == 1 else "members"
+    are = "is" if noisy == 1 else "are"
     return [
-        sentence
-        + f"For {noisy} of the {total} front {members} the chance to be truly non-dominated is below "
-        "95 %: they are within noise of being dominated by another network. Networks are taken to err "
-        "independently though they see the same images, so the chances are on the low side."
+        f"{sentence}Of {total} front member{'s' * (total != 1)} {noisy} {are} within noise of being "
+        "dominated: the chance to be truly non-dominated is below 95 %. Networks are taken to err "
+        "independently though "
+        "they see the same images, so the chances are on the low side."
     ]
 
 
@@ -100,7 +100,8 @@ def _of_seeds(view: View, surfaces: list[dict[str, Any]]) -> list[str]:
     )
     return [
         f"{repeated} of the {len(view.members)} front members have replicates from other seeds; within a "
-        f"setting the standard deviation over seeds is {spread}.{shown}"
+        f"setting the standard deviation over seeds is {spread}.{shown} "
+        "Replicates are networks like others, so the front may hold the luckiest seed of a setting."
     ]
 
 

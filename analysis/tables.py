@@ -1,5 +1,6 @@
 """The front as a table: for the page, as Markdown, as LaTeX in a paper's style."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def front_table(
         [
             str(row["trial"]),
             *(figure(row[name], name) for name in names),
-            *([f"{probability[row['trial']]:.2f}"] if probability else []),
+            *([f"{math.floor(100 * probability[row['trial']]) / 100:.2f}"] if probability else []),
             str(row["epoch"]),
             *(value(row[path]) for path in paths),
         ]
@@ -96,7 +97,7 @@ def latex(view: View) -> str:
             escape(str(row["trial"])),
             escape(str(row["kind"])),
             *figures,
-            f"{row['parameters'] / 1000:,.0f}k",
+            f"{row['parameters'] / 1000:,.1f}k",
         ]
         rows.append("  " + " & ".join(cells) + r" \\")
     heads = [
@@ -114,6 +115,7 @@ def latex(view: View) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption}}}",
+            r"\label{tab:front}",
             rf"\begin{{tabular}}{{ll{'r' * (len(names) + 1)}}}",
             r"\toprule",
             f"  {head} " + r"\\",

@@ -233,18 +233,18 @@ class Gap:
 
     @property
     def sentence(self) -> str:
-        members = "member of the front is" if self.members == 1 else "members of the front are"
         way = "above" if self.mean >= 0 else "below"
         text = (
-            f"{self.metric.replace('_', ' ').capitalize()} of {self.members} {members} {abs(self.mean):.3f} "
-            f"{way} the test split on validation"
+            f"On the validation split the {self.metric.replace('_', ' ')} of {self.members} "
+            f"member{'s' * (self.members != 1)} of the front is {abs(self.mean):.3f} {way} that on the test "
+            "split"
         )
-        if self.low is None or self.high is None or self.expected is None:
+        if self.low is None or self.high is None:
             return text + "."
-        return text + (
-            f" (95 % interval {self.low:.3f} to {self.high:.3f}); picking the best on validation "
-            f"explains {self.expected:.3f}."
-        )
+        text += f" (95 % interval of the difference {self.low:.3f} to {self.high:.3f})"
+        if self.expected is None or self.expected <= 0:
+            return text + "."
+        return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
 
 
 @dataclass(frozen=True)

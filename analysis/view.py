@@ -121,6 +121,16 @@ def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | Non
             )
 
 
+def damage(view: View) -> list[str]:
+    """A sentence for each run whose log is damaged."""
+    return [
+        f"{len(run.notes)} lines of the log of {run.folder.place} are torn or foreign and were left out; "
+        "its report lists them"
+        for run in view.runs
+        if run.notes
+    ]
+
+
 def remarks(view: View) -> list[str]:
     """What a reader must know of runs side by side: that they were measured or trained differently."""
     said = []

@@ -53,8 +53,9 @@ def findings(view: View) -> list[str]:
     count, total = len(view.members), len(view.networks)
     is_, it = ("is", "it") if count == 1 else ("are", "them")
     said = [
-        f"Of {trials:,} trials {total:,} gave a network, and {count:,} of those {is_} on the front: no other "
-        f"is at least as good as {it} in {listed([o.label for o in view.objectives])} and better in one."
+        f"Of {trials:,} trial{'s' * (trials != 1)} {total:,} gave a network, and {count:,} of those {is_} on "
+        f"the front: no other is at least as good as {it} in {listed([o.label for o in view.objectives])} "
+        "and better in one."
     ]
     middle = knee(view.networks, view.objectives)
     if middle is not None and count > 1:
@@ -64,6 +65,16 @@ def findings(view: View) -> list[str]:
         )
     said += _extremes(view)
     return said
+
+
+def nothing(view: View) -> str:
+    """Why there is no network."""
+    trials = pd.concat([run.trials for run in view.runs])
+    if trials.empty:
+        return "No trial has begun"
+    if trials["status"].isin(["diverged", "failed"]).all():
+        return f"All {len(trials):,} trials failed or diverged"
+    return "No trial has trained an epoch yet"
 
 
 def _extremes(view: View) -> list[str]:
@@ -76,7 +87,7 @@ def _extremes(view: View) -> list[str]:
         f"{o.label} {figure(view.members[o.name].iloc[i], o.name)} ({view.members['trial'].iloc[i]})"
         for o, i in zip(view.objectives, points.argmax(axis=0), strict=True)
     ]
-    return [f"What can be had at most, each at the cost of the others: {listed(named)}."]
+    return [f"The best that can be had of each: {listed(named)}."]
 
 
 def sparsest(view: View) -> str | None:
@@ -84,7 +95,7 @@ def sparsest(view: View) -> str | None:
     sparsities = [
         o.name for o in view.objectives if o.name.endswith("sparsity") or o.name.startswith("remov")
     ]
-    if "robust_accuracy" not in view.names or not sparsities:
+    if "robust_accuracy" not in view.names or not sparsities or len(view.members) < 2:
         return None
     top = view.members["robust_accuracy"].max()
     kept = view.members[view.members["robust_accuracy"] >= _KEPT * top]

@@ -233,7 +233,12 @@ def prune_checkpoints(run: str, runs: str) -> None:
 @main.command()
 @click.argument("run", nargs=-1, required=True)
 @RUNS
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; RUN/report by default.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder; RUN/report by default, report for several.",
+)
 @click.option("--format", "formats", default="html,csv,svg,png", show_default=True, help=_FORMATS_HELP)
 @click.option("--objectives", help=_OBJECTIVES_HELP)
 @click.option("--follow", is_flag=True, help="Make it anew while the search runs, until it ends.")

@@ -121,7 +121,7 @@ def report(
         output = Path("report")
     asked = _asked(objectives)
     if not follow:
-        for path in making.write(folders, output, wanted, asked):
+        for path in making.write(folders, output, wanted, asked, on_damage=_note):
             click.echo(path)
         return 0
     try:
@@ -150,6 +150,8 @@ def best(
     one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
     folders = [runfolder.find(run, runs) for run in named]
     found = choosing.choose(folders, _asked(objectives), one, constraints)
+    for sentence in found.damage():
+        _note(sentence)
     click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())
     return 0 if found.any() else 1
 
@@ -160,6 +162,10 @@ def export(run: str, runs: str, trial: str, output: Path | None) -> None:
 
     folder = runfolder.find(run, runs)
     click.echo(exporting.export(folder, trial, output or Path(f"{trial}.pt2")))
+
+
+def _note(sentence: str) -> None:
+    click.echo(f"rtune: {sentence}", err=True)
 
 
 def _asked(objectives: str | None) -> list[str] | None:

@@ -1,12 +1,15 @@
-"""Logs of searches, drawn at random, and what can happen to their bytes."""
+"""Logs of searches, drawn at random; what can happen to their bytes; what tables of them are."""
 
 import json
 import re
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import strategies as st
 
 from rtune import schema
+from rtune.ledger import Trial, fold
+from rtune.runfolder import RunFolder
 
 Record = dict[str, Any]
 Segments = list[list[Record]]
@@ -241,3 +244,65 @@ def damaged(segments: list[bytes], damages: list[Any]) -> list[bytes]:
         i = which % len(found)
         found[i] = damage(found[i], round(where * len(found[i])), token)
     return found
+
+
+# What there is to be found in a log, by definition: tables made record by record.
+
+
+def slow_table(folder: RunFolder) -> pa.Table:
+    ledger = fold(folder.read().records)
+    rows = [row for trial in ledger.trials.values() for row in _slow_rows(trial, _status(folder, trial))]
+    values = pa.schema([pa.field(path, _slow_type(rows, path)) for path in folder.spec.searched()])
+    return pa.Table.from_pylist(rows, schema=pa.schema([*schema.HEAD, *values, *schema.TAIL]))
+
+
+def _slow_rows(trial: Trial, status: str) -> list[Record]:
+    common = {
+        "trial": trial.id,
+        "status": status,
+        "seed": trial.seed,
+        "sampler": trial.sampler,
+        **trial.values,
+    }
+    names = (*schema.METRICS, "rung", "rung_position", "rung_size")
+    rows = [
+        common
+        | {name: record.get(name) for name in names}
+        | {"epoch": record["epoch"], "time": round(record["time"] * 1000)}
+        for record in trial.epochs
+    ]
+    if trial.ended_epoch is not None:
+        ended = None if trial.ended_time is None else round(trial.ended_time * 1000)
+        rows.append(common | {"epoch": trial.ended_epoch, "error": trial.error, "time": ended})
+    return rows
+
+
+def _slow_type(rows: list[Record], path: str) -> pa.DataType:
+    kinds = {type(row[path]) for row in rows if path in row}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
+
+
+def slow_facts(folder: RunFolder) -> list[Record]:
+    return [
+        {
+            "trial": trial.id,
+            "status": _status(folder, trial),
+            "seed": trial.seed,
+            "sampler": trial.sampler,
+            "epochs": trial.epoch,
+            "error": trial.error,
+            "ended_epoch": trial.ended_epoch,
+            "promotions": len(trial.promotions),
+            "retries": len(trial.retries),
+        }
+        for trial in fold(folder.read().records).trials.values()
+    ]
+
+
+def _status(folder: RunFolder, trial: Trial) -> str:
+    waiting = "running" if folder.is_live() else "interrupted"
+    return waiting if trial.status == "running" else trial.status

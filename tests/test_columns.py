@@ -17,11 +17,24 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import blocks, columns
-from rtune import schema, spec
-from rtune.ledger import Trial, fold
+from rtune import spec
+from rtune.ledger import fold
 from rtune.runfolder import RunFolder
 from rtune.storage import LocalPlace, Place
-from tests.logs import DAMAGES, LOGS, Record, Segments, damaged, epoch, launch, spaced, trial, written
+from tests.logs import (
+    DAMAGES,
+    LOGS,
+    Record,
+    Segments,
+    damaged,
+    epoch,
+    launch,
+    slow_facts,
+    slow_table,
+    spaced,
+    trial,
+    written,
+)
 
 TREE: dict[str, Any] = {
     "data": {"dataset": "digits"},
@@ -78,68 +91,6 @@ def read_one_by_one() -> Iterator[list[int]]:
 
     with mock.patch.object(columns._Reader, "_read", read):
         yield told
-
-
-# The definition of what there is to be found: how tables were made before, record by record.
-
-
-def slow_table(folder: RunFolder) -> pa.Table:
-    ledger = fold(folder.read().records)
-    rows = [row for trial in ledger.trials.values() for row in slow_rows(trial, status(folder, trial))]
-    values = pa.schema([pa.field(path, slow_type(rows, path)) for path in folder.spec.searched()])
-    return pa.Table.from_pylist(rows, schema=pa.schema([*schema.HEAD, *values, *schema.TAIL]))
-
-
-def slow_rows(trial: Trial, status: str) -> list[Record]:
-    common = {
-        "trial": trial.id,
-        "status": status,
-        "seed": trial.seed,
-        "sampler": trial.sampler,
-        **trial.values,
-    }
-    names = (*schema.METRICS, "rung", "rung_position", "rung_size")
-    rows = [
-        common
-        | {name: record.get(name) for name in names}
-        | {"epoch": record["epoch"], "time": round(record["time"] * 1000)}
-        for record in trial.epochs
-    ]
-    if trial.ended_epoch is not None:
-        ended = None if trial.ended_time is None else round(trial.ended_time * 1000)
-        rows.append(common | {"epoch": trial.ended_epoch, "error": trial.error, "time": ended})
-    return rows
-
-
-def slow_type(rows: list[Record], path: str) -> pa.DataType:
-    kinds = {type(row[path]) for row in rows if path in row}
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds == {int}:
-        return pa.int64()
-    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
-
-
-def slow_facts(folder: RunFolder) -> list[Record]:
-    return [
-        {
-            "trial": trial.id,
-            "status": status(folder, trial),
-            "seed": trial.seed,
-            "sampler": trial.sampler,
-            "epochs": trial.epoch,
-            "error": trial.error,
-            "ended_epoch": trial.ended_epoch,
-            "promotions": len(trial.promotions),
-            "retries": len(trial.retries),
-        }
-        for trial in fold(folder.read().records).trials.values()
-    ]
-
-
-def status(folder: RunFolder, trial: Trial) -> str:
-    waiting = "running" if folder.is_live() else "interrupted"
-    return waiting if trial.status == "running" else trial.status
 
 
 def slow_networks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -254,6 +205,39 @@ def test_an_epoch_that_is_none_or_odd(folder: RunFolder, old: str, new: str, aft
     lines[-2:] = changed, lines[-1].replace(b"\n", after.encode() + b"\n")
     write(folder, [b"".join(lines)])
     check_same(folder)
+
+
+@pytest.mark.parametrize(
+    ("records", "status"),
+    [
+        ([epoch(1, 1), epoch(1, 2), epoch(1, 3, "finish"), launch(max_epochs=5, rungs=[3])], "stopped"),
+        ([epoch(1, 1), epoch(1, 2), epoch(1, 3, "finish"), launch(max_epochs=5, rungs=[1])], "interrupted"),
+        ([epoch(1, 1), epoch(1, 2, "finish"), epoch(1, 3), launch(max_epochs=3, rungs=[2])], "finished"),
+        ([epoch(1, 1, "finish"), launch(max_epochs=2, rungs=[1]), epoch(1, 2), epoch(1, 3)], "stopped"),
+    ],
+)
+def test_a_launch_lengthens_what_has_finished_by_then(
+    folder: RunFolder, records: list[Record], status: str
+) -> None:
+    write(folder, [written([launch(), trial(1), *records])])
+    check_same(folder)
+    assert analysis.read(folder).trials["status"].tolist() == [status]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [epoch(1, 1), trial(1), epoch(1, 2)],
+        [trial(2), epoch(1, 1), epoch(2, 1), trial(1), epoch(1, 1)],
+        [trial(1), epoch(1, 1), trial(1), epoch(1, 2)],
+        [trial(1), epoch(1, 2), epoch(1, 1), epoch(1, 2), epoch(1, 2)],
+        [trial(1), trial(2), epoch(2, 1), epoch(1, 1), epoch(1, 2), epoch(2, 2), epoch(1, 4)],
+    ],
+)
+def test_records_that_do_not_follow(folder: RunFolder, records: list[Record]) -> None:
+    write(folder, [written([launch(), *records])])
+    check_same(folder)
+    assert analysis.read(folder).notes != []
 
 
 @pytest.mark.parametrize("segments", [[], [b""], [b"\n"], [b"", b"\n\n", b""], [b"{"], [written([launch()])]])

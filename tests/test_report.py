@@ -102,7 +102,7 @@ def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: int) -
     if broken:
         assert "failed: <b>bad</b>" in found.text
     if trials == 1:
-        assert "Of 1 trials 1 gave a network, and 1 of those is on the front" in found.text
+        assert "Of 1 trial 1 gave a network, and 1 of those is on the front" in found.text
 
 
 def test_every_format_holds_the_front(tmp_path: Path) -> None:

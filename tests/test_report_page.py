@@ -96,7 +96,7 @@ def test_the_slider_counts_as_one_would_by_hand(desk: Seen, folder: RunFolder) -
     words = desk.text("#least-words")
     assert words.startswith(f"{len(kept)} of {len(members(folder))} front members have at least {least:.3f}")
     best = kept.sort_values("channel_sparsity").iloc[-1]
-    assert f"best channel sparsity among them: {best['channel_sparsity']:.4g} ({best['trial']})" in words
+    assert f"best channel sparsity among them: {best['channel_sparsity']:.3f} ({best['trial']})" in words
     faded = desk.tells("[...document.querySelectorAll('tr.below')].map(r => r.dataset.id)")
     assert set(faded) == set(members(folder)["trial"]) - set(kept["trial"])
 
