@@ -23,8 +23,9 @@ FIELDS = pa.schema([pa.field("kind", pa.string()), *REQUIRED, *schema.RUNG])
 # Bytes: so much is read line by line because of one bad line, and so much is in memory a few times over.
 _BLOCK = 4 * 2**20
 _AHEAD = 3
-# Before a line that does not begin as `rtune.log.Writer` begins that of an epoch.
-_OTHER = re.compile(rb'\n(?!\{"kind":"epoch",|\Z)')
+# As `rtune.log.Writer` begins the line of an epoch; and the end of a line before one that begins otherwise.
+_EPOCH = b'{"kind":"epoch",'
+_BEFORE_OTHER = re.compile(rb"\n(?!" + re.escape(_EPOCH) + rb"|\Z)")
 # Seconds below which milliseconds are the same by floats and by Python's integers.
 _EXACT_TIME = 2.0**43
 
@@ -153,7 +154,7 @@ def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 
 def _parse(block: Block) -> Parsed | None:
     """Lines parsed; None if those of epochs are not plain JSON of the schema."""
-    epochs, count, others = _split(b"".join(part for piece in block for part in (b"\n", piece.data)))
+    epochs, count, others = _split(block[0].data if len(block) == 1 else b"\n".join(p.data for p in block))
     if not count:
         return Parsed(FIELDS.empty_table(), others)
     # Of text without escapes and brackets, one object a line, pyarrow and `json` have the same notion.
@@ -172,16 +173,19 @@ def _parse(block: Block) -> Parsed | None:
 
 
 def _split(data: bytes) -> tuple[bytes, int, list[tuple[int, bytes]]]:
-    """Lines of epochs, their number, and `Parsed.others`; each line of the data has a newline before it."""
+    """Lines of epochs, their number, and `Parsed.others`."""
+    starts = [match.end() for match in _BEFORE_OTHER.finditer(data)]
+    if not data.startswith(_EPOCH):
+        starts.insert(0, 0)
     parts, others, count, done = [], [], 0, 0
-    for match in _OTHER.finditer(data):
-        parts.append(data[done : match.start()])
-        count += parts[-1].count(b"\n{")
-        done = data.find(b"\n", match.end())
-        done = done if done >= 0 else len(data)
-        others.append((count, data[match.end() : done]))
+    for start in starts:
+        parts.append(data[done:start])
+        count += parts[-1].count(b"\n")
+        done = data.find(b"\n", start) + 1 or len(data)
+        others.append((count, data[start:done].removesuffix(b"\n")))
     parts.append(data[done:])
-    return b"".join(parts), count + parts[-1].count(b"\n{"), others
+    count += parts[-1].count(b"\n") + (parts[-1] != b"" and not data.endswith(b"\n"))
+    return b"".join(parts), count, others
 
 
 def fits(epochs: pa.Table) -> bool:

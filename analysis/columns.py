@@ -59,7 +59,7 @@ def read(folder: RunFolder) -> Columns:
     Raises:
         RunError: it cannot be read.
     """
-    with storage_errors(), _uncollected():
+    with storage_errors():
         place = folder.place / "results"
         reader = _Reader(place)
         for block, parsed in blocks(place):
@@ -68,7 +68,7 @@ def read(folder: RunFolder) -> Columns:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Context in which Python does not look for garbage.
 
     Each of a hundred thousand trials is made of objects that stay; to look through them again and again, as

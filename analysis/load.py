@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis import columns
-from analysis.columns import Columns
+from analysis.columns import Columns, uncollected
 from rtune import schema
 from rtune.ledger import Launch, Trial
 from rtune.log import Log
@@ -19,6 +19,13 @@ from rtune.runfolder import RunFolder, find
 
 # How Arrow's types become pandas' ones: whole numbers stay whole where some are missing.
 _WHOLE = {pa.int64(): pd.Int64Dtype()}.get
+
+
+class _Absent:
+    """Kind of `_ABSENT`, which stands for a searched value that does not apply."""
+
+
+_ABSENT = _Absent()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +63,7 @@ class Run:
         return self.launches[-1].trials if self.launches else self.folder.spec.trials
 
 
+@uncollected()
 def read(run: str | Path | RunFolder) -> Run:
     """A run's tables and facts; two million epochs take seconds.
 
@@ -84,6 +92,7 @@ def load(run: str | Path | RunFolder) -> pd.DataFrame:
     return read(run).rows
 
 
+@uncollected()
 def table(run: str | Path | RunFolder) -> pa.Table:
     """`load` as a pyarrow table with its full schema."""
     folder = run if isinstance(run, RunFolder) else find(str(run))
@@ -149,9 +158,12 @@ def _columns(
         yield field, rows.numbers() if is_number else rows.of_trial(facts[field.name], field.type)
     # Trials without a row have no say in what type a column is.
     settings = [t.values if size else {} for t, size in zip(trials, rows.sizes.tolist(), strict=True)]
-    for path in searched:
-        type_ = _arrow_type(set(map(type, [values[path] for values in settings if path in values])))
-        yield pa.field(path, type_), rows.of_trial([values.get(path) for values in settings], type_)
+    table = [[values.get(path, _ABSENT) for path in searched] for values in settings]
+    for path, column in zip(
+        searched, zip(*table, strict=True) if table else [()] * len(searched), strict=True
+    ):
+        type_ = _arrow_type(set(map(type, column)) - {_Absent})
+        yield pa.field(path, type_), rows.of_trial([None if v is _ABSENT else v for v in column], type_)
     for field in schema.TAIL:
         if field.name == "error":
             yield field, rows.of_end([t.error for t in trials])

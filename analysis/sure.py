@@ -79,8 +79,7 @@ def _of_noise(view: View, noisy: int) -> list[str]:
     return [
         f"{sentence}Of {total} front member{'s' * (total != 1)} {noisy} {are} within noise of being "
         "dominated: the chance to be truly non-dominated is below 95 %. Networks are taken to err "
-        "independently though "
-        "they see the same images, so the chances are on the low side."
+        "independently though they see the same images, so the chances are on the low side."
     ]
 
 

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 import analysis
-from rtune import attack_names, explain, runfolder, schema, spec, summary
+from rtune import attack_names, chosen, explain, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.storage import LocalPlace, StorageError
 
@@ -198,7 +198,7 @@ def evaluate(
     from rtune.robust import DataError, autoattack
     from rtune.search.quiet import make_console
 
-    trials = evaluation.choose(folder, which)
+    trials = chosen.choose(folder, which)
     console = make_console(sys.stdout)
     try:
         if any(name.kind == "autoattack" for name in names):

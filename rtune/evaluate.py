@@ -12,12 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-import analysis
 from rtune import build, checkpoint, robust, schema
 from rtune.attack_names import AttackName, Settings
 from rtune.checkpoint import CheckpointError
@@ -27,50 +25,11 @@ from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagno
 from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
 from rtune.robust.carlini import CarliniL2
 from rtune.robust.evaluation import check_classes, outcomes
-from rtune.runfolder import RunError, RunFolder
+from rtune.runfolder import RunFolder
 from rtune.storage import StorageError
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
-
-
-def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:
-    """The trials whose networks `--trials` names.
-
-    Args:
-        folder: the run.
-        which: `front`; `best` in robust accuracy at search time; `all`; or trials, with commas.
-        networks: `analysis.networks`, or the part of them that can be named; all when None.
-
-    Raises:
-        RunError: the run has no network, or not that one.
-    """
-    if networks is None:
-        networks = analysis.networks(analysis.load(folder))
-    if networks.empty:
-        raise RunError(
-            f"{folder.place} has no network yet: every trial has broken, or has yet to finish an epoch"
-        )
-    if which == "front":
-        chosen = analysis.front(networks, list(folder.spec.search.objectives))
-    elif which == "best":
-        chosen = networks.sort_values("robust_accuracy", ascending=False, kind="stable").head(1)
-    elif which == "all":
-        chosen = networks
-    else:
-        chosen = _named(networks, [part.strip() for part in which.split(",") if part.strip()], folder)
-    return list(chosen["trial"])
-
-
-def _named(networks: pd.DataFrame, names: list[str], folder: RunFolder) -> pd.DataFrame:
-    known = networks.set_index("trial", drop=False)
-    for name in names or [""]:
-        if name not in known.index:
-            raise RunError(
-                f"--trials names {name!r}, which has no network in {folder.place}; "
-                f"give front, best, all, or trials such as {networks['trial'].iloc[0]}"
-            )
-    return known.loc[list(dict.fromkeys(names))]
 
 
 def load_network(folder: RunFolder, trial: Trial) -> Network:

@@ -17,7 +17,7 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
-from rtune import __version__, changes, runfolder, schema, spec, summary
+from rtune import __version__, changes, chosen, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search import contact, resources
@@ -157,12 +157,10 @@ def _same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
 
 def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
     """The search's own trials that `--trials` names; a replicate stands for the trial that it repeats."""
-    from rtune import evaluate
-
     networks = analysis.networks(analysis.load(folder))
     originals = {trial.id: trial.of for trial in ledger.trials.values() if trial.of is not None}
     meant = ",".join(originals.get(part.strip(), part) for part in which.split(","))
-    return evaluate.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
+    return chosen.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
 
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:

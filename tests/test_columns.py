@@ -259,9 +259,10 @@ def long_log() -> Segments:
     return [[launch(), *first, *epochs[:70]], [launch(), *epochs[70:]]]
 
 
-def test_epochs_as_they_are_written_are_not_read_one_by_one(folder: RunFolder) -> None:
+@pytest.mark.parametrize("size", [3000, 10**6])
+def test_epochs_as_they_are_written_are_not_read_one_by_one(folder: RunFolder, size: int) -> None:
     write(folder, [written(records) for records in long_log()])
-    with block_size(3000), read_one_by_one() as told:
+    with block_size(size), read_one_by_one() as told:
         assert len(analysis.load(folder)) == 150
     assert told == []
 

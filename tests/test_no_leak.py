@@ -35,11 +35,7 @@ def test_only_the_final_evaluation_loads_the_test_split() -> None:
 
 
 def test_no_part_of_the_search_reads_evaluations() -> None:
-    assert uses("read_evaluations") == {
-        "rtune/evaluate.py",
-        "analysis/evaluations.py",
-        "analysis/report.py",
-    }
+    assert uses("read_evaluations") == {"rtune/evaluate.py", "analysis/load.py"}
     allowed = ("analysis/", "rtune/evaluate.py", "rtune/commands.py", "rtune/cli.py", "rtune/robust/")
     named = {f for word in ("evaluations", "evaluate", "evaluation_table") for f in uses(word)}
     assert {f for f in named if not f.startswith(allowed)} == set()

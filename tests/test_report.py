@@ -218,7 +218,14 @@ def test_ctrl_c_ends_the_following(tmp_path: Path) -> None:
             "html",
             "--follow",
         ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Who is started in the background ignores it, and so do those that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         wait_for(lambda: (tmp_path / "run" / "report" / "index.html").exists())
         assert process.stdout is not None
         assert process.stdout.readline().strip().endswith("index.html")

@@ -1,0 +1,45 @@
+"""Which trials a command's `--trials` means."""
+
+import pandas as pd
+
+import analysis
+from rtune.runfolder import RunError, RunFolder
+
+
+def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:
+    """The trials whose networks `--trials` names.
+
+    Args:
+        folder: the run.
+        which: `front`; `best` in robust accuracy at search time; `all`; or trials, with commas.
+        networks: `analysis.networks`, or the part of them that can be named; all when None.
+
+    Raises:
+        RunError: the run has no network, or not that one.
+    """
+    if networks is None:
+        networks = analysis.networks(analysis.load(folder))
+    if networks.empty:
+        raise RunError(
+            f"{folder.place} has no network yet: every trial has broken, or has yet to finish an epoch"
+        )
+    if which == "front":
+        chosen = analysis.front(networks, list(folder.spec.search.objectives))
+    elif which == "best":
+        chosen = networks.sort_values("robust_accuracy", ascending=False, kind="stable").head(1)
+    elif which == "all":
+        chosen = networks
+    else:
+        chosen = _named(networks, [part.strip() for part in which.split(",") if part.strip()], folder)
+    return list(chosen["trial"])
+
+
+def _named(networks: pd.DataFrame, names: list[str], folder: RunFolder) -> pd.DataFrame:
+    known = networks.set_index("trial", drop=False)
+    for name in names or [""]:
+        if name not in known.index:
+            raise RunError(
+                f"--trials names {name!r}, which has no network in {folder.place}; "
+                f"give front, best, all, or trials such as {networks['trial'].iloc[0]}"
+            )
+    return known.loc[list(dict.fromkeys(names))]
