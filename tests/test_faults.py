@@ -30,6 +30,7 @@ def fault(how: str, times: int, epoch: int = 2) -> dict[str, Any]:
     return {"how": how, "times": times, "epoch": epoch}
 
 
+@pytest.mark.long
 def test_each_kind_of_fault_is_tried_again_and_then_recorded_with_its_reason(tmp_path: Path) -> None:
     faults = {
         "t0001": fault("exit", 1),  # goes on at its second try
@@ -102,7 +103,8 @@ def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_pat
     assert len(trials) <= 5
 
 
-@pytest.mark.parametrize("victim", ["raylet", pytest.param("gcs_server", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
     tmp_path: Path, victim: str, rtune: Any
 ) -> None:

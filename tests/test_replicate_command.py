@@ -134,6 +134,7 @@ def test_a_changed_search_or_a_live_launch_is_refused(run: Path) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 def test_interrupted_killed_resumed_and_repeated_it_adds_what_was_asked_for(
     tmp_path: Path, rtune: Rtune
 ) -> None:
