@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import constraints, details, tables, words
 from analysis.front import knee
-from analysis.objectives import Asked, parse, parse_all
+from analysis.objectives import Asked, parse
 from analysis.view import View, damage, view
 from rtune.runfolder import RunFolder
 
@@ -89,7 +89,7 @@ def choose(
         most = "most" if aim.maximise else "least"
         sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {len(kept):,}{having}:"
         return Choice(seen, ranked, ranked.iloc[0], sentence)
-    narrowed = View(seen.runs, kept, parse_all(seen.objectives), seen.searched)
+    narrowed = View(seen.runs, kept, seen.objectives, seen.searched)
     middle = knee(kept, seen.objectives)
     assert middle is not None
     sentence = (

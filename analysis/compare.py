@@ -138,7 +138,7 @@ def compare(
     The ratio's interval is for searches of these sizes, and by half-sampling: the spread of the hypervolume
     over halves of a side's trials is what it has from search to search (the delete-half jackknife of
     Shao and Wu 1989, on the logarithm). The ordinary bootstrap fails for what depends on the best few, and
-    so it does here: on simulated searches its 95 % intervals hold 80 to 90 % of the time, these 92 to 98 %.
+    its intervals would hold less often than they say (tests/test_compare.py simulates these).
     The p-value is the share of random divisions of all trials into sides of these sizes whose hypervolumes
     differ as much from the mean difference (a permutation test, exact for independent trials).
 

@@ -62,7 +62,7 @@ def findings(view: View) -> Findings:
     return Findings(
         importance=_for_plot(known, order, view) if len(known) else None,
         table=_table(found, view) if len(known) else None,
-        remark=_REMARK,
+        remark=_REMARK if len(known) else "There are too few trials to tell how much a setting matters.",
         derived=derived,
         labels=labels,
         slices=[*_bands(bands, derived), *_slices(view, numeric)][:MOST_SLICES],

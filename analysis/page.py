@@ -178,7 +178,9 @@ def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
 def _counts(view: View) -> dict[str, int]:
     counts = Counter(status for run in view.runs for status in run.trials["status"])
     found = {status: counts[status] for status in schema.STATUSES if counts[status]}
-    wanted = sum(max(0, run.wanted - int((run.trials["sampler"] != "replicate").sum())) for run in view.runs)
+    wanted = sum(
+        max(0, run.wanted - int((run.trials["sampler"] != schema.REPLICATE).sum())) for run in view.runs
+    )
     return found | ({"waiting": wanted} if wanted else {})
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.front import knee
 from analysis.objectives import Objective, values
 from analysis.view import View
-from rtune import summary
+from rtune import schema, summary
 from rtune.config import EvaluationConfig
 
 # The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.
@@ -78,7 +78,7 @@ def nothing(view: View) -> str:
 
 
 def _extremes(view: View) -> list[str]:
-    """The best in each objective; and how small one may go while most of the robust accuracy stays."""
+    """The best in each objective."""
     points = values(view.members, view.objectives)
     if len(points) < 2:
         row = view.members.iloc[0]
@@ -110,16 +110,16 @@ def saved(view: View) -> str:
     """What the trials cost, and what early stopping saved."""
     spent = [float(one.rows[name].sum()) for one in view.runs for name in ("train_seconds", "eval_seconds")]
     seconds = sum(spent)
-    run, unstopped = 0, 0
+    run, unstopped, more = 0, 0, 0
     for one in view.runs:
-        run += int(one.rows["robust_accuracy"].notna().sum())
         longest = max((launch.max_epochs for launch in one.launches), default=one.folder.spec.max_epochs)
-        own = one.trials["sampler"] != "replicate"
-        stopped = (one.trials["status"] == "stopped") & own
-        unstopped += int(np.where(stopped, longest, one.trials["epochs"]).sum())
-    text = (
-        f"{run:,} epochs were run, {summary.clock(seconds)} of training and evaluation (added up over trials)"
-    )
+        own = one.trials[one.trials["sampler"] != schema.REPLICATE]
+        run += int(own["epochs"].sum())
+        more += int(one.trials["epochs"].sum() - own["epochs"].sum())
+        unstopped += int(np.where(own["status"] == "stopped", longest, own["epochs"]).sum())
+    added = f" and {more:,} more by replicates" if more else ""
+    took = f"{summary.clock(seconds)} of training and evaluation (added up over trials)"
+    text = f"{run:,} epochs were run{added}, {took}"
     if unstopped <= run:
         return text + "; early stopping saved none."
     return (
