@@ -34,6 +34,7 @@ import torch
 from benchmarks import rendering
 from benchmarks.arms import NETWORKS, Arm, Part, Preset, arms, run, splits
 from benchmarks.presets import PRESETS, off_ladder
+from benchmarks.processor import processor
 from rtune.robust.data import DataError
 from rtune.robust.models import PreActResNet
 
@@ -238,15 +239,8 @@ def _parameters(arm: Arm, width: int, channels: int) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -17,14 +17,12 @@ from rtune.robust import (
     Network,
     Split,
     Trainer,
-    accuracy,
     channel_sparsity,
     footprint,
-    seeded,
     weight_sparsity,
 )
 from rtune.robust.data import SOURCES
-from rtune.robust.training import deterministic, epoch_seed
+from rtune.robust.training import deterministic
 from rtune.storage import StorageError, place
 
 
@@ -133,11 +131,9 @@ def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> d
     start = time.perf_counter()
     trainer.train_epoch()
     trained = time.perf_counter()
+    natural, robust = trainer.measure(validation, build.attack(config.evaluation))
     model = trainer.model
     assert isinstance(model, Network)
-    with seeded(epoch_seed(trainer.seed, trainer.epoch, "evaluation"), validation.labels.device):
-        natural = accuracy(model, validation)
-        robust = accuracy(model, validation, build.attack(config.evaluation))
     cost = footprint(model, SOURCES[config.data.dataset].image_shape)
     return {
         "natural_accuracy": natural,

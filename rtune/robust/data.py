@@ -111,15 +111,26 @@ def batches(
         crop_padding: pad by this many zero pixels and crop back at a random offset; 0 for none.
         flip: mirror each image with probability 1/2.
     """
-    device = split.labels.device
-    order = torch.randperm(len(split), generator=generator, device=device)
-    for index in order.tensor_split(math.ceil(len(split) / size)):
-        images = split.images[index]
-        if crop_padding:
-            images = random_crop(images, crop_padding, generator)
-        if flip:
-            images = random_flip(images, generator)
-        yield to_float(images), split.labels[index]
+    for index in epoch_order(split, size, generator):
+        yield augmented(split, index, generator, crop_padding, flip)
+
+
+def epoch_order(split: Split, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Which images each batch of an epoch has; arguments as for `batches`."""
+    order = torch.randperm(len(split), generator=generator, device=split.labels.device)
+    return order.tensor_split(math.ceil(len(split) / size))
+
+
+def augmented(
+    split: Split, index: Tensor, generator: torch.Generator, crop_padding: int, flip: bool
+) -> tuple[Tensor, Tensor]:
+    """The batch of the images at `index`; see `batches`."""
+    images = split.images[index]
+    if crop_padding:
+        images = random_crop(images, crop_padding, generator)
+    if flip:
+        images = random_flip(images, generator)
+    return to_float(images), split.labels[index]
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

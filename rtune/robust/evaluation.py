@@ -75,7 +75,7 @@ def outcomes(
             if attack is not None:
                 inputs = attack(model, inputs, labels)
             with torch.no_grad():
-                parts.append(torch.stack([_right(model(inputs), labels) for _ in range(draws)]))
+                parts.append(torch.stack([right(model(inputs), labels) for _ in range(draws)]))
             if on_batch is not None:
                 on_batch(len(labels))
     finally:
@@ -83,7 +83,8 @@ def outcomes(
     return torch.cat(parts, dim=1)
 
 
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
+def right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which images are classified rightly: bool (N,)."""
     return logits.argmax(dim=1) == labels
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtune.robust.attacks import PGD
-from rtune.robust.data import Split, batches
+from rtune.robust import captured
+from rtune.robust.attacks import PGD, Attack
+from rtune.robust.captured import Captured
+from rtune.robust.data import Split, augmented, epoch_order, to_float
+from rtune.robust.evaluation import accuracy, right
 from rtune.robust.pruning import Pruner
 
 
@@ -64,10 +67,23 @@ class Trainer:
         train: the training split.
         recipe: see `Recipe`.
         seed: any integer of at most 48 bits.
+        fast: on a GPU, whether batches are replayed as a CUDA graph, multiplied in bfloat16 and attacked by
+            the fused kernels; weights, statistics, pruning and sums stay float32. Elsewhere, and where
+            the GPU cannot (see `slow`), it is plain float32 PyTorch.
+
+    Attributes:
+        slow: why a GPU trains the plain way although `fast`; None if it does not.
     """
 
     def __init__(
-        self, model: nn.Module, pruner: Pruner, attack: PGD, train: Split, recipe: Recipe, seed: int
+        self,
+        model: nn.Module,
+        pruner: Pruner,
+        attack: PGD,
+        train: Split,
+        recipe: Recipe,
+        seed: int,
+        fast: bool = True,
     ) -> None:
         self.model = model
         self.pruner = pruner
@@ -76,13 +92,27 @@ class Trainer:
         self.recipe = recipe
         self.seed = seed
         self.epoch = 0
+        device = train.labels.device
+        on_gpu = fast and device.type == "cuda"
+        self.slow = captured.obstacle() if on_gpu else None
+        self.fast = on_gpu and self.slow is None
+        self._data = torch.Generator(device)
+        # What is recorded reads the learning rate from a tensor; else a number does.
+        self._lr: float | Tensor = torch.tensor(recipe.lr, device=device) if self.fast else recipe.lr
         self._optimizer = torch.optim.SGD(
             model.parameters(),
-            lr=recipe.lr,
+            lr=self._lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
+            fused=self.fast or None,
         )
+        self._noise = torch.Generator(device)
+        self._attack = self._fused(attack)
+        self._step: Callable[[Tensor], Tensor] = self._batch
+        if self.fast:
+            self._step = self._captured(self._batch, lambda: list(self.state_dict().values()))
+        self._examinations: dict[PGD, Captured] = {}
         # Made now rather than at the first step, so that a saved state always has them.
         for parameter in self._parameters():
             self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -93,22 +123,14 @@ class Trainer:
         Raises:
             Diverged: the mean loss or a weight is NaN or infinite; the network is then of no use.
         """
-        lr = self.recipe.lr_at(self.epoch)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        self._set_lr(self.recipe.lr_at(self.epoch))
         device = self.train.labels.device
-        generator = torch.Generator(device).manual_seed(epoch_seed(self.seed, self.epoch, "data"))
+        self._data.manual_seed(epoch_seed(self.seed, self.epoch, "data"))
         self.pruner.resume()
         total = torch.zeros((), device=device)
-        with seeded(epoch_seed(self.seed, self.epoch, "noise"), device):
-            for images, labels in batches(
-                self.train,
-                self.recipe.batch_size,
-                generator,
-                self.recipe.crop_padding,
-                self.recipe.flip,
-            ):
-                total += self._step(images, labels, lr) * len(labels)
+        with self._seeded("noise"):
+            for index in epoch_order(self.train, self.recipe.batch_size, self._data):
+                total += self._step(index) * len(index)
         self.pruner.replace()
         self.epoch += 1
         loss = total.item() / len(self.train)
@@ -119,19 +141,87 @@ class Trainer:
             raise Diverged(f"a weight is not finite after epoch {self.epoch}")
         return loss
 
-    def _step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+    def measure(self, split: Split, attack: PGD) -> tuple[float, float]:
+        """Natural and robust accuracy on a split, each in [0, 1]; a noisy network is asked once.
+
+        On a GPU that trains the fast way the attack is the fused one; what it made is classified in
+        float32.
+        """
+        with self._seeded("evaluation"):
+            if not self.fast:
+                return accuracy(self.model, split), accuracy(self.model, split, attack)
+            asked = self._examinations.get(attack) or self._captured(self._examination(attack), tuple)
+            self._examinations[attack] = asked
+            self.model.eval()
+            counts = torch.zeros(2, dtype=torch.long, device=split.labels.device)
+            for part in zip(split.images.split(512), split.labels.split(512), strict=True):
+                counts += asked(*part)
+            natural, robust = (counts.double() / len(split)).tolist()
+            return natural, robust
+
+    def _batch(self, index: Tensor) -> Tensor:
+        """Trains on the images at `index`; their mean loss."""
+        recipe = self.recipe
+        images, labels = augmented(self.train, index, self._data, recipe.crop_padding, recipe.flip)
         # In evaluation mode the attack meets the network as it is deployed, and leaves the
         # running statistics to the adversarial batch alone.
         self.model.eval()
-        adversarial = self.attack(self.model, images, labels)
-        self.model.train()
-        loss = F.cross_entropy(self.model(adversarial), labels)
+        with self._mixed_precision():
+            adversarial = self._attack(self.model, images, labels)
+            self.model.train()
+            loss = F.cross_entropy(self.model(adversarial), labels)
         self._optimizer.zero_grad()
         loss.backward()
-        self.pruner.pull(lr)
+        self.pruner.pull(self._lr)
         self._optimizer.step()
         self.pruner.update()
         return loss.detach()
+
+    def _examination(self, attack: PGD) -> Callable[[Tensor, Tensor], Tensor]:
+        fused = self._fused(attack)
+
+        def examine(images: Tensor, labels: Tensor) -> Tensor:
+            """How many of the images are classified rightly, as they are and attacked: (2,)."""
+            inputs = to_float(images)
+            with self._mixed_precision():
+                adversarial = fused(self.model, inputs, labels)
+            with torch.no_grad():
+                return torch.stack([right(self.model(x), labels).sum() for x in (inputs, adversarial)])
+
+        return examine
+
+    def _fused(self, attack: PGD) -> Attack:
+        if not self.fast:
+            return attack
+        from rtune.robust.fused import FusedPGD, fits  # needs Triton
+
+        return FusedPGD(self.model, attack) if fits(self.model, attack) else attack
+
+    def _captured(self, function: Callable[..., Tensor], changed: Callable[[], Sequence[Tensor]]) -> Captured:
+        return Captured(function, changed, self._noise, [self._data])
+
+    def _mixed_precision(self) -> torch.autocast:
+        # Weights cast once may not be kept: what is recorded must cast them anew.
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.fast, cache_enabled=False)
+
+    def _set_lr(self, lr: float) -> None:
+        if isinstance(self._lr, Tensor):
+            self._lr.fill_(lr)
+        else:
+            self._lr = lr
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+
+    @contextmanager
+    def _seeded(self, stream: Literal["noise", "evaluation"]) -> Iterator[None]:
+        """Context in which the noise of the current epoch starts from its seed."""
+        seed = epoch_seed(self.seed, self.epoch, stream)
+        if self.fast:  # torch's global generators are not asked: other threads may use them
+            self._noise.manual_seed(seed)
+            yield
+        else:
+            with seeded(seed, self.train.labels.device):
+                yield
 
     def state_dict(self) -> dict[str, Tensor]:
         """Flat tensors: `model.*`, `momentum.*`, `pruner.*`; with `epoch`, all there is to save."""

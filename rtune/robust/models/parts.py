@@ -112,13 +112,25 @@ def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
     return noisy.flatten(1, 2)
 
 
+class Conv2d(nn.Conv2d):
+    """A convolution that has kernels of its own on a GPU, where it may multiply in bfloat16 (autocast)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and torch.is_autocast_enabled("cuda"):
+            from rtune.robust import convolution  # needs Triton
+
+            if convolution.suits(self):
+                return convolution.convolve(x, self)
+        return super().forward(x)
+
+
 def conv(channels: int, out: int, kernel: int, groups: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the image's size (up to `stride`), `channels` -> `out` a group.
 
     For an ensemble, `groups` is the number of members; for its depthwise convolutions it is members
     times channels, with one channel a group.
     """
-    layer = nn.Conv2d(
+    layer = Conv2d(
         groups * channels,
         groups * out,
         kernel,

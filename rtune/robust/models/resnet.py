@@ -21,6 +21,9 @@ class PreActNetwork(Network):
         **settings: the subclass's other arguments; `width` is the number of the stem's channels.
     """
 
+    stem: nn.Conv2d
+    norm: nn.BatchNorm2d
+
     def __init__(
         self, stages: Sequence[int], blocks: int, skip: bool, members: int, gamma: float, **settings: int
     ) -> None:

@@ -44,19 +44,19 @@ class ADMM(Pruner):
             self.u: list[Tensor] = self._project(self.weights)
 
     @torch.no_grad()
-    def pull(self, lr: float) -> None:
+    def pull(self, lr: float | Tensor) -> None:
         self._note(list(torch._foreach_sub(self.u, self.z)), lr * self.rho)
 
     @torch.no_grad()
     def update(self) -> None:
         self._move()
         shifted = torch._foreach_add(self.weights, self.z)
-        self.u = self._project(shifted)
-        self.z = list(torch._foreach_sub(shifted, self.u))
+        torch._foreach_copy_(self.u, self._project(shifted))
+        torch._foreach_copy_(self.z, torch._foreach_sub(shifted, self.u))
 
     @torch.no_grad()
     def replace(self) -> None:
-        self.dense = copies(self.weights)
+        torch._foreach_copy_(self.dense, self.weights)
         torch._foreach_copy_(self.weights, self._project(self.weights))
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ class Pruner:
         self.weights: list[Tensor] = [conv.weight for conv in convs]
         self.groups: list[int] = [conv.groups for conv in convs]
 
-    def pull(self, lr: float) -> None:
+    def pull(self, lr: float | Tensor) -> None:
         """Note the move of w towards its sparse copy and add the penalty's gradient to `w.grad`."""
 
     def update(self) -> None:
@@ -52,7 +52,7 @@ class Pruner:
         for name, tensors in self.state().items():
             torch._foreach_copy_(tensors, [state[f"{name}.{i}"] for i in range(len(tensors))])
 
-    def _note(self, targets: list[Tensor], rate: float) -> None:
+    def _note(self, targets: list[Tensor], rate: float | Tensor) -> None:
         """Notes w <- w - rate * (w - target), outside of the optimizer and its momentum."""
         self._moves = torch._foreach_sub(targets, self.weights)
         torch._foreach_mul_(self._moves, rate)

@@ -25,7 +25,7 @@ class _RelaxedSplitting(Pruner):
         self.u = self._sparse()
 
     @torch.no_grad()
-    def pull(self, lr: float) -> None:
+    def pull(self, lr: float | Tensor) -> None:
         """w <- w - lr * beta * (w - u)."""
         self._note(self.u, lr * self.beta)
 
@@ -33,7 +33,7 @@ class _RelaxedSplitting(Pruner):
     def update(self) -> None:
         """u <- argmin_u lambda_1 * P(u) + beta/2 * |w - u|^2."""
         self._move()
-        self.u = self._sparse()
+        torch._foreach_copy_(self.u, self._sparse())
 
     @torch.no_grad()
     def replace(self) -> None:
@@ -93,7 +93,7 @@ class RGSM(_RelaxedSplitting):
         super().__init__(model, beta, lambda w, groups: chosen(w, lambda_1 / beta, groups))
 
     @torch.no_grad()
-    def pull(self, lr: float) -> None:
+    def pull(self, lr: float | Tensor) -> None:
         """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients; note the pull of w to u."""
         if self.lambda_2:
             gradients = [w.grad for w in self.weights if w.grad is not None]

@@ -1,0 +1,272 @@
+"""Adversarial-training images a second, of a textbook loop, of the authors' way and of rtune, side by side.
+
+    python -m benchmarks.throughput --threads 1 2 --json benchmarks/results/throughput-cpu.json
+    python -m benchmarks.throughput --device cuda --json benchmarks/results/throughput-h100.json
+
+PGD-10 at batches of 128: digits' size (1, 8, 8) on the CPU, CIFAR's (3, 32, 32) on a GPU. Each implementation
+is a process of its own; they take turns, so that what else the machine does meets all of them, and a ratio is
+that of two neighbours in time. Random images: only time is measured. Needs no Ray.
+"""
+
+import argparse
+import datetime
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import textbook
+from benchmarks.processor import processor
+from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer
+
+IMPLEMENTATIONS = ("textbook", "released", "rtune")
+NETWORKS = {"resnet20": 1, "en2_resnet20": 2, "en5_resnet20": 5}
+PRUNING = ("none", "rvsm", "rgsm", "admm")
+BATCH = 128
+
+
+def _data(device: str, batches: int) -> Split:
+    shape = (3, 32, 32) if device == "cuda" else (1, 8, 8)
+    torch.manual_seed(0)
+    images = torch.randint(256, (batches * BATCH, *shape), dtype=torch.uint8)
+    return Split(images, torch.randint(10, (len(images),))).to(device)
+
+
+def rtune_trainer(data: Split, members: int, pruning: str, fast: bool = True) -> Trainer:
+    """What rtune trains with, at the same settings as `benchmarks.textbook`."""
+    model = PreActResNet(
+        20, in_channels=data.images.shape[1], members=members, gamma=0.1 if members > 1 else 0.0
+    ).to(data.labels.device)
+    pruners: dict[str, Callable[[], Pruner]] = {
+        "none": lambda: Pruner(model),
+        "rvsm": lambda: RVSM(model, textbook.BETA, textbook.LAMBDA),
+        "rgsm": lambda: RGSM(model, textbook.BETA, textbook.LAMBDA_1, textbook.LAMBDA_2),
+        "admm": lambda: ADMM(model, textbook.RHO, textbook.SPARSITY),
+    }
+    attack = PGD(textbook.EPSILON, textbook.STEP, textbook.STEPS)
+    recipe = Recipe(max_epochs=10**6, batch_size=BATCH, crop_padding=0, flip=False)
+    return Trainer(model, pruners[pruning](), attack, data, recipe, seed=0, fast=fast)
+
+
+def _pass(implementation: str, data: Split, members: int, pruning: str) -> Callable[[], None]:
+    """A function that trains on all the data once."""
+    if implementation == "rtune":
+        trainer = rtune_trainer(data, members, pruning)
+        return lambda: _ignore(trainer.train_epoch())
+    model = textbook.network(members, data.images.shape[1]).to(data.labels.device)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=textbook.LR, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    released = implementation == "released"
+    prune = (textbook.released_pruning if released else textbook.textbook_pruning)(pruning, model)
+
+    def once() -> None:
+        for images, labels in zip(data.images.split(BATCH), data.labels.split(BATCH), strict=True):
+            loss = textbook.train(model, optimizer, images.float() / 255, labels, prune)
+            if released:
+                loss.item()
+
+    return once
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def child(pipe: Connection, implementation: str, device: str, threads: int, *task: Any) -> None:
+    """Answers each number of passes with images a second, and None with the peak of memory in MiB."""
+    torch.set_num_threads(threads)
+    batches, *rest = task
+    data = _data(device, batches)
+    before = _memory(device)
+    once = _pass(implementation, data, *rest)
+    once()
+    _wait(device)
+    pipe.send(None)
+    while (passes := pipe.recv()) is not None:
+        begun = time.perf_counter()
+        for _ in range(passes):
+            once()
+        _wait(device)
+        pipe.send(passes * len(data) / (time.perf_counter() - begun))
+    pipe.send(_memory(device) - before)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _memory(device: str) -> float:
+    """The most that was in use so far, MiB: of the GPU's memory by torch, else of the process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure(implementations: list[str], rounds: int, device: str, threads: int, *task: Any) -> list[Any]:
+    """(images a second of each round, MiB) for each implementation, in turns."""
+    context = multiprocessing.get_context("spawn")
+    pipes, children = [], []
+    for implementation in implementations:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=child, args=(theirs, implementation, device, threads, *task))
+        process.start()
+        theirs.close()
+        ours.recv()  # one after the other: setting up takes all cores
+        pipes.append(ours)
+        children.append(process)
+    rates: list[list[float]] = [[] for _ in pipes]
+    for _ in range(rounds):
+        for pipe, found in zip(pipes, rates, strict=True):
+            pipe.send(1)
+            found.append(pipe.recv())
+    peaks = []
+    for pipe, process in zip(pipes, children, strict=True):
+        pipe.send(None)
+        peaks.append(pipe.recv())
+        process.join()
+    return list(zip(rates, peaks, strict=True))
+
+
+def roofline(device: str, threads: int) -> tuple[float, float]:
+    """What the machine does at best: bytes a second of a large copy (read and written), FLOP a second of a
+    large matrix product, in bfloat16 on a GPU."""
+    torch.set_num_threads(threads)
+    large = torch.randn(2**28 if device == "cuda" else 2**24, device=device)
+    side, kind = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
+    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+    to = torch.empty_like(large)
+    return (
+        2 * 4 * large.numel() / _seconds(lambda: to.copy_(large), device),
+        2 * side**3 / _seconds(lambda: a @ b, device),
+    )
+
+
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    spent = []
+    for _ in range(12):
+        _wait(device)
+        begun = time.perf_counter()
+        work()
+        _wait(device)
+        spent.append(time.perf_counter() - begun)
+    return float(np.median(spent[2:]))
+
+
+def demand(device: str, members: int) -> tuple[int, int]:
+    """FLOP that one image takes at least, and bytes if what passes between layers is written and read once.
+
+    A step of the attack is a forward pass and the input's gradient, training a forward pass and both
+    gradients; activations count at 2 bytes on a GPU, where they are bfloat16, and at 4 on a CPU.
+    """
+    channels, side = (3, 32) if device == "cuda" else (1, 8)
+    model = textbook.network(members, channels).eval()
+    seen = []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, x, y: seen.append(x[0].numel() + y.numel()))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.rand(1, channels, side, side))
+    passes = 2 * textbook.STEPS + 3
+    return passes * counter.get_total_flops(), passes * sum(seen) * (2 if device == "cuda" else 4)
+
+
+def profile(device: str, members: int, pruning: str) -> dict[str, float]:
+    """Share of rtune's time of each kernel or operation, the largest dozen."""
+    from torch.profiler import ProfilerActivity
+
+    once = _pass("rtune", _data(device, 4), members, pruning)
+    once()
+    cuda = device == "cuda"
+    with torch.profiler.profile(
+        activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]
+    ) as found:
+        once()
+        _wait(device)
+    spent = {
+        row.key[:80]: row.self_device_time_total if cuda else row.self_cpu_time_total
+        for row in found.key_averages()
+    }
+    total = sum(spent.values())
+    largest = sorted(spent, key=lambda key: -spent[key])[:12]
+    return {key: round(spent[key] / total, 4) for key in largest}
+
+
+def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measures all that is asked for; prints and returns a row each."""
+    made = []
+    for threads in options.threads:
+        copy, product = roofline(options.device, threads)
+        print(f"{threads} threads: copies {copy / 1e9:,.0f} GB/s, multiplies {product / 1e12:.2f} TFLOP/s")
+        for network in options.networks:
+            flop, size = demand(options.device, NETWORKS[network])
+            for pruning in options.pruning:
+                task = (options.batches, NETWORKS[network], pruning)
+                found = measure(options.implementations, options.rounds, options.device, threads, *task)
+                first = found[0][0]
+                for name, (rates, peak) in zip(options.implementations, found, strict=True):
+                    rate = float(np.median(rates))
+                    row = {
+                        "implementation": name,
+                        "network": network,
+                        "pruning": pruning,
+                        "device": options.device,
+                        "threads": threads,
+                        "images_per_second": round(rate, 1),
+                        "spread": [round(min(rates), 1), round(max(rates), 1)],
+                        "rounds": len(rates),
+                        "ratio": round(float(np.median(np.divide(rates, first))), 3),
+                        "of_matrix_rate": round(rate * flop / product, 4),
+                        "of_bandwidth": round(rate * size / copy, 4),
+                        "peak_mib": round(peak, 1),
+                    }
+                    made.append(row)
+                    print(
+                        f"{network:13} {pruning:5} {name:9} {rate:9,.0f} images/s "
+                        f"({min(rates):,.0f} to {max(rates):,.0f}), {row['ratio']:.2f}x "
+                        f"{options.implementations[0]}, {row['of_matrix_rate']:.1%} of the matrix rate, "
+                        f"{row['of_bandwidth']:.1%} of the bandwidth, {peak:,.0f} MiB",
+                        flush=True,
+                    )
+    return made
+
+
+def main() -> None:
+    """Parses the command line, measures, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--implementations", nargs="+", default=list(IMPLEMENTATIONS), choices=IMPLEMENTATIONS
+    )
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--pruning", nargs="+", default=list(PRUNING), choices=PRUNING)
+    parser.add_argument("--batches", type=int, default=4, help="of 128 images, a measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    card = torch.cuda.get_device_name() if options.device == "cuda" else processor()
+    about = {"machine": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
+    print(*about.values(), sep=", ")
+    found = rows(options)
+    where = profile(options.device, 1, "rgsm")
+    print("where rtune's time goes, resnet20 with rgsm:")
+    for key, share in where.items():
+        print(f"  {share:6.1%} {key}")
+    if options.json is not None:
+        options.json.write_text(json.dumps([row | about for row in found], indent=1) + "\n")
+        options.json.with_suffix(".profile.json").write_text(json.dumps(where | about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

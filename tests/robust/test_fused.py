@@ -1,0 +1,126 @@
+"""The fused attack and convolutions against PyTorch's own; without a GPU in Triton's interpreter."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+pytest.importorskip("triton")
+
+from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet, convolution, fused
+from rtune.robust import attacks as plain
+from rtune.robust.models.parts import conv
+from rtune.robust.models.resnet import PreActNetwork
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def lively(model: PreActNetwork) -> PreActNetwork:
+    """In evaluation mode, with statistics as after some training."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (norm.running_mean, -0.3, 0.3),
+                (norm.running_var, 0.5, 2.0),
+                (norm.weight, 0.5, 1.5),
+                (norm.bias, -0.3, 0.3),
+            ):
+                assert tensor is not None
+                nn.init.uniform_(tensor, low, high)
+    return model.to(DEVICE).eval()
+
+
+def images(channels: int, count: int = 3, side: int = 6) -> tuple[Tensor, Tensor]:
+    return torch.rand(count, channels, side, side, device=DEVICE), torch.randint(10, (count,), device=DEVICE)
+
+
+NETWORKS: list[tuple[type[PreActNetwork], dict[str, Any], int]] = [
+    (PreActResNet, {"depth": 20, "width": 3}, 3),
+    (PreActResNet, {"depth": 20, "width": 2, "members": 2}, 1),
+    (PlainNet, {"depth": 20, "width": 4}, 3),
+    (WideResNet, {"depth": 10, "widen": 2, "width": 9}, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "channels"), NETWORKS)
+def test_the_fused_attack_is_pgd(kind: type[PreActNetwork], settings: dict[str, Any], channels: int) -> None:
+    torch.manual_seed(0)
+    model = lively(kind(in_channels=channels, **settings))
+    x, y = images(channels)
+    attack = PGD(8 / 255, 2 / 255, 2, random_start=False)
+    made = fused.FusedPGD(model, attack, torch.float32)(model, x, y)
+    # A sign may turn where a gradient is nothing but rounding.
+    assert ((made - attack(model, x, y)).abs() > 1e-6).float().mean() < 0.01
+    assert (made != x).float().mean() > 0.5
+
+
+def test_a_random_start_stays_in_the_ball_and_among_images() -> None:
+    torch.manual_seed(0)
+    model = lively(PreActResNet(20, width=2, in_channels=1))
+    x, y = images(1)
+    attack = PGD(0.3, 0.2, 1)
+    first, second = (fused.FusedPGD(model, attack, torch.float32)(model, x, y) for _ in range(2))
+    for made in (first, second):
+        assert (made - x).abs().max() <= 0.3 + 1e-6
+        assert made.min() >= 0
+        assert made.max() <= 1
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_gradient_goes_through_the_noise(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise that the kernels drew is read off, and autograd differentiates with the same."""
+    torch.manual_seed(0)
+    model = lively(PreActResNet(20, width=2, in_channels=1, members=members, gamma=0.5))
+    x, y = images(1)
+    attack = PGD(8 / 255, 2 / 255, 1, random_start=False)
+    drawn: list[Tensor] = []
+    perturb = fused.FusedPGD._perturb
+
+    def noting(self: Any, before: Tensor, *rest: Any) -> Any:
+        sums, noisy, activated = perturb(self, before, *rest)
+        parts, after = (t.unflatten(1, (members, -1)) for t in (before, noisy))
+        drawn.append((after - parts) / (0.5 * parts.std(dim=(0, 2, 3, 4), keepdim=True)))
+        return sums, noisy, activated
+
+    monkeypatch.setattr(fused.FusedPGD, "_perturb", noting)
+    made = fused.FusedPGD(model, attack, torch.float32)(model, x, y)
+    again = iter([d.squeeze(1) if members == 1 else d for d in drawn])
+    monkeypatch.setattr(torch, "randn_like", lambda _: next(again))
+    gradient = plain.input_gradient(model, x, y)
+    expected = (x + 2 / 255 * gradient.sign()).clamp(0, 1)
+    assert ((made - expected).abs() > 1e-6).float().mean() < 0.01
+    noise = torch.cat([d.flatten() for d in drawn])
+    assert abs(noise.mean()) < 0.1
+    assert abs(noise.std() - 1) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "kernel", "groups", "stride"),
+    [(3, 16, 3, 1, 1), (5, 7, 3, 2, 2), (4, 6, 1, 3, 2), (70, 66, 1, 1, 1)],
+)
+def test_a_convolution_and_both_its_gradients(
+    channels: int, out: int, kernel: int, groups: int, stride: int
+) -> None:
+    torch.manual_seed(0)
+    layer = conv(channels, out, kernel, groups, stride).to(DEVICE)
+    x = torch.randn(3, groups * channels, 7, 7, device=DEVICE, requires_grad=True)
+    found = convolution.convolve(x, layer, torch.float32)
+    weights = torch.randn_like(found)
+    ours = torch.autograd.grad((found * weights).sum(), [x, layer.weight])
+    expected = F.conv2d(x, layer.weight, stride=stride, padding=kernel // 2, groups=groups)
+    theirs = torch.autograd.grad((expected * weights).sum(), [x, layer.weight])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_kernels_are_not_made_for_is_left_to_pytorch() -> None:
+    model, attack = PreActResNet(20, width=2), PGD(0.1, 0.1, 1)
+    assert fused.fits(model, attack)
+    assert not fused.fits(MobileNet(width=2), attack)
+    assert not fused.fits(WideResNet(10, widen=10, width=16), attack)
+    for other in (PGD(0.1, 0.1, 1, eot_draws=2), PGD(0.1, 0.1, 1, restarts=2), plain.cw(0.1, 0.1, 1)):
+        assert not fused.fits(model, other)
