@@ -26,6 +26,7 @@ from rtune.robust import (
     WideResNet,
     data,
 )
+from rtune.robust.captured import LOCK
 
 
 @lru_cache(maxsize=2)
@@ -119,6 +120,7 @@ def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
         crop_padding=source.crop_padding if padding is None else padding,
         flip=source.flip if flip is None else flip,
     )
-    torch.manual_seed(seed)
-    network = model(config.model, config.data.dataset).to(train.labels.device)
+    with LOCK:  # torch's global generator is one for all threads
+        torch.manual_seed(seed)
+        network = model(config.model, config.data.dataset).to(train.labels.device)
     return Trainer(network, pruner(config.pruning, network), attack(config.attack), train, recipe, seed)

@@ -10,7 +10,7 @@ import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, machine, schema
+from rtune import build, checkpoint, machine, schema, sharing
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
@@ -32,8 +32,8 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     Args:
         task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's: a path or URI),
             `logged` (epochs already in the run's log), `max_epochs` (where the trial ends), `threads`,
-            `device`, `versions` (that this machine must have; None for any), and with versions `run` (the
-            run folder, likewise a path or URI).
+            `device`, `shares_gpu` (with other trials), `versions` (that this machine must have; None for
+            any), and with versions `run` (the run folder, likewise a path or URI).
         data: the splits, from `rtune.build.pack`.
 
     Raises:
@@ -42,18 +42,27 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     torch.set_num_threads(task["threads"])
     if task["versions"] is not None and (lack := machine.lack(task["versions"]) or _other_disk(task["run"])):
         raise machine.Unfit(f"{_node()}: {lack}")
+    try:
+        for report in _reports(task, data):
+            tune.report(report)
+    except Diverged as error:
+        tune.report({"diverged": str(error)})
+    except StorageError as error:
+        # Not the trial's fault, and the next would fare no better.
+        raise machine.Unfit(f"{_node()}: {error} (worker on {socket.gethostname()})") from None
+
+
+def _reports(task: dict[str, Any], data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What Ray Tune is to be told, an epoch at a time."""
+    if task["shares_gpu"]:
+        yield from sharing.epochs(task, data)
+        return
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
-        try:
-            notes: list[str] = []
-            for epoch, metrics in epochs(task, *build.unpack(data, torch.device(task["device"])), notes):
-                tune.report({"epoch": epoch, **metrics, "notes": notes.copy()})
-                notes.clear()
-        except Diverged as error:
-            tune.report({"diverged": str(error)})
-        except StorageError as error:
-            # Not the trial's fault, and the next would fare no better.
-            raise machine.Unfit(f"{_node()}: {error} (worker on {socket.gethostname()})") from None
+        notes: list[str] = []
+        for epoch, metrics in epochs(task, *build.unpack(data, torch.device(task["device"])), notes):
+            yield {"epoch": epoch, **metrics, "notes": notes.copy()}
+            notes.clear()
 
 
 def _other_disk(run: str) -> str | None:
@@ -92,6 +101,8 @@ def epochs(
     folder = place(task["folder"]).patient()
     device = torch.device(task["device"])
     trainer = build.trainer(config, train, task["seed"])
+    if notes is not None and trainer.slow is not None:
+        notes.append(f"{sharing.THE_GPU} trains in plain float32, much slower: {trainer.slow}")
     fresh = trainer.state_dict()
     saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _flaw(c, fresh))
     use = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"

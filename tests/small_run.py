@@ -51,6 +51,7 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
                 "max_epochs": folder.spec.max_epochs,
                 "threads": 1,
                 "device": "cpu",
+                "shares_gpu": False,
                 "versions": None,
             }
             for epoch, metrics in trial.epochs(task, *splits):

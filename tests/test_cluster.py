@@ -298,9 +298,11 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
         process = search(
             head, tmp_path, *sizes, *images_there, "--gpus-per-trial", str(share), module="tests.traced"
         )
-        most = 0
+        most = shared = 0
         while process.poll() is None:
-            most = max(most, sum(name.startswith("ray::Implicit") for name in worker.names()))
+            names = worker.names()
+            most = max(most, sum(name.startswith("ray::Implicit") for name in names))
+            shared = max(shared, sum(name.startswith("ray::_Actor") for name in names))
             time.sleep(0.1)
         output = process.communicate()[0]
         assert process.returncode == 0, output
@@ -309,3 +311,5 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
         assert {card for what, _, card, *_ in lines if what == "gpu"} == {"0", "1"}
         assert {own for what, *_, own in lines if what == "gpu"} == {"False"}
         assert most == 2 / share
+        assert shared == (2 if share < 1 else 0)
+        wait_for(lambda: not any(name.startswith("ray::_Actor") for name in worker.names()))

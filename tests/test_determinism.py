@@ -79,6 +79,7 @@ def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> dic
         "max_epochs": 2,
         "threads": 1,
         "device": "cpu",
+        "shares_gpu": False,
         "versions": None,
     }
 

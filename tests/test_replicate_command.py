@@ -191,6 +191,7 @@ def check_replicates(folder: RunFolder, seeds: int) -> None:
         "max_epochs": found.epoch,
         "threads": 1,
         "device": "cpu",
+        "shares_gpu": False,
         "versions": None,
     }
     alone = [figures["robust_accuracy"] for _, figures in trial.epochs(task, *splits)]

@@ -38,6 +38,7 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
         "max_epochs": 3,
         "threads": 1,
         "device": "cpu",
+        "shares_gpu": False,
         "versions": None,
     }
 

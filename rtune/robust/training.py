@@ -220,7 +220,7 @@ class Trainer:
             self._noise.manual_seed(seed)
             yield
         else:
-            with seeded(seed, self.train.labels.device):
+            with captured.LOCK, seeded(seed, self.train.labels.device):
                 yield
 
     def state_dict(self) -> dict[str, Tensor]:

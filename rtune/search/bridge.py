@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from rtune import machine, schema
+from rtune import machine, schema, sharing
 from rtune.ledger import Trial
 from rtune.search.health import Health, words
 from rtune.search.interrupt import Interrupt
@@ -132,6 +132,7 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
         self._ending = ending
         self._health = health
         self._progress = progress
+        self._said: set[str] = set()  # of GPUs: as many trials as there are would say the same
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         return True
@@ -139,7 +140,13 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         name = trial.config["trial"]
         for note in result.get("notes", ()):
-            self._progress.on_note(f"{name}: {note}")
+            if not note.startswith(sharing.THE_GPU):
+                self._progress.on_note(f"{name}: {note}")
+            elif note not in self._said:
+                self._said.add(note)
+                self._progress.on_note(note)
+        if "waits" in result:  # for a place on its GPU
+            return str(TrialScheduler.CONTINUE)
         go_on = False
         with self._ending.saving():
             if "diverged" in result:

@@ -32,7 +32,7 @@ from ray import tune  # noqa: E402
 from ray.autoscaler.v2.utils import is_autoscaler_v2  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
 
-from rtune import build  # noqa: E402
+from rtune import build, sharing  # noqa: E402
 from rtune import trial as worker  # noqa: E402
 from rtune.keeping import Keeper  # noqa: E402
 from rtune.ledger import Trial, fold  # noqa: E402
@@ -193,6 +193,7 @@ class _Launch:
             try:
                 self._fit(search)
             finally:
+                sharing.dismiss()
                 dashboard.close()
         if not search.is_done() and not self.ending.is_over:
             self.ending.fail("Ray Tune ended it")
@@ -272,4 +273,5 @@ class _Launch:
             "versions": None if self.machines is None else self.machines.versions,
             "threads": self.limits.cpus_per_trial,
             "device": "cuda" if self.limits.gpus_per_trial else "cpu",
+            "shares_gpu": 0 < self.limits.gpus_per_trial < 1,
         }

@@ -1,0 +1,153 @@
+"""The host of a shared GPU: who trains when, and what is let go of. Trainings are made up here."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rtune import sharing
+from rtune.robust import Diverged
+from rtune.sharing import Host
+from rtune.storage import StorageError
+
+DATA = {name: (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)) for name in ("train", "validation")}
+
+
+class Memory:
+    """Trainings of three epochs each, of which so many at once find room."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.held = 0
+        self.most = 0
+        self.lock = threading.Lock()
+
+    def epochs(
+        self, task: dict[str, Any], train: object, validation: object, notes: list[str]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        with self.lock:
+            if self.held == self.room:
+                raise torch.OutOfMemoryError("no room")
+            self.held += 1
+            self.most = max(self.most, self.held)
+        try:
+            for epoch in range(task["logged"] + 1, 4):
+                yield epoch, {"loss": 0.5}
+        finally:
+            with self.lock:
+                self.held -= 1
+
+
+def task(name: str, logged: int = 0) -> dict[str, Any]:
+    return {"trial": name, "folder": f"/runs/{name}", "device": "cpu", "logged": logged}
+
+
+def host(train: sharing.Epochs) -> Host:
+    made = Host(train)
+    made.give(DATA, "cpu", False)
+    return made
+
+
+def trained(one: Host, name: str) -> tuple[list[int], list[str]]:
+    """Epochs and notes of a trial taken to its end, as its worker takes it."""
+    found, notes = [], []
+    while True:
+        report = one.advance(name, os.getpid(), task(name))
+        assert report is not None
+        notes += report["notes"]
+        if "ended" in report:
+            one.close(name)
+            return found, notes
+        if "epoch" in report:
+            found.append(report["epoch"])
+
+
+def test_a_host_asks_for_the_images_once() -> None:
+    one = Host(Memory(1).epochs)
+    assert one.advance("a", os.getpid(), task("a")) is None
+    one.give(DATA, "cpu", False)
+    assert trained(one, "a") == ([1, 2, 3], [])
+
+
+@pytest.mark.parametrize("room", [1, 2, 5])
+def test_where_memory_has_no_room_trials_wait_and_none_fails(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "_PATIENCE", 0.05)
+    memory = Memory(room)
+    one = host(memory.epochs)
+    found: dict[str, tuple[list[int], list[str]]] = {}
+    begun = threading.Barrier(5)
+
+    def work(name: str) -> None:
+        begun.wait()
+        found[name] = trained(one, name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcde"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert {name: epochs for name, (epochs, _) in found.items()} == {name: [1, 2, 3] for name in "abcde"}
+    assert memory.most <= room
+    notes = {note for _, said in found.values() for note in said}
+    assert all(note.startswith(f"{sharing.THE_GPU}'s memory has room for ") for note in notes)
+
+
+def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> None:
+    memory = Memory(2)
+    one = host(memory.epochs)
+    for name in "ab":
+        assert one.advance(name, os.getpid(), task(name)) == {"epoch": 1, "loss": 0.5, "notes": []}
+    memory.room = 1  # b outgrows the memory in its second epoch
+
+    def full() -> Iterator[tuple[int, dict[str, Any]]]:
+        raise torch.OutOfMemoryError
+        yield
+
+    b = one._sessions["b"]
+    b.epochs = full()
+    memory.held -= 1
+    report = one.advance("b", os.getpid(), task("b"))
+    assert report == {
+        "waits": True,
+        "notes": ["the GPU's memory has room for 1 trials at once, not for 2; the others wait"],
+    }
+    assert trained(one, "a")[0] == [2, 3]
+    assert trained(one, "b") == ([2, 3], [])
+
+
+def test_a_trial_that_is_alone_and_has_no_room_fails() -> None:
+    one = host(Memory(0).epochs)
+    with pytest.raises(torch.OutOfMemoryError):
+        one.advance("a", os.getpid(), task("a"))
+
+
+@pytest.mark.parametrize(("error", "key"), [(Diverged("x"), "diverged"), (StorageError("x"), "storage")])
+def test_what_ends_a_trial_is_told(error: Exception, key: str) -> None:
+    def epochs(*_: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        raise error
+        yield
+
+    assert host(epochs).advance("a", os.getpid(), task("a")) == {key: "x", "notes": []}
+
+
+def test_a_dead_worker_is_forgotten_and_its_trial_goes_on_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sharing, "_PATIENCE", 0.05)
+    memory = Memory(1)
+    one = host(memory.epochs)
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert one.advance("first", worker.pid, task("a"))["epoch"] == 1  # type: ignore[index]
+    assert one.advance("second", os.getpid(), task("a", 1)) == {"waits": True, "notes": []}
+    worker.communicate()
+    assert one.advance("second", os.getpid(), task("a", 1))["epoch"] == 2  # type: ignore[index]
+    assert one.forget_the_dead() == 1
+    assert memory.held == 1
