@@ -1,17 +1,19 @@
-"""Adversarial trainings packed on one GPU: images a second of K at once, beside one alone.
+"""Adversarial trainings packed on one GPU: images a second of K at once, beside one, and beside a textbook's.
 
-    python -m benchmarks.packing --at-once 1 2 4 8 --json benchmarks/results/packing.json
+    python -m benchmarks.packing --at-once 1 2 4 8 16 --json benchmarks/results/packing.json
 
-Each training is a process of its own, as a trial of `--gpus-per-trial 1/K` is; MPS is used where it runs
-already, and never started. Needs no Ray. Random images: only time is measured. On a machine without a GPU it
-trains on the CPU, one thread a process, which shows how the script works and nothing of a GPU.
+K trainings on threads and streams of one process, as trials of `--gpus-per-trial 1/K` are, and K processes,
+as they might be. MPS is used where it runs already, and never started. Needs no Ray. Random images: only time
+is measured. Without a GPU it trains on the CPU, which shows how the script works and nothing of a GPU.
 """
 
 import argparse
 import datetime
 import json
 import multiprocessing
+import threading
 import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -19,78 +21,121 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtune.robust import PGD, RGSM, PreActResNet, Recipe, Split, Trainer
+from benchmarks import textbook
+from benchmarks.throughput import BATCH, rtune_trainer
+from rtune.robust import Split
 
 # Seconds until those that are left give up on one that has died.
 _PATIENCE = 600.0
 
 
-def train(barrier: Barrier, device: str, images: int, batch: int, steps: int, width: int) -> float:
-    """Trains one epoch to warm up and one that counts, begun by all together; its images a second."""
-    torch.set_num_threads(1)
+def images(device: str, batches: int) -> Split:
+    """Random images of CIFAR's size."""
     torch.manual_seed(0)
-    split = Split(
-        torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8), torch.randint(10, (images,))
-    ).to(device)
-    model = PreActResNet(depth=20, width=width, in_channels=3).to(device)
-    attack = PGD(8 / 255, 2 / 255, steps)
-    pruner = RGSM(model, beta=1.0, lambda_1=0.05, lambda_2=0.01)
-    trainer = Trainer(model, pruner, attack, split, Recipe(max_epochs=2, batch_size=batch), seed=0)
-    trainer.train_epoch()
-    barrier.wait(_PATIENCE)
-    begun = time.perf_counter()
-    trainer.train_epoch()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    spent = time.perf_counter() - begun
-    barrier.wait(_PATIENCE)  # nobody ends while another is measured: all are measured side by side
-    return images / spent
+    pixels = torch.randint(256, (batches * BATCH, 3, 32, 32), dtype=torch.uint8)
+    return Split(pixels, torch.randint(10, (len(pixels),))).to(device)
 
 
-def _child(answers: "multiprocessing.SimpleQueue[float]", barrier: Barrier, *sizes: Any) -> None:
-    answers.put(train(barrier, *sizes))
+def train(wait: Callable[[float], int], data: Split) -> tuple[float, float]:
+    """Trains one epoch to warm up and one that counts, begun by all together.
+
+    Returns:
+        Images a second, and the seconds until the first step was done.
+    """
+    on_gpu = data.labels.is_cuda
+    with torch.cuda.stream(torch.cuda.Stream() if on_gpu else None):
+        begun = time.perf_counter()
+        trainer = rtune_trainer(data, 1, "rgsm")
+        trainer._step(torch.arange(BATCH, device=data.labels.device)).item()
+        started = time.perf_counter() - begun
+        trainer.train_epoch()
+        wait(_PATIENCE)
+        begun = time.perf_counter()
+        trainer.train_epoch()  # waits for the GPU
+        spent = time.perf_counter() - begun
+        wait(_PATIENCE)  # nobody ends while another is measured: all are measured side by side
+    return len(data) / spent, started
 
 
-def together(count: int, *sizes: Any) -> float:
-    """Images a second of so many trainings at once, added up."""
+def _child(answers: Any, barrier: Barrier, device: str, batches: int) -> None:
+    torch.set_num_threads(1)
+    answers.put(train(barrier.wait, images(device, batches)))
+
+
+def processes(count: int, device: str, batches: int) -> list[tuple[float, float]]:
+    """What `train` gives in so many processes at once."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(count), context.SimpleQueue()
-    children = [context.Process(target=_child, args=(answers, barrier, *sizes)) for _ in range(count)]
+    children = [
+        context.Process(target=_child, args=(answers, barrier, device, batches)) for _ in range(count)
+    ]
     for child in children:
         child.start()
     for child in children:
         child.join()
         if child.exitcode:
             raise SystemExit(f"a training of {count} at once ended with code {child.exitcode}; too many?")
-    return float(sum(answers.get() for _ in range(count)))
+    return [answers.get() for _ in range(count)]
+
+
+def streams(count: int, device: str, batches: int) -> list[tuple[float, float]]:
+    """What `train` gives on so many threads at once."""
+    data, barrier = images(device, batches), threading.Barrier(count)
+    found: list[tuple[float, float]] = []
+    threads = [threading.Thread(target=lambda: found.append(train(barrier.wait, data))) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def one_textbook(device: str) -> float:
+    """Images a second of the textbook loop, alone."""
+    data = images(device, 6)
+    model = textbook.network(1, 3).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=textbook.LR, momentum=0.9, nesterov=True)
+    prune = textbook.textbook_pruning("rgsm", model)
+    begun = 0.0
+    for number, part in enumerate(zip(data.images.split(BATCH), data.labels.split(BATCH), strict=True)):
+        if number == 1:
+            begun = time.perf_counter()
+        textbook.train(model, optimizer, part[0].float() / 255, part[1], prune).item()
+    return (len(data) - BATCH) / (time.perf_counter() - begun)
 
 
 def main() -> None:
     """Parses the command line, measures, prints a line a count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--processes", type=int, nargs="*", default=[4], help="counts to try so, too")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=4096)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=10, help="of PGD")
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=40, help=f"of {BATCH} images, an epoch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     card = torch.cuda.get_device_name() if device == "cuda" else "no GPU"
-    sizes = (device, options.images, options.batch, options.steps, options.width)
-    found = {count: [together(count, *sizes) for _ in range(options.repeats)] for count in options.at_once}
-    alone = float(np.median(found[options.at_once[0]]))
-    print(f"{card}, torch {torch.__version__}: images a second, {options.repeats} times")
-    for count, spent in found.items():
-        median = float(np.median(spent))
+    about = {"device": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
+    print(*about.values(), "images a second of all together", sep=", ")
+    base = [one_textbook(device) for _ in range(options.repeats)]
+    print(f"one textbook loop: {np.median(base):,.0f} ({min(base):,.0f} to {max(base):,.0f})")
+    rows: list[dict[str, Any]] = [{"how": "textbook", "at_once": 1, "images_per_second": base}]
+    ways = [(streams, count) for count in options.at_once]
+    ways += [(processes, count) for count in options.processes]
+    for way, count in ways:
+        tried = [way(count, device, options.batches) for _ in range(options.repeats)]
+        rates = [sum(rate for rate, _ in found) for found in tried]
+        starts = [seconds for found in tried for _, seconds in found]
+        median = float(np.median(rates))
         print(
-            f"{count} at once: {median:,.0f} ({min(spent):,.0f} to {max(spent):,.0f}), {median / alone:.2f}x"
+            f"{count} {way.__name__}: {median:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}), "
+            f"{median / np.median(base):.1f}x textbook; first step after {np.median(starts):.1f} s "
+            f"({min(starts):.1f} to {max(starts):.1f})",
+            flush=True,
         )
+        rows.append({"how": way.__name__, "at_once": count, "images_per_second": rates, "starts": starts})
     if options.json is not None:
-        about = {"device": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
-        rows = {str(count): [round(value, 1) for value in spent] for count, spent in found.items()}
-        options.json.write_text(json.dumps({**about, "images_per_second": rows}, indent=1) + "\n")
+        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ that of two neighbours in time. Random images: only time is measured. Needs no R
 
 import argparse
 import datetime
+import gc
 import json
 import multiprocessing
-import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -82,23 +82,33 @@ def _ignore(_: object) -> None:
     pass
 
 
-def child(pipe: Connection, implementation: str, device: str, threads: int, *task: Any) -> None:
-    """Answers each number of passes with images a second, and None with the peak of memory in MiB."""
+def child(pipe: Connection, implementation: str, device: str, threads: int, batches: int) -> None:
+    """Answers (members, pruning) when it is ready to train that, True with the images a second of a pass over
+    the data, False with the peak of memory since it was made ready, in MiB."""
     torch.set_num_threads(threads)
-    batches, *rest = task
     data = _data(device, batches)
-    before = _memory(device)
-    once = _pass(implementation, data, *rest)
-    once()
-    _wait(device)
-    pipe.send(None)
-    while (passes := pipe.recv()) is not None:
-        begun = time.perf_counter()
-        for _ in range(passes):
+    once: Callable[[], None] = _nothing
+    before = 0.0
+    while (asked := pipe.recv()) is not None:
+        if asked is True:
+            begun = time.perf_counter()
             once()
-        _wait(device)
-        pipe.send(passes * len(data) / (time.perf_counter() - begun))
-    pipe.send(_memory(device) - before)
+            _wait(device)
+            pipe.send(len(data) / (time.perf_counter() - begun))
+        elif asked is False:
+            pipe.send(_peak(device) - before)
+        else:
+            once = _nothing
+            gc.collect()
+            before = _reset_peak(device)
+            once = _pass(implementation, data, *asked)
+            once()
+            _wait(device)
+            pipe.send(None)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _wait(device: str) -> None:
@@ -106,36 +116,53 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _memory(device: str) -> float:
-    """The most that was in use so far, MiB: of the GPU's memory by torch, else of the process."""
+def _reset_peak(device: str) -> float:
+    """Has the peak counted anew; what is in use, MiB."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak(device)
+
+
+def _peak(device: str) -> float:
+    """The most that was in use, MiB: of the GPU's memory by torch, else by the process."""
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
 
-def measure(implementations: list[str], rounds: int, device: str, threads: int, *task: Any) -> list[Any]:
-    """(images a second of each round, MiB) for each implementation, in turns."""
-    context = multiprocessing.get_context("spawn")
-    pipes, children = [], []
-    for implementation in implementations:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=child, args=(theirs, implementation, device, threads, *task))
-        process.start()
-        theirs.close()
-        ours.recv()  # one after the other: setting up takes all cores
-        pipes.append(ours)
-        children.append(process)
-    rates: list[list[float]] = [[] for _ in pipes]
-    for _ in range(rounds):
-        for pipe, found in zip(pipes, rates, strict=True):
-            pipe.send(1)
-            found.append(pipe.recv())
-    peaks = []
-    for pipe, process in zip(pipes, children, strict=True):
-        pipe.send(None)
-        peaks.append(pipe.recv())
-        process.join()
-    return list(zip(rates, peaks, strict=True))
+class Side:
+    """The implementations, each a process of its own; they take turns."""
+
+    def __init__(self, implementations: list[str], *settings: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        for implementation in implementations:
+            ours, theirs = context.Pipe()
+            context.Process(target=child, args=(theirs, implementation, *settings), daemon=True).start()
+            theirs.close()
+            self._pipes.append(ours)
+
+    def measure(self, task: tuple[int, str], rounds: int) -> list[tuple[list[float], float]]:
+        """(images a second of each round, MiB) of each implementation."""
+        for pipe in self._pipes:
+            pipe.send(task)
+            pipe.recv()  # one after the other: setting up takes all cores
+        turns = [[self._ask(pipe, True) for pipe in self._pipes] for _ in range(rounds)]
+        rates = [list(own) for own in zip(*turns, strict=True)]
+        return [(own, self._ask(pipe, False)) for own, pipe in zip(rates, self._pipes, strict=True)]
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for pipe in self._pipes:
+            pipe.send(None)
+
+    def _ask(self, pipe: Connection, what: bool) -> float:
+        pipe.send(what)
+        return float(pipe.recv())
 
 
 def roofline(device: str, threads: int) -> tuple[float, float]:
@@ -202,17 +229,16 @@ def profile(device: str, members: int, pruning: str) -> dict[str, float]:
     return {key: round(spent[key] / total, 4) for key in largest}
 
 
-def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measures all that is asked for; prints and returns a row each."""
-    made = []
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measures all that is asked for; prints and gives a row each."""
     for threads in options.threads:
         copy, product = roofline(options.device, threads)
         print(f"{threads} threads: copies {copy / 1e9:,.0f} GB/s, multiplies {product / 1e12:.2f} TFLOP/s")
+        side = Side(options.implementations, options.device, threads, options.batches)
         for network in options.networks:
             flop, size = demand(options.device, NETWORKS[network])
             for pruning in options.pruning:
-                task = (options.batches, NETWORKS[network], pruning)
-                found = measure(options.implementations, options.rounds, options.device, threads, *task)
+                found = side.measure((NETWORKS[network], pruning), options.rounds)
                 first = found[0][0]
                 for name, (rates, peak) in zip(options.implementations, found, strict=True):
                     rate = float(np.median(rates))
@@ -230,7 +256,6 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                         "of_bandwidth": round(rate * size / copy, 4),
                         "peak_mib": round(peak, 1),
                     }
-                    made.append(row)
                     print(
                         f"{network:13} {pruning:5} {name:9} {rate:9,.0f} images/s "
                         f"({min(rates):,.0f} to {max(rates):,.0f}), {row['ratio']:.2f}x "
@@ -238,7 +263,8 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                         f"{row['of_bandwidth']:.1%} of the bandwidth, {peak:,.0f} MiB",
                         flush=True,
                     )
-    return made
+                    yield row
+        side.close()
 
 
 def main() -> None:
@@ -258,13 +284,16 @@ def main() -> None:
     card = torch.cuda.get_device_name() if options.device == "cuda" else processor()
     about = {"machine": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
     print(*about.values(), sep=", ")
-    found = rows(options)
+    found = []
+    for row in rows(options):
+        found.append(row | about)
+        if options.json is not None:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
     where = profile(options.device, 1, "rgsm")
     print("where rtune's time goes, resnet20 with rgsm:")
     for key, share in where.items():
         print(f"  {share:6.1%} {key}")
     if options.json is not None:
-        options.json.write_text(json.dumps([row | about for row in found], indent=1) + "\n")
         options.json.with_suffix(".profile.json").write_text(json.dumps(where | about, indent=1) + "\n")
 
 
