@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from rtune.robust import captured
 from rtune.robust.attacks import PGD, Attack
 from rtune.robust.captured import Captured
+from rtune.robust.chain import fits
 from rtune.robust.data import Split, augmented, epoch_order, to_float
 from rtune.robust.evaluation import accuracy, right
+from rtune.robust.folded import FoldedPGD
 from rtune.robust.pruning import Pruner
 
 
@@ -67,9 +69,9 @@ class Trainer:
         train: the training split.
         recipe: see `Recipe`.
         seed: any integer of at most 48 bits.
-        fast: on a GPU, whether batches are replayed as a CUDA graph, multiplied in bfloat16 and attacked by
-            the fused kernels; weights, statistics, pruning and sums stay float32. Elsewhere, and where
-            the GPU cannot (see `slow`), it is plain float32 PyTorch.
+        fast: whether to train the fast way: where it can be, with the attack's gradient written out and in
+            channels-last memory (`rtune.robust.chain`); on a GPU as a CUDA graph that multiplies in bfloat16, where
+            weights, statistics, pruning and sums stay float32. False for plain float32 PyTorch.
 
     Attributes:
         slow: why a GPU trains the plain way although `fast`; None if it does not.
@@ -93,24 +95,25 @@ class Trainer:
         self.seed = seed
         self.epoch = 0
         device = train.labels.device
-        on_gpu = fast and device.type == "cuda"
-        self.slow = captured.obstacle() if on_gpu else None
-        self.fast = on_gpu and self.slow is None
+        on_gpu = device.type == "cuda"
+        self.slow = captured.obstacle() if fast and on_gpu else None
+        self._fast = fast and self.slow is None
+        self._recorded = self._fast and on_gpu
         self._data = torch.Generator(device)
         # What is recorded reads the learning rate from a tensor; else a number does.
-        self._lr: float | Tensor = torch.tensor(recipe.lr, device=device) if self.fast else recipe.lr
+        self._lr: float | Tensor = torch.tensor(recipe.lr, device=device) if self._recorded else recipe.lr
         self._optimizer = torch.optim.SGD(
             model.parameters(),
             lr=self._lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
-            fused=self.fast or None,
+            fused=self._recorded or None,
         )
         self._noise = torch.Generator(device)
-        self._attack = self._fused(attack)
+        self._attack = self._chained(attack)
         self._step: Callable[[Tensor], Tensor] = self._batch
-        if self.fast:
+        if self._recorded:
             self._step = self._captured(self._batch, lambda: list(self.state_dict().values()))
         self._examinations: dict[PGD, Captured] = {}
         # Made now rather than at the first step, so that a saved state always has them.
@@ -144,12 +147,12 @@ class Trainer:
     def measure(self, split: Split, attack: PGD) -> tuple[float, float]:
         """Natural and robust accuracy on a split, each in [0, 1]; a noisy network is asked once.
 
-        On a GPU that trains the fast way the attack is the fused one; what it made is classified in
-        float32.
+        The attack is as in training, `fast` or not; what it made is classified in float32.
         """
         with self._seeded("evaluation"):
-            if not self.fast:
-                return accuracy(self.model, split), accuracy(self.model, split, attack)
+            if not self._recorded:
+                chained = self._chained(attack)
+                return accuracy(self.model, split), accuracy(self.model, split, chained)
             asked = self._examinations.get(attack) or self._captured(self._examination(attack), tuple)
             self._examinations[attack] = asked
             self.model.eval()
@@ -178,31 +181,32 @@ class Trainer:
         return loss.detach()
 
     def _examination(self, attack: PGD) -> Callable[[Tensor, Tensor], Tensor]:
-        fused = self._fused(attack)
+        chained = self._chained(attack)
 
         def examine(images: Tensor, labels: Tensor) -> Tensor:
             """How many of the images are classified rightly, as they are and attacked: (2,)."""
             inputs = to_float(images)
             with self._mixed_precision():
-                adversarial = fused(self.model, inputs, labels)
+                adversarial = chained(self.model, inputs, labels)
             with torch.no_grad():
                 return torch.stack([right(self.model(x), labels).sum() for x in (inputs, adversarial)])
 
         return examine
 
-    def _fused(self, attack: PGD) -> Attack:
-        if not self.fast:
-            return attack
-        from rtune.robust.fused import FusedPGD, fits  # needs Triton
+    def _chained(self, attack: PGD) -> Attack:
+        """The attack with its gradient written out, where that is possible."""
+        if self._recorded:
+            from rtune.robust import fused  # needs Triton
 
-        return FusedPGD(self.model, attack) if fits(self.model, attack) else attack
+            return fused.FusedPGD(self.model, attack) if fused.fits(self.model, attack) else attack
+        return FoldedPGD(self.model, attack) if self._fast and fits(self.model, attack) else attack
 
     def _captured(self, function: Callable[..., Tensor], changed: Callable[[], Sequence[Tensor]]) -> Captured:
         return Captured(function, changed, self._noise, [self._data])
 
     def _mixed_precision(self) -> torch.autocast:
         # Weights cast once may not be kept: what is recorded must cast them anew.
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.fast, cache_enabled=False)
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._recorded, cache_enabled=False)
 
     def _set_lr(self, lr: float) -> None:
         if isinstance(self._lr, Tensor):
@@ -216,7 +220,7 @@ class Trainer:
     def _seeded(self, stream: Literal["noise", "evaluation"]) -> Iterator[None]:
         """Context in which the noise of the current epoch starts from its seed."""
         seed = epoch_seed(self.seed, self.epoch, stream)
-        if self.fast:  # torch's global generators are not asked: other threads may use them
+        if self._recorded:  # torch's global generators are not asked: other threads may use them
             self._noise.manual_seed(seed)
             yield
         else:

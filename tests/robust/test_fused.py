@@ -1,5 +1,9 @@
-"""The fused attack and convolutions against PyTorch's own; without a GPU in Triton's interpreter."""
+"""The attack as a chain of layers, and its convolutions, against PyTorch's own.
 
+The kernels for a GPU run in Triton's interpreter where there is none.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton")
 
-from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet, convolution, fused
+from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet, chain, convolution, folded, fused
 from rtune.robust import attacks as plain
 from rtune.robust.models.parts import conv
 from rtune.robust.models.resnet import PreActNetwork
@@ -32,7 +36,7 @@ def lively(model: PreActNetwork) -> PreActNetwork:
     return model.to(DEVICE).eval()
 
 
-def images(channels: int, count: int = 3, side: int = 6) -> tuple[Tensor, Tensor]:
+def images(channels: int, count: int = 2, side: int = 4) -> tuple[Tensor, Tensor]:
     return torch.rand(count, channels, side, side, device=DEVICE), torch.randint(10, (count,), device=DEVICE)
 
 
@@ -44,24 +48,38 @@ NETWORKS: list[tuple[type[PreActNetwork], dict[str, Any], int]] = [
 ]
 
 
+Make = Callable[[PreActNetwork, PGD], chain.ChainedPGD]
+WAYS: dict[str, Make] = {
+    "fused": lambda model, attack: fused.FusedPGD(model, attack, torch.float32),
+    "folded": folded.FoldedPGD,
+}
+
+
+@pytest.fixture(params=WAYS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return WAYS[request.param]
+
+
 @pytest.mark.parametrize(("kind", "settings", "channels"), NETWORKS)
-def test_the_fused_attack_is_pgd(kind: type[PreActNetwork], settings: dict[str, Any], channels: int) -> None:
+def test_the_chain_is_pgd(
+    make: Make, kind: type[PreActNetwork], settings: dict[str, Any], channels: int
+) -> None:
     torch.manual_seed(0)
     model = lively(kind(in_channels=channels, **settings))
     x, y = images(channels)
     attack = PGD(8 / 255, 2 / 255, 2, random_start=False)
-    made = fused.FusedPGD(model, attack, torch.float32)(model, x, y)
+    made = make(model, attack)(model, x, y)
     # A sign may turn where a gradient is nothing but rounding.
     assert ((made - attack(model, x, y)).abs() > 1e-6).float().mean() < 0.01
     assert (made != x).float().mean() > 0.5
 
 
-def test_a_random_start_stays_in_the_ball_and_among_images() -> None:
+def test_a_random_start_stays_in_the_ball_and_among_images(make: Make) -> None:
     torch.manual_seed(0)
     model = lively(PreActResNet(20, width=2, in_channels=1))
     x, y = images(1)
     attack = PGD(0.3, 0.2, 1)
-    first, second = (fused.FusedPGD(model, attack, torch.float32)(model, x, y) for _ in range(2))
+    first, second = (make(model, attack)(model, x, y) for _ in range(2))
     for made in (first, second):
         assert (made - x).abs().max() <= 0.3 + 1e-6
         assert made.min() >= 0
@@ -70,24 +88,27 @@ def test_a_random_start_stays_in_the_ball_and_among_images() -> None:
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_the_gradient_goes_through_the_noise(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The noise that the kernels drew is read off, and autograd differentiates with the same."""
+def test_the_gradient_goes_through_the_noise(
+    make: Make, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The noise that the chain drew is read off, and autograd differentiates with the same."""
     torch.manual_seed(0)
     model = lively(PreActResNet(20, width=2, in_channels=1, members=members, gamma=0.5))
     x, y = images(1)
     attack = PGD(8 / 255, 2 / 255, 1, random_start=False)
     drawn: list[Tensor] = []
-    perturb = fused.FusedPGD._perturb
+    ours = make(model, attack)
+    perturb = ours._perturb
 
-    def noting(self: Any, before: Tensor, *rest: Any) -> Any:
-        sums, noisy, activated = perturb(self, before, *rest)
+    def noting(before: Tensor, *rest: Any) -> Any:
+        noisy, activated, noise = perturb(before, *rest)
         parts, after = (t.unflatten(1, (members, -1)) for t in (before, noisy))
         drawn.append((after - parts) / (0.5 * parts.std(dim=(0, 2, 3, 4), keepdim=True)))
-        return sums, noisy, activated
+        return noisy, activated, noise
 
-    monkeypatch.setattr(fused.FusedPGD, "_perturb", noting)
-    made = fused.FusedPGD(model, attack, torch.float32)(model, x, y)
-    again = iter([d.squeeze(1) if members == 1 else d for d in drawn])
+    monkeypatch.setattr(ours, "_perturb", noting)
+    made = ours(model, x, y)
+    again = iter([d.flatten(1, 2) for d in drawn])
     monkeypatch.setattr(torch, "randn_like", lambda _: next(again))
     gradient = plain.input_gradient(model, x, y)
     expected = (x + 2 / 255 * gradient.sign()).clamp(0, 1)

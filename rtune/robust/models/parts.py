@@ -105,11 +105,28 @@ def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
     x: (N, members * C, H, W). The noise is on in training and in evaluation.
     """
     if members == 1:
-        return x + gamma * x.std() * torch.randn_like(x)
-    parts = x.unflatten(1, (members, -1))
-    std = parts.std(dim=(0, 2, 3, 4), keepdim=True)
-    noisy: Tensor = parts + gamma * std * torch.randn_like(parts)
-    return noisy.flatten(1, 2)
+        return x + gamma * x.std() * _normal_like(x)
+    # Channel by channel first: sums over axes that are not neighbours in memory are slow.
+    channels = x.shape[1] // members
+    exact = x.float()
+    mean = exact.mean(dim=(0, 2, 3)).view(members, channels).mean(dim=1)
+    away = (exact - _by_channel(mean, channels)).square().sum(dim=(0, 2, 3))
+    std = (away.view(members, channels).sum(dim=1) / (x.numel() // members - 1)).sqrt()
+    return torch.addcmul(x, _normal_like(x), _by_channel(std, channels).to(x.dtype), value=gamma)
+
+
+def _by_channel(each: Tensor, channels: int) -> Tensor:
+    """A number a member as (1, members * channels, 1, 1)."""
+    return each.repeat_interleave(channels).view(1, -1, 1, 1)
+
+
+def _normal_like(x: Tensor) -> Tensor:
+    """N(0, 1) in the shape of x and the order of its memory, in which a CPU draws six times as fast."""
+    if x.is_contiguous():
+        return torch.randn_like(x)
+    n, channels, height, width = x.shape
+    drawn = torch.randn(n, height, width, channels, dtype=x.dtype, device=x.device)
+    return drawn.permute(0, 3, 1, 2)
 
 
 class Conv2d(nn.Conv2d):
