@@ -70,8 +70,9 @@ class Trainer:
         recipe: see `Recipe`.
         seed: any integer of at most 48 bits.
         fast: whether to train the fast way: where it can be, with the attack's gradient written out and in
-            channels-last memory (`rtune.robust.chain`); on a GPU as a CUDA graph that multiplies in bfloat16, where
-            weights, statistics, pruning and sums stay float32. False for plain float32 PyTorch.
+            channels-last memory (`rtune.robust.chain`); on a GPU as a CUDA graph that multiplies in
+            bfloat16, where weights, statistics, pruning and sums stay float32. False for plain float32
+            PyTorch.
 
     Attributes:
         slow: why a GPU trains the plain way although `fast`; None if it does not.
