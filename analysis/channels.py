@@ -1,26 +1,20 @@
 """How large the channels of a saved network are: the paper's figure 5 (arXiv 2003.00631, section 4)."""
 
-import hashlib
-import json
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from rtune import checkpointfile
+from rtune.checkpointfile import CheckpointError
 from rtune.storage import Place, StorageError, place
 
 # Below it a channel counts as zero (section 4; `rtune.robust.channel_sparsity`).
 ZERO = 1e-15
 _A_DECADE = 10
-
-
-class _BadFile(Exception):
-    """The file does not hold what it should; the message says what is wrong."""
 
 
 def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray] | None, str | None]:
@@ -44,7 +38,7 @@ def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray]
         return None, f"{checkpoint} does not exist"
     except StorageError as error:
         return None, str(error)
-    except _BadFile as error:
+    except CheckpointError as error:
         return None, f"{checkpoint} {error}"
 
 
@@ -79,35 +73,21 @@ def histogram(norms: Mapping[str, np.ndarray]) -> Histogram:
 
 
 def _read(file: Place) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and convolution weights of a checkpoint, as `rtune.checkpoint` checks and writes them."""
-    data = file.read()
-    try:
-        (length,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        header = json.loads(metadata["rtune"])
-        tensors = load(data)
-    except (ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
-        raise _BadFile(f"is not a readable checkpoint: {error}") from None
-    if metadata.get("digest") != _digest(metadata["rtune"], tensors):
-        raise _BadFile("is damaged: its content does not match its digest")
-    if not isinstance(header, dict):
-        raise _BadFile("is not a readable checkpoint: its header is no mapping")
+    """Header and convolution weights of a checkpoint."""
+    header, tensors = checkpointfile.read(file.read(), load, _parts)
     own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     weights = {name.removesuffix(".weight"): tensor for name, tensor in own.items() if tensor.ndim == 4}
     if not weights:
-        raise _BadFile("holds no network with convolutions")
+        raise CheckpointError("holds no network with convolutions")
     if not all(np.isfinite(weight).all() for weight in weights.values()):
-        raise _BadFile("holds a network whose weights are not finite")
+        raise CheckpointError("holds a network whose weights are not finite")
     return header, weights
 
 
-def _digest(text: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} torch.{tensor.dtype.name} {tensor.shape}".encode())
-        digest.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def _parts(tensors: Mapping[str, np.ndarray]) -> Iterator[checkpointfile.Part]:
+    for name, tensor in tensors.items():
+        content = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+        yield name, f"torch.{tensor.dtype.name}", tensor.shape, content
 
 
 def _members(header: dict[str, Any]) -> int:
@@ -118,7 +98,7 @@ def _members(header: dict[str, Any]) -> int:
     except (KeyError, TypeError, AttributeError):
         found = None
     if not isinstance(found, int) or found < 1:
-        raise _BadFile("does not say which network it holds")
+        raise CheckpointError("does not say which network it holds")
     return found
 
 
@@ -127,7 +107,7 @@ def _norms(layer: str, weight: np.ndarray, members: int) -> np.ndarray:
     # A depthwise convolution has as many groups as filters (`rtune.robust.models.mobilenet`).
     groups = len(weight) if layer.endswith("depthwise") else members
     if len(weight) % groups:
-        raise _BadFile(f"has {len(weight)} filters in {layer}, which {groups} members cannot share")
+        raise CheckpointError(f"has {len(weight)} filters in {layer}, which {groups} members cannot share")
     # In double precision no square of a weight vanishes.
     parts = weight.astype(np.float64).reshape(groups, len(weight) // groups, weight.shape[1], -1)
     norms: np.ndarray = np.sqrt((parts**2).sum(axis=(1, 3))).reshape(-1)

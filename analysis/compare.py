@@ -8,14 +8,15 @@ import moocore
 import numpy as np
 import pandas as pd
 
+from analysis.attained import attainment_difference
 from analysis.dominance import near_front
 from analysis.front import front, reference
 from analysis.kinds import Difference, at_equal, by_kind
 from analysis.objectives import Asked, Objective, parse_all, values
-from analysis.seeds import replicate_sets, replicates
+from analysis.seeds import replicates
 from rtune import schema
 
-__all__ = ["Comparison", "Difference", "at_equal", "attainment_difference", "by_kind", "compare"]
+__all__ = ["Comparison", "Difference", "at_equal", "by_kind", "compare", "p_value"]
 
 # Below that many trials a side there are no halves to speak of.
 LEAST = 3
@@ -35,12 +36,13 @@ class Comparison:
         ratio: A's over B's; None where B has none.
         ratio_low, ratio_high: its 95 % interval; None below `LEAST` trials a side.
         p_value: of the hypervolumes' difference, two-sided, in [0, 1]; None without networks on a side.
+        epsilon_p: of the difference of the two epsilons, likewise.
         epsilons: what A must gain in every objective to reach all of B, and B to reach all of A (the
             additive epsilon indicator): fractions, of costs fractions of `largest`; at most 0 where nothing
             is lacking. None without networks on a side.
         largest: cost among the objectives -> the largest value on either front.
         noise: a difference of two accuracies up to this is within the 95 % noise of the images; None unasked.
-        attainment: see `attainment_difference`; None unless there are two objectives.
+        attainment: see `analysis.attained`; None unless there are two objectives.
     """
 
     objectives: list[Objective]
@@ -52,6 +54,7 @@ class Comparison:
     ratio_low: float | None
     ratio_high: float | None
     p_value: float | None
+    epsilon_p: float | None
     epsilons: tuple[float, float] | None
     largest: dict[str, float]
     noise: float | None
@@ -74,10 +77,10 @@ class Comparison:
         text = f"The hypervolume of {a} is {self.ratio:.3f} times that of {b}"
         if self.ratio_low is not None:
             text += f" (95 % interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
-        p = f"p = {self.p_value:.3f}" if self.p_value is None or self.p_value >= 0.001 else "p < 0.001"
         return (
-            f"{text}; {p} for such a difference between sets of one kind{self._of_sizes()}. Trials are taken "
-            "to be independent, which those of an adaptive search are not: several runs a side say more."
+            f"{text}; {p_words(self.p_value)} for such a difference between sets of one kind"
+            f"{self._of_sizes()}. Trials are taken to be independent, which those of an adaptive search are "
+            "not: several runs a side say more."
         )
 
     def _of_sizes(self) -> str:
@@ -89,7 +92,7 @@ class Comparison:
         assert self.epsilons is not None
         costs = [f"{Objective(n, False).label} in parts of {value:,.0f}" for n, value in self.largest.items()]
         unit = f" ({', '.join(costs)})" if costs else ""
-        return [
+        said = [
             f"{left} would have to gain {epsilon:.3f} in every objective{unit} to reach all that {right} "
             "reaches."
             if epsilon > 0
@@ -97,6 +100,11 @@ class Comparison:
             + (f", with {-epsilon:.3f}{unit} to spare in every objective." if epsilon < 0 else ".")
             for left, right, epsilon in zip((a, b), (b, a), self.epsilons or (), strict=True)
         ]
+        if self.epsilons[0] != self.epsilons[1]:
+            said.append(
+                f"Between sets of one kind the two would differ as much with {p_words(self.epsilon_p)}."
+            )
+        return said
 
     def _of_noise(self) -> list[str]:
         if self.noise is None:
@@ -166,6 +174,9 @@ def compare(
     ratio = volumes[0] / volumes[1] if volumes[1] > 0 else None
     interval = _interval(sides, draws, rng) if ratio else None
     largest = _largest(fronts, asked) if both else {}
+    scale = np.array([largest.get(o.name, 1.0) or 1.0 for o in asked])
+    reached = [values(members, asked) / scale for members in fronts]
+    p_values = _p_values(sides, draws, rng, scale) if both else (None, None)
     return Comparison(
         objectives=asked,
         sizes=(len(known[0]), len(known[1])),
@@ -175,10 +186,9 @@ def compare(
         ratio=ratio,
         ratio_low=ratio / interval if ratio and interval else None,
         ratio_high=ratio * interval if ratio and interval else None,
-        p_value=_p_value(sides, draws, rng) if both else None,
-        epsilons=(_epsilon(*fronts, asked, largest), _epsilon(*fronts[::-1], asked, largest))
-        if both
-        else None,
+        p_value=p_values[0],
+        epsilon_p=p_values[1],
+        epsilons=(_epsilon(*reached), _epsilon(*reached[::-1])) if both else None,
         largest=largest,
         noise=_noise(fronts, asked, images),
         attainment=attainment_difference(a, b, asked, searched) if len(asked) == 2 else None,
@@ -224,20 +234,38 @@ def _some(rng: np.random.Generator, count: int, wanted: int) -> np.ndarray:
     return drawn
 
 
-def _p_value(sides: Sequence[_Side], draws: int, rng: np.random.Generator) -> float:
-    """Of the difference of the hypervolumes, by permuting whose units are whose."""
+def _p_values(
+    sides: Sequence[_Side], draws: int, rng: np.random.Generator, scale: np.ndarray
+) -> tuple[float, float]:
+    """Of the differences of the hypervolumes and of the epsilons, by permuting whose units are whose."""
     first, second = sides
     count = first.count + second.count
     units = np.concatenate([first.units, first.count + second.units])
     pooled = _Side(np.concatenate([first.points, second.points]), units, count)
     left, right = (pooled.thinned(side.count / count) for side in sides)
-    differences = [first.volume() - second.volume()]
+    found = [(first.volume() - second.volume(), _unevenness(first.points, second.points, scale))]
     for _ in range(draws):
         drawn = _some(rng, count, first.count)
-        differences.append(left.volume(drawn) - right.volume(~drawn))
-    off = np.abs(np.array(differences) - np.mean(differences))
+        parts = left.points[drawn[left.units]], right.points[~drawn[right.units]]
+        found.append((left.volume(drawn) - right.volume(~drawn), _unevenness(*parts, scale)))
+    return p_value(np.array([v for v, _ in found])), p_value(np.array([e for _, e in found]))
+
+
+def _unevenness(mine: np.ndarray, theirs: np.ndarray, scale: np.ndarray) -> float:
+    """By how much one set lacks more than the other."""
+    return _epsilon(mine / scale, theirs / scale) - _epsilon(theirs / scale, mine / scale)
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Share of differences as far from their mean as the first, the observed one."""
+    off = np.abs(differences - np.mean(differences))
     # The observed one counts among them, which keeps the test exact.
     return float(np.mean(off >= off[0] * (1 - 1e-9)))
+
+
+def p_words(p: float | None) -> str:
+    """`p = 0.031`, or that it is tiny."""
+    return f"p = {p:.3f}" if p is None or p >= 0.001 else "p < 0.001"
 
 
 def _largest(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective]) -> dict[str, float]:
@@ -245,12 +273,11 @@ def _largest(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective]) -> dict
     return {name: max(float(members[name].max()) for members in fronts) for name in costs}
 
 
-def _epsilon(
-    mine: pd.DataFrame, theirs: pd.DataFrame, asked: Sequence[Objective], largest: Mapping[str, float]
-) -> float:
-    scale = np.array([largest.get(o.name, 1.0) or 1.0 for o in asked])
-    points = [values(members, asked) / scale for members in (mine, theirs)]
-    return float(moocore.epsilon_additive(points[0], ref=points[1], maximise=True))
+def _epsilon(mine: np.ndarray, theirs: np.ndarray) -> float:
+    """What maximised points (n, k) must gain to reach all of the others."""
+    return (
+        float(moocore.epsilon_additive(mine, ref=theirs, maximise=True)) if len(mine) and len(theirs) else 0.0
+    )
 
 
 def _noise(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective], images: int | None) -> float | None:
@@ -260,61 +287,3 @@ def _noise(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective], images: i
     if images is None or not len(p):
         return None
     return float(_Z * np.sqrt(2 * (p * (1 - p)).max() / images))
-
-
-def attainment_difference(
-    a: pd.DataFrame, b: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str] = ()
-) -> pd.DataFrame | None:
-    """Where in the plane of two objectives A is attained more often than B, from set to set.
-
-    Sets are the runs where a side has several (a column `run`), else those of
-    `analysis.seeds.replicate_sets`. If one side has more sets its last ones are left out: moocore counts
-    sets, and rounds where the counts differ (Lopez-Ibanez, Paquete and Stuetzle 2010).
-
-    Args:
-        a, b: one row a network; those that lack an objective are left out.
-        objectives: two.
-        searched: dotted paths of the searched values.
-
-    Returns:
-        Rectangles that do not overlap, in the objectives' own units and possibly unbounded: `x_low`,
-        `x_high`, `y_low`, `y_high`, `difference` (share of A's sets that attain the place minus that of
-        B's, in [-1, 1], not 0). None where a side has fewer than two sets.
-
-    Raises:
-        ObjectiveError: see `parse`.
-        ValueError: there are not two objectives.
-    """
-    asked = parse_all(objectives)
-    if len(asked) != 2:
-        raise ValueError(f"attainment is compared in two objectives, not in {len(asked)}")
-    sides = [_sets(side, asked, searched) for side in (a, b)]
-    count = min(len(sets) for sets in sides)
-    if count < 2:
-        return None
-    tables = [
-        np.concatenate([np.insert(points, 2, j, axis=1) for j, points in enumerate(sets[:count])])
-        for sets in sides
-    ]
-    try:
-        found = moocore.eafdiff(*tables, maximise=True, rectangles=True)
-    except ValueError:  # what moocore 0.3 makes of sets that are all of one point
-        found = np.zeros((0, 5))
-    found = found[found[:, 4] != 0]
-    signs = np.array([1.0 if o.maximise else -1.0 for o in asked] * 2)
-    corners = found[:, :4] * signs
-    ends = [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])]
-    columns = {
-        "x_low": ends[0][:, 0],
-        "x_high": ends[1][:, 0],
-        "y_low": ends[0][:, 1],
-        "y_high": ends[1][:, 1],
-    }
-    return pd.DataFrame(columns | {"difference": found[:, 4] / count})
-
-
-def _sets(side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]) -> list[np.ndarray]:
-    if "run" in side and side["run"].nunique() > 1:
-        known = side.dropna(subset=[o.name for o in asked])
-        return [values(part, asked) for _, part in known.groupby("run", sort=True)]
-    return replicate_sets(side, asked, searched) if searched else []

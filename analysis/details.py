@@ -10,6 +10,7 @@ from analysis import channels, pagedata, words
 from analysis.evaluations import evaluations
 from analysis.seeds import replicates
 from analysis.view import View
+from rtune.checkpointfile import path_of
 
 # Reading a checkpoint takes longer the larger the networks; a front beyond this has no histograms past it.
 MOST_HISTOGRAMS = 200
@@ -58,7 +59,7 @@ def _own(view: View, row: "pd.Series[Any]") -> str:
 
 def _checkpoint(view: View, row: "pd.Series[Any]") -> Any:
     folder = view.runs[row["run"]].folder.trial_folder(_own(view, row))
-    return folder / f"epoch-{int(row['epoch']):04d}.safetensors"
+    return path_of(folder, int(row["epoch"]))
 
 
 def _histogram(view: View, row: "pd.Series[Any]") -> tuple[dict[str, Any] | None, str]:

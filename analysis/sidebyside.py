@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import pagedata, paper
-from analysis.compare import LEAST, attainment_difference, by_kind, compare
+from analysis.attained import attainment_difference, attainment_test
+from analysis.compare import LEAST, by_kind, compare, p_words
 from analysis.objectives import Objective
 from analysis.settings import once
 from analysis.view import View
@@ -83,27 +84,45 @@ def _sets(view: View) -> Iterator[Section]:
     own = once(view.networks)
     for path in _KINDS:
         for a, b in combinations(_values(own, path), 2):
-            sides = [own[own[path] == value] for value in (a, b)]
+            sides, whole = ([part[part[path] == value] for value in (a, b)] for part in (own, view.networks))
             names = f"{Objective(path.partition('.')[2], True).label}: {a} and {b}"
-            yield names[0].upper() + names[1:], _compared(view, sides, (a, b))
+            yield names[0].upper() + names[1:], _compared(view, sides, whole, (a, b))
 
 
 def _runs(view: View) -> Iterator[Section]:
     own = once(view.networks)  # more seeds are more chances of a lucky one
     for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
         names = (view.runs[i].name, view.runs[j].name)
-        sides = [own[own["run"] == k] for k in (i, j)]
-        yield f"Runs: {names[0]} and {names[1]}", _compared(view, sides, names)
+        sides, whole = ([part[part["run"] == k] for k in (i, j)] for part in (own, view.networks))
+        yield f"Runs: {names[0]} and {names[1]}", _compared(view, sides, whole, names)
 
 
-def _compared(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> list[str]:
+def _compared(
+    view: View, sides: list[pd.DataFrame], whole: list[pd.DataFrame], names: tuple[str, str]
+) -> list[str]:
+    """Of a network a setting, but for what is attained from seed to seed, which is of `whole` sides."""
     if min(map(len, sides)) < LEAST:
         return [f"{len(sides[0])} and {len(sides[1])} networks are too few to be compared."]
     draws = _draws(view)
     found = compare(
         sides[0], sides[1], view.objectives, images=view.images, draws=draws, searched=view.searched
     )
-    return found.sentences(*names)
+    return [*found.sentences(*names), *_attained(view, whole)]
+
+
+def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
+    """How far the sides are apart from set to set of seeds, in each two objectives."""
+    asked = {o.name: o for o in view.objectives}
+    for x, y in pagedata.pairs(view.objectives):
+        if x in asked and y in asked:
+            tested = attainment_test(sides[0], sides[1], [asked[x], asked[y]], view.searched, _draws(view))
+            if tested is not None:
+                most, p, count = tested
+                yield (
+                    f"In {asked[x].label} and {asked[y].label} the sides' {count} sets of seeds differ most "
+                    f"where {most:.0%} more of one's than of the other's attain a network as good; "
+                    f"{p_words(p)} for such a difference between sets of one kind."
+                )
 
 
 def _draws(view: View) -> int:

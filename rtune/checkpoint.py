@@ -4,31 +4,35 @@
 is needed to train on, with the metrics of each epoch so far in its header.
 """
 
-import hashlib
 import json
-import re
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rtune import checkpointfile
+from rtune.checkpointfile import FORMAT, CheckpointError, Where, epoch_of, path_of
 from rtune.storage import Place, place
 
-FORMAT = 2
+__all__ = [
+    "FORMAT",
+    "KEPT",
+    "Checkpoint",
+    "CheckpointError",
+    "drop",
+    "epoch_of",
+    "newest",
+    "path_of",
+    "paths",
+    "read",
+    "write",
+]
+
 KEPT = 2  # of a trial under way: the newest, and one to fall back on
-_FILE = re.compile(r"epoch-(\d+)\.safetensors")
-# A folder as a path of this machine, or anywhere.
-Where = TypeVar("Where", Path, Place)
-
-
-class CheckpointError(Exception):
-    """The file is no checkpoint of ours, or damaged; the message says which and how."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
     }
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     path = path_of(folder, checkpoint.epoch)
-    place(path).write(save(tensors, {"rtune": text, "digest": _digest(text, tensors)}))
+    digest = checkpointfile.digest(text, _parts(tensors))
+    place(path).write(save(tensors, {"rtune": text, "digest": digest}))
     drop(folder, KEPT)
     return path
 
@@ -79,17 +84,9 @@ def read(path: Path | Place) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     try:
-        (length,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        header = json.loads(metadata["rtune"])
-        tensors = load(data)
-    except (ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise CheckpointError(f"{path} is a checkpoint of format {found}, not {FORMAT}")
-    if metadata.get("digest") != _digest(metadata["rtune"], tensors):
-        raise CheckpointError(f"{path} is damaged: its content does not match its digest")
+        header, tensors = checkpointfile.read(data, load, _parts)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from None
     kinds = {"trial": str, "config": dict, "history": list}
     for name, kind in kinds.items():
         if not isinstance(header.get(name), kind):
@@ -134,27 +131,13 @@ def newest(
     return None, notes
 
 
-def path_of(folder: Where, epoch: int) -> Where:
-    """Where a trial's folder has, or would have, the checkpoint of an epoch."""
-    return folder / f"epoch-{epoch:04d}.safetensors"
-
-
-def epoch_of(name: str) -> int | None:
-    """The epoch of a checkpoint's file name; None for other files."""
-    found = _FILE.fullmatch(name)
-    return int(found[1]) if found else None
-
-
 def paths(folder: Where) -> list[Where]:
     """Checkpoints of a trial's folder, newest first. Raises StorageError."""
-    found = {int(m[1]): name for name in place(folder).files() if (m := _FILE.fullmatch(name))}
+    found = {epoch: name for name in place(folder).files() if (epoch := epoch_of(name)) is not None}
     return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _parts(tensors: Mapping[str, Tensor]) -> Iterator[checkpointfile.Part]:
+    for name, tensor in tensors.items():
+        content = tensor.reshape(-1).view(torch.uint8).numpy().data
+        yield name, str(tensor.dtype), tuple(tensor.shape), content

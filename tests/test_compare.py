@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import paper
-from analysis.compare import at_equal, attainment_difference, by_kind, compare
+from analysis.attained import attainment_difference, attainment_test
+from analysis.compare import at_equal, by_kind, compare
 from analysis.dominance import near_front
 from analysis.front import hypervolume
 
@@ -99,6 +100,7 @@ def test_networks_without_an_objective_are_left_out() -> None:
     assert found.sentences("old", "new")[2:] == [
         "old reaches all that new reaches.",
         "new would have to gain 0.250 in every objective to reach all that old reaches.",
+        "Between sets of one kind the two would differ as much with p = 1.000.",
         "Two accuracies that differ by less than 0.139 are within the images' noise.",
     ]
 
@@ -126,18 +128,26 @@ def test_no_hypervolume_is_no_ratio() -> None:
     assert given.hypervolumes == pytest.approx((0.05, 0.02))
 
 
-def test_the_p_value_is_that_of_all_divisions() -> None:
+def epsilon(mine: np.ndarray, theirs: np.ndarray) -> float:
+    return max(min(max(q - p) for p in mine) for q in theirs)
+
+
+def test_p_values_are_those_of_all_divisions() -> None:
     """Three against three: twenty divisions, all of which can be looked at."""
     a, b = frame([(0.9, 0.8), (0.7, 0.9), (0.8, 0.85)]), frame([(0.5, 0.4), (0.6, 0.2), (0.75, 0.3)])
     together = pd.concat([a, b])[PAIR].to_numpy()
 
-    def difference(left: tuple[int, ...]) -> float:
-        right = [i for i in range(6) if i not in left]
-        return hypervolume(together[list(left)]) - hypervolume(together[right])
+    def differences(left: tuple[int, ...]) -> tuple[float, float]:
+        sides = together[list(left)], together[[i for i in range(6) if i not in left]]
+        return (
+            hypervolume(sides[0]) - hypervolume(sides[1]),
+            epsilon(*sides) - epsilon(*sides[::-1]),
+        )
 
-    every = np.array([difference(left) for left in itertools.combinations(range(6), 3)])
-    expected = np.mean(np.abs(every) >= abs(difference((0, 1, 2))) - 1e-12)
-    assert compare(a, b, PAIR, draws=4000).p_value == pytest.approx(expected, abs=0.03)
+    every = np.array([differences(left) for left in itertools.combinations(range(6), 3)])
+    expected = np.mean(np.abs(every) >= np.abs(differences((0, 1, 2))) - 1e-12, axis=0)
+    found = compare(a, b, PAIR, draws=4000)
+    assert (found.p_value, found.epsilon_p) == pytest.approx(tuple(expected), abs=0.03)
 
 
 @pytest.mark.parametrize("sizes", [(20, 20), (40, 10)])
@@ -146,9 +156,10 @@ def test_p_values_of_equal_searches_are_uniform(sizes: tuple[int, int]) -> None:
     for seed in range(80):
         rng = np.random.default_rng(seed)
         one = compare(search(sizes[0], rng), search(sizes[1], rng), OBJECTIVES, draws=50, seed=seed)
-        found.append(one.p_value)
-    assert stats.kstest(found, "uniform").pvalue > 0.001
-    assert np.mean(np.array(found) <= 0.1) < 0.2
+        found.append((one.p_value, one.epsilon_p))
+    for p_values in np.array(found).T:
+        assert stats.kstest(p_values, "uniform").pvalue > 0.001
+        assert np.mean(p_values <= 0.1) < 0.2
 
 
 def test_the_interval_of_the_ratio_holds() -> None:
@@ -236,6 +247,32 @@ def test_attainment_is_compared_over_seeds_too() -> None:
     assert attainment_difference(a, b.iloc[:1], PAIR, ["x"]) is None
     with pytest.raises(ValueError, match="two"):
         attainment_difference(a, b, OBJECTIVES)
+
+
+def test_the_attainment_test_looks_at_every_division_of_few_sets() -> None:
+    """Three sets a side of one network each, on a line: those of one side are all better."""
+    sides = [frame([(x, 0.5) for x in xs], run=range(3)) for xs in ((0.7, 0.8, 0.9), (0.4, 0.5, 0.6))]
+    # Between 0.6 and 0.7 all of one side and none of the other: in 2 of the 20 divisions.
+    assert attainment_test(sides[0], sides[1], PAIR) == (1.0, 0.1, 3)
+    assert attainment_test(sides[0], sides[0], PAIR) == (0.0, 1.0, 3)
+    drawn = attainment_test(sides[0], sides[1], PAIR, draws=15)
+    assert drawn is not None
+    assert drawn[1] >= 1 / 16
+    assert attainment_test(sides[0], sides[1].iloc[:1], PAIR) is None
+
+
+def test_p_values_of_attainment_hold_what_they_say() -> None:
+    """Among searches of one kind a p-value of at most 0.1 comes once in ten, or less often."""
+    found = []
+    for number in range(60):
+        rng = np.random.default_rng(number)
+        sides = [
+            pd.concat([search(12, rng).assign(run=run) for run in range(4)], ignore_index=True) for _ in "ab"
+        ]
+        tested = attainment_test(sides[0], sides[1], PAIR, draws=100)
+        assert tested is not None
+        found.append(tested[1])
+    assert np.mean(np.array(found) <= 0.1) < 0.2
 
 
 # Kinds of networks at equal ground.

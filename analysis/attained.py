@@ -1,0 +1,134 @@
+"""What two sides attain in the plane of two objectives, set by set of seeds or run by run."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import comb
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.seeds import replicate_sets
+
+
+def attainment_difference(
+    a: pd.DataFrame, b: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str] = ()
+) -> pd.DataFrame | None:
+    """Where in the plane of two objectives A is attained more often than B, from set to set.
+
+    Sets are the runs where a side has several (a column `run`), else those of
+    `analysis.seeds.replicate_sets`. If one side has more sets its last ones are left out: moocore counts
+    sets, and rounds where the counts differ (Lopez-Ibanez, Paquete and Stuetzle 2010).
+
+    Args:
+        a, b: one row a network; those that lack an objective are left out.
+        objectives: two.
+        searched: dotted paths of the searched values.
+
+    Returns:
+        Rectangles that do not overlap, in the objectives' own units and possibly unbounded: `x_low`,
+        `x_high`, `y_low`, `y_high`, `difference` (share of A's sets that attain the place minus that of
+        B's, in [-1, 1], not 0). None where a side has fewer than two sets.
+
+    Raises:
+        ObjectiveError: see `parse`.
+        ValueError: there are not two objectives.
+    """
+    asked = parse_all(objectives)
+    if len(asked) != 2:
+        raise ValueError(f"attainment is compared in two objectives, not in {len(asked)}")
+    sets = _paired(a, b, asked, searched)
+    if sets is None:
+        return None
+    found = _differences(*sets)
+    found = found[found[:, 4] != 0]
+    signs = np.array([1.0 if o.maximise else -1.0 for o in asked] * 2)
+    corners = found[:, :4] * signs
+    ends = [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])]
+    columns = {
+        "x_low": ends[0][:, 0],
+        "x_high": ends[1][:, 0],
+        "y_low": ends[0][:, 1],
+        "y_high": ends[1][:, 1],
+    }
+    return pd.DataFrame(columns | {"difference": found[:, 4] / len(sets[0])})
+
+
+def attainment_test(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    objectives: Sequence[Asked],
+    searched: Sequence[str] = (),
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, int] | None:
+    """The largest attainment difference, and how likely one as large is between sets of one kind.
+
+    A permutation test: the sets of both sides are divided anew, in every way there is where these are at
+    most `draws`, and the largest difference in either direction counts (the two-sample test of Shaw et al.
+    1999 and of Grunert da Fonseca, Fonseca and Hall 2001). Few sets cannot be told apart: n a side give no
+    p-value below 2 / C(2n, n).
+
+    Args:
+        a, b, objectives, searched: as for `attainment_difference`.
+        draws: divisions, at most.
+        seed: of the draws.
+
+    Returns:
+        The difference as a share of the sets, in [0, 1], its p-value, and the number of sets a side; None
+        where a side has fewer than two.
+    """
+    asked = parse_all(objectives)
+    sets = _paired(a, b, asked, searched)
+    if sets is None:
+        return None
+    pooled, count = [*sets[0], *sets[1]], len(sets[0])
+    largest = [_largest(*sets)]
+    for chosen in _divisions(count, draws, seed):
+        others = [j for j in range(2 * count) if j not in chosen]
+        largest.append(_largest([pooled[j] for j in chosen], [pooled[j] for j in others]))
+    # All divisions have the observed one among them; of some drawn it is one more.
+    found = np.array(largest[1:] if comb(2 * count, count) <= draws else largest)
+    return largest[0] / count, float(np.mean(found >= largest[0])), count
+
+
+def _divisions(count: int, draws: int, seed: int) -> list[tuple[int, ...]]:
+    """Which of 2 * count sets are the first side's."""
+    if comb(2 * count, count) <= draws:
+        return list(combinations(range(2 * count), count))
+    rng = np.random.default_rng(seed)
+    return [tuple(rng.permutation(2 * count)[:count].tolist()) for _ in range(draws)]
+
+
+def _paired(
+    a: pd.DataFrame, b: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]
+) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """As many sets of either side; None where there are fewer than two."""
+    sides = [_sets(side, asked, searched) for side in (a, b)]
+    count = min(len(sets) for sets in sides)
+    return None if count < 2 else (sides[0][:count], sides[1][:count])
+
+
+def _differences(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndarray:
+    """Rectangles (m, 5) of maximised points, the last column being how many sets more of ours attain it."""
+    tables = [
+        np.concatenate([np.insert(points, 2, j, axis=1) for j, points in enumerate(sets)])
+        for sets in (ours, theirs)
+    ]
+    try:
+        found: np.ndarray = moocore.eafdiff(*tables, maximise=True, rectangles=True)
+    except ValueError:  # what moocore 0.3 makes of sets that are all of one point
+        return np.zeros((0, 5))
+    return found
+
+
+def _largest(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    return float(np.abs(_differences(ours, theirs)[:, 4]).max(initial=0))
+
+
+def _sets(side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]) -> list[np.ndarray]:
+    if "run" in side and side["run"].nunique() > 1:
+        known = side.dropna(subset=[o.name for o in asked])
+        return [values(part, asked) for _, part in known.groupby("run", sort=True)]
+    return replicate_sets(side, asked, searched) if searched else []
