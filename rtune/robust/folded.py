@@ -78,7 +78,7 @@ class FoldedPGD(ChainedPGD):
         grad = logits.softmax(dim=1)
         grad[torch.arange(len(labels)), labels] -= 1
         each: Tensor = (grad @ weight / (a.shape[2] * a.shape[3]))[:, :, None, None]
-        return _where_positive((each * self._scale[self.model.norm]).expand_as(a), a)
+        return _where_positive((each * self._scale[self.model.norm]).expand_as(a).contiguous(), a)
 
     def _through(self, grad: Tensor, before: Tensor, block: PreActBlock, noise: Any) -> Tensor:
         drawn, slope = noise
@@ -126,9 +126,9 @@ class FoldedPGD(ChainedPGD):
 
 
 def _where_positive(grad: Tensor, activated: Tensor) -> Tensor:
-    """The rectifier's gradient."""
-    made: Tensor = torch.ops.aten.threshold_backward(grad, activated, 0)
-    return made
+    """The rectifier's gradient, in place."""
+    torch.ops.aten.threshold_backward(grad, activated, 0, grad_input=grad)
+    return grad
 
 
 def _by_member(x: Tensor, members: int) -> Tensor:
