@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from rtune import build, spec
 from rtune.config import TrialConfig
 from rtune.ledger import Trial
-from rtune.robust import DataError, Diverged, Network, Split, accuracy, footprint
+from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import SOURCES, MissingDataError
 from rtune.search import plan
 from rtune.search.resources import Limits, Room
@@ -140,22 +141,32 @@ def epoch_seconds(config: TrialConfig, train: Split, validation: Split, seed: in
     # An image takes a step of the attack about as long here as there, a network's pass forth and back.
     step = spent / images / (config.attack.steps + 1)
     part = _some(validation, min(_IMAGES, max(16, int(_EACH / step / (config.evaluation.steps + 1)))))
-    network = build.trainer(config, _some(train, size), seed).model
+    trainer = build.trainer(config, _some(train, size), seed)
+    attack = build.attack(config.evaluation)
+    evaluated = _seconds(lambda: trainer.measure(part, attack), part)
+    network = trainer.model
     assert isinstance(network, Network)
     begun = time.perf_counter()
-    accuracy(network, part)
-    accuracy(network, part, build.attack(config.evaluation))
-    evaluated = time.perf_counter() - begun
     footprint(network, SOURCES[config.data.dataset].image_shape)
-    once = time.perf_counter() - begun - evaluated
+    once = time.perf_counter() - begun
     return spent * len(train) / images + evaluated * len(validation) / len(part) + once
 
 
 def _training(config: TrialConfig, part: Split, seed: int) -> float:
     trainer = build.trainer(config, part, seed)
+
+    def epoch() -> None:
+        with contextlib.suppress(Diverged):  # found at the end of an epoch, which took no less for it
+            trainer.train_epoch()
+
+    return _seconds(epoch, part)
+
+
+def _seconds(work: Callable[[], object], part: Split) -> float:
+    if part.labels.is_cuda:
+        work()  # a trial records its work but once
     begun = time.perf_counter()
-    with contextlib.suppress(Diverged):  # found at the end of an epoch, which took no less for it
-        trainer.train_epoch()
+    work()
     return time.perf_counter() - begun
 
 

@@ -14,9 +14,10 @@ import torch
 import yaml
 
 import analysis
-from analysis import report
+from analysis import report, words
 from analysis.objectives import ObjectiveError
-from rtune import spec
+from analysis.view import view
+from rtune import spec, summary
 from rtune.evaluate import load_network
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
@@ -72,6 +73,18 @@ def test_it_shows_the_front_and_needs_nothing_but_itself(tmp_path: Path) -> None
     assert svg.read_text().startswith("<?xml")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert page.stat().st_size < 8_000_000
+
+
+def test_it_tells_the_saving_that_rtune_status_tells(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path)
+    ledger = fold(folder.read().records)
+    status = summary.saving(ledger, summary.max_epochs(ledger, folder.spec))
+    told = re.fullmatch(r"(\d+) epochs run; .* taken (\d+): (\d+) % saved", status)
+    assert told is not None
+    run, unstopped, share = (f"{int(number):,}" for number in told.groups())
+    page = words.saved(view([folder]))
+    assert page.startswith(f"{run} epochs were run")
+    assert page.endswith(f"taken {unstopped} epochs, so {share} % were saved.")
 
 
 def test_it_escapes_what_it_shows(tmp_path: Path) -> None:
