@@ -141,6 +141,10 @@ def _column(view: View, trained: Sequence[np.ndarray], name: str) -> "pd.Series[
     )
 
 
+# Networks that are held against the front at once.
+_TOGETHER = 500
+
+
 def _steps(last: pd.DataFrame, view: View, most: int = 400) -> list[tuple[int, float]]:
     """(row, hypervolume from there on) where it grows; beyond `most` steps only some of them."""
     if last.empty:
@@ -148,11 +152,16 @@ def _steps(last: pd.DataFrame, view: View, most: int = 400) -> list[tuple[int, f
     found = values(last, view.objectives)
     archive = np.empty((0, found.shape[1]))
     grows = []
-    for i, point in enumerate(found):
-        if (archive >= point).all(axis=1).any():
-            continue
-        archive = np.vstack([archive[~(point >= archive).all(axis=1)], point])
-        grows.append((i, archive))
+    for first in range(0, len(found), _TOGETHER):
+        block = found[first : first + _TOGETHER]
+        # What is dominated already stays so; most of a long run is.
+        beaten = (archive[:, None] >= block).all(axis=2).any(axis=0)
+        for i in np.flatnonzero(~beaten):
+            point = block[i]
+            if (archive >= point).all(axis=1).any():
+                continue
+            archive = np.vstack([archive[~(point >= archive).all(axis=1)], point])
+            grows.append((first + int(i), archive))
     chosen = sorted({round(k) for k in np.linspace(0, len(grows) - 1, min(most, len(grows)))})
     signs = np.array([1.0 if o.maximise else -1.0 for o in view.objectives])
     zero = np.array([view.reference[o.name] for o in view.objectives]) * signs

@@ -46,16 +46,15 @@ def certainty(view: View) -> Certainty:
     chances = membership(view.networks, view.objectives, view.images, view.searched, draws)
     noisy = chances[chances["within_noise"]]
     probability = dict(zip(chances["trial"], chances["probability"], strict=True))
-    return Certainty(
-        probability,
-        list(noisy["trial"]),
-        _intervals(view),
-        surfaces,
-        [*_of_noise(view, len(noisy)), *sentences],
-    )
+    intervals = _intervals(view)
+    noise = _of_noise(view, intervals, len(noisy))
+    return Certainty(probability, list(noisy["trial"]), intervals, surfaces, [*noise, *sentences])
 
 
-def _intervals(view: View) -> dict[str, dict[str, tuple[float, float]]]:
+_Intervals = dict[str, dict[str, tuple[float, float]]]
+
+
+def _intervals(view: View) -> _Intervals:
     assert view.images is not None
     found = {}
     for name in schema.ACCURACIES:
@@ -65,9 +64,9 @@ def _intervals(view: View) -> dict[str, dict[str, tuple[float, float]]]:
     return found
 
 
-def _of_noise(view: View, noisy: int) -> list[str]:
+def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
     assert view.images is not None
-    widths = [(high - low) / 2 for bounds in _intervals(view).values() for low, high in bounds.values()]
+    widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
     total = len(view.members)
     sentence = (
         f"Each accuracy is of {view.images:,} validation images, which leaves ±{max(widths):.3f} at most "
