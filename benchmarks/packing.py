@@ -29,10 +29,10 @@ from rtune.robust import Split
 _PATIENCE = 600.0
 
 
-def images(device: str, batches: int) -> Split:
-    """Random images of CIFAR's size."""
+def images(device: str, batches: int, side: int) -> Split:
+    """Random colour images."""
     torch.manual_seed(0)
-    pixels = torch.randint(256, (batches * BATCH, 3, 32, 32), dtype=torch.uint8)
+    pixels = torch.randint(256, (batches * BATCH, 3, side, side), dtype=torch.uint8)
     return Split(pixels, torch.randint(10, (len(pixels),))).to(device)
 
 
@@ -57,18 +57,16 @@ def train(wait: Callable[[float], int], data: Split) -> tuple[float, float]:
     return len(data) / spent, started
 
 
-def _child(answers: Any, barrier: Barrier, device: str, batches: int) -> None:
+def _child(answers: Any, barrier: Barrier, *sizes: Any) -> None:
     torch.set_num_threads(1)
-    answers.put(train(barrier.wait, images(device, batches)))
+    answers.put(train(barrier.wait, images(*sizes)))
 
 
-def processes(count: int, device: str, batches: int) -> list[tuple[float, float]]:
+def processes(count: int, *sizes: Any) -> list[tuple[float, float]]:
     """What `train` gives in so many processes at once."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(count), context.SimpleQueue()
-    children = [
-        context.Process(target=_child, args=(answers, barrier, device, batches)) for _ in range(count)
-    ]
+    children = [context.Process(target=_child, args=(answers, barrier, *sizes)) for _ in range(count)]
     for child in children:
         child.start()
     for child in children:
@@ -78,9 +76,9 @@ def processes(count: int, device: str, batches: int) -> list[tuple[float, float]
     return [answers.get() for _ in range(count)]
 
 
-def streams(count: int, device: str, batches: int) -> list[tuple[float, float]]:
+def streams(count: int, *sizes: Any) -> list[tuple[float, float]]:
     """What `train` gives on so many threads at once."""
-    data, barrier = images(device, batches), threading.Barrier(count)
+    data, barrier = images(*sizes), threading.Barrier(count)
     found: list[tuple[float, float]] = []
     threads = [threading.Thread(target=lambda: found.append(train(barrier.wait, data))) for _ in range(count)]
     for thread in threads:
@@ -90,9 +88,9 @@ def streams(count: int, device: str, batches: int) -> list[tuple[float, float]]:
     return found
 
 
-def one_textbook(device: str) -> float:
+def one_textbook(device: str, side: int) -> float:
     """Images a second of the textbook loop, alone."""
-    data = images(device, 6)
+    data = images(device, 6, side)
     model = textbook.network(1, 3).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=textbook.LR, momentum=0.9, nesterov=True)
     prune = textbook.textbook_pruning("rgsm", model)
@@ -111,19 +109,20 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="*", default=[4], help="counts to try so, too")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, default=40, help=f"of {BATCH} images, an epoch")
+    parser.add_argument("--side", type=int, default=32, help="of an image, in pixels; CIFAR's has 32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     card = torch.cuda.get_device_name() if device == "cuda" else "no GPU"
     about = {"device": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
     print(*about.values(), "images a second of all together", sep=", ")
-    base = [one_textbook(device) for _ in range(options.repeats)]
+    base = [one_textbook(device, options.side) for _ in range(options.repeats)]
     print(f"one textbook loop: {np.median(base):,.0f} ({min(base):,.0f} to {max(base):,.0f})")
     rows: list[dict[str, Any]] = [{"how": "textbook", "at_once": 1, "images_per_second": base}]
     ways = [(streams, count) for count in options.at_once]
     ways += [(processes, count) for count in options.processes]
     for way, count in ways:
-        tried = [way(count, device, options.batches) for _ in range(options.repeats)]
+        tried = [way(count, device, options.batches, options.side) for _ in range(options.repeats)]
         rates = [sum(rate for rate, _ in found) for found in tried]
         starts = [seconds for found in tried for _, seconds in found]
         median = float(np.median(rates))

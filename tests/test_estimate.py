@@ -184,9 +184,9 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     def passes(seconds: float) -> None:
         clock[0] += seconds
 
-    def accuracy(network: Any, part: Split, attack: Any = None) -> None:
+    def measure(trainer: Trainer, part: Split, attack: Any) -> None:
         asked.append(len(part))
-        passes(0.004 * len(part))
+        passes(0.008 * len(part))
 
     trained: list[int] = []
     asked: list[int] = []
@@ -194,11 +194,11 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     monkeypatch.setattr(
         Trainer, "train_epoch", lambda t: trained.append(len(t.train)) or passes(len(t.train) / 100)
     )
-    monkeypatch.setattr(pace, "accuracy", accuracy)
+    monkeypatch.setattr(Trainer, "measure", measure)
     monkeypatch.setattr(pace, "footprint", lambda *_: passes(0.5))
     images = Split(torch.zeros(2000, 1, 8, 8, dtype=torch.uint8), torch.zeros(2000, dtype=torch.int64))
     config = spec.load(spec.find("digits")).trial_config({})
-    # 2,000 images of 10 ms, 2,000 of 4 ms twice, and what is done once.
+    # 2,000 images of 10 ms, 2,000 of 8 ms, and what is done once.
     assert pace.epoch_seconds(config, images, images, 0) == pytest.approx(20 + 16 + 0.5)
     assert max(trained) < 200
     assert max(asked) < 200

@@ -1,22 +1,44 @@
-"""benchmarks.packing runs where there is no GPU, on the CPU."""
+"""The benchmarks of speed run where there is no GPU, on the CPU."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import ROOT
 
 
-def test_trainings_at_once_are_counted_together(tmp_path: Path) -> None:
-    sizes = ["--images", "32", "--batch", "16", "--steps", "1", "--width", "2", "--repeats", "1"]
-    file = tmp_path / "packing.json"
+def run(module: str, file: Path, *options: str) -> tuple[str, Any]:
+    """What a benchmark prints, and what it writes."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.packing", "--at-once", "1", "2", *sizes, "--json", str(file)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", f"benchmarks.{module}", *options, "--json", str(file)],
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 at once: " in done.stdout
-    rows = json.loads(file.read_text())["images_per_second"]
-    assert [len(rows[count]) for count in ("1", "2")] == [1, 1]
-    assert all(value > 0 for spent in rows.values() for value in spent)
+    return done.stdout, json.loads(file.read_text())
+
+
+def test_trainings_at_once_are_counted_together(tmp_path: Path) -> None:
+    sizes = ["--at-once", "1", "2", "--processes", "2", "--side", "4", "--batches", "1", "--repeats", "1"]
+    said, found = run("packing", tmp_path / "packing.json", *sizes)
+    assert "\n2 streams: " in said
+    ways = {(row["how"], row["at_once"]): row["images_per_second"] for row in found["rows"]}
+    assert list(ways) == [("textbook", 1), ("streams", 1), ("streams", 2), ("processes", 2)]
+    assert all(rate > 0 for rates in ways.values() for rate in rates)
+
+
+def test_throughput_has_a_row_for_each_implementation(tmp_path: Path) -> None:
+    which = ["--networks", "resnet20", "--pruning", "rgsm", "--rounds", "1", "--batches", "1"]
+    said, found = run("throughput", tmp_path / "throughput.json", *which)
+    assert [row["implementation"] for row in found] == ["textbook", "released", "rtune"]
+    for row in found:
+        assert (row["network"], row["pruning"], row["device"], row["threads"]) == (
+            "resnet20",
+            "rgsm",
+            "cpu",
+            1,
+        )
+        assert row["images_per_second"] > 0
+        assert f"{row['images_per_second']:,.0f} images/s" in said
+    assert "where rtune's time goes" in said

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from rtune.robust.chain import ChainedPGD, channels_last
 from rtune.robust.models.resnet import PreActBlock
 
+# Instead of no spread at all: then nothing is away from the mean either.
+_TINY = 1e-30
+
 
 class FoldedPGD(ChainedPGD):
     """See `ChainedPGD`; float32. A noisy network's noise is another draw than the plain attack's."""
@@ -68,7 +71,7 @@ class FoldedPGD(ChainedPGD):
         drawn = torch.randn(parts.shape, device=x.device)
         noisy = _as_images(torch.addcmul(parts, drawn, std, value=block.noise.gamma), x)
         # d std / d x = centred / (freedom * std)
-        return noisy, self._activated(noisy, norm), (drawn, centred.div_(freedom * std))
+        return noisy, self._activated(noisy, norm), (drawn, centred.div_(freedom * std.clamp_min(_TINY)))
 
     def _head(self, a: Tensor, labels: Tensor) -> Tensor:
         head = self.model.head

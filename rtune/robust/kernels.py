@@ -211,7 +211,8 @@ def _spread(sums, count, chunks, CHUNKS: tl.constexpr):
     at = sums + (tl.program_id(1) * chunks + i) * 2
     mean = tl.sum(tl.load(at, i < chunks, 0.0), axis=0) / count
     square = tl.sum(tl.load(at + 1, i < chunks, 0.0), axis=0)
-    return mean, tl.sqrt((square - count * mean * mean) / (count - 1))
+    # Of equal numbers rounding may leave less than nothing.
+    return mean, tl.sqrt(tl.maximum(square - count * mean * mean, 0.0) / (count - 1))
 
 
 @triton.jit(do_not_specialize=_VARYING)
@@ -255,4 +256,4 @@ def through_noise(
     dot = tl.sum(tl.load(dots + tl.program_id(1) * chunks + i, i < chunks, 0.0), axis=0)
     away = tl.load(x + place, wanted, 0.0).to(tl.float32) - mean
     value = tl.load(grad + place, wanted, 0.0).to(tl.float32)
-    tl.store(grad + place, value + gamma * dot / ((count - 1) * std) * away, wanted)
+    tl.store(grad + place, value + gamma * dot / ((count - 1) * tl.maximum(std, 1e-30)) * away, wanted)

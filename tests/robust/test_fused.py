@@ -88,6 +88,17 @@ def test_a_random_start_stays_in_the_ball_and_among_images(make: Make) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 2])
+def test_a_network_pruned_to_nothing_gives_no_direction(make: Make, members: int) -> None:
+    """Its activations have no spread for the noise to follow; they are constants that round."""
+    model = lively(PlainNet(20, width=2, in_channels=1, members=members, gamma=0.5))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data.zero_()
+    x, y = images(1)
+    assert torch.equal(make(model, PGD(0.1, 0.1, 1, random_start=False))(model, x, y), x)
+
+
+@pytest.mark.parametrize("members", [1, 2])
 def test_the_gradient_goes_through_the_noise(
     make: Make, members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,7 +111,9 @@ def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
     exact = x.float()
     mean = exact.mean(dim=(0, 2, 3)).view(members, channels).mean(dim=1)
     away = (exact - _by_channel(mean, channels)).square().sum(dim=(0, 2, 3))
-    std = (away.view(members, channels).sum(dim=1) / (x.numel() // members - 1)).sqrt()
+    variance = away.view(members, channels).sum(dim=1) / (x.numel() // members - 1)
+    spread = variance > 0  # without any, the root has no gradient
+    std = torch.where(spread, variance, 1).sqrt() * spread
     return torch.addcmul(x, _normal_like(x), _by_channel(std, channels).to(x.dtype), value=gamma)
 
 
@@ -122,7 +124,7 @@ def _by_channel(each: Tensor, channels: int) -> Tensor:
 
 def _normal_like(x: Tensor) -> Tensor:
     """N(0, 1) in the shape of x and the order of its memory, in which a CPU draws six times as fast."""
-    if x.is_contiguous():
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.randn_like(x)
     n, channels, height, width = x.shape
     drawn = torch.randn(n, height, width, channels, dtype=x.dtype, device=x.device)
