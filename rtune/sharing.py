@@ -222,9 +222,10 @@ def epochs(task: dict[str, Any], data: dict[str, Any]) -> Iterator[dict[str, Any
 
 def dismiss() -> None:
     """Ends the hosts that this launch's workers have started."""
-    for name in ray.util.list_named_actors():
-        if name.startswith(PREFIX):
-            with contextlib.suppress(ValueError):  # gone by now
+    # They end by themselves too, if later: Ray may be what has failed.
+    with contextlib.suppress(Exception):
+        for name in ray.util.list_named_actors():
+            if name.startswith(PREFIX):
                 ray.kill(ray.get_actor(name))
 
 

@@ -193,7 +193,8 @@ class _Launch:
             try:
                 self._fit(search)
             finally:
-                sharing.dismiss()
+                if 0 < self.limits.gpus_per_trial < 1:
+                    sharing.dismiss()
                 dashboard.close()
         if not search.is_done() and not self.ending.is_over:
             self.ending.fail("Ray Tune ended it")
