@@ -47,6 +47,7 @@ class _Session:
         stream: None on a CPU.
         notes: not yet told.
         epochs: what is left to train; None before the beginning and while it waits for memory.
+        beside: most other trials that had something on the GPU during its current epoch.
         busy: one call at a time.
     """
 
@@ -55,6 +56,7 @@ class _Session:
     stream: "torch.cuda.Stream | None"
     notes: list[str] = field(default_factory=list)
     epochs: Iterator[tuple[int, dict[str, Any]]] | None = None
+    beside: int = 0
     busy: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -123,6 +125,8 @@ class Host:
         if session.epochs is None and not self._has_room(session):
             return {"waits": True}
         assert session.epochs is not None
+        with self._changed:
+            session.beside = self._training() - 1
         try:
             with torch.cuda.stream(session.stream):
                 for epoch, metrics in session.epochs:
@@ -153,20 +157,25 @@ class Host:
                 return False
             assert self._splits is not None
             session.epochs = self._train(session.task, *self._splits, session.notes)
+            others = self._training() - 1
+            for each in self._sessions.values():
+                each.beside = max(each.beside, others)
         return True
 
     def _gives_way(self, session: _Session) -> bool:
-        """Lets go of what a trial has on the GPU, to go on when another ends; not if it is alone."""
+        """Lets go of what a trial has on the GPU, to go on when another ends; not if it was alone."""
         with self._changed:
             session.epochs = None
-            others = self._training()
-            if others and others < self._most:
-                self._most = others
+            self._changed.notify_all()
+            # Those beside it may have ended since, or have met the same.
+            room = session.beside
+            if room and room < self._most:
+                self._most = room
+                trials = "one trial" if room == 1 else f"{room} trials"
                 session.notes.append(
-                    f"{THE_GPU}'s memory has room for {others} trials at once, not for {others + 1}; "
-                    "the others wait"
+                    f"{THE_GPU}'s memory has room for {trials} at once, not for {room + 1}; the others wait"
                 )
-            return others > 0
+            return room > 0
 
     def _may_begin(self, session: _Session) -> bool:
         folder = session.task["folder"]

@@ -117,7 +117,7 @@ def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> N
     report = one.advance("b", os.getpid(), task("b"))
     assert report == {
         "waits": True,
-        "notes": ["the GPU's memory has room for 1 trials at once, not for 2; the others wait"],
+        "notes": ["the GPU's memory has room for one trial at once, not for 2; the others wait"],
     }
     assert trained(one, "a")[0] == [2, 3]
     assert trained(one, "b") == ([2, 3], [])
