@@ -11,7 +11,7 @@ demo: $(READY)  ## A real search on scikit-learn's digits, about three minutes o
 test: $(READY) lint  ## Everything that must hold.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates; 25 minutes.
+test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates; 30 minutes.
 	$(BIN)/python -m pytest -m long
 
 chaos: $(READY)  ## Two searches under SIGKILL for eight minutes; prints what survived.

@@ -88,6 +88,7 @@ def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
     assert check_whole(run, 12)["status"].tolist() == ["finished"] * 12
 
 
+@pytest.mark.long
 def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_path: Path) -> None:
     faults = {f"t{n:04d}": fault("raise", 9, epoch=1) for n in range(1, 9)}
     options = ["--trials", "8", "--max-epochs", "2", "--set", "search.max_failures=0", *SIZES, *TINY]

@@ -20,7 +20,7 @@ from tests.searches import TINY, check_kept, check_whole, family, kill, logged, 
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
     """A search that ran undisturbed, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
@@ -148,6 +148,7 @@ def test_a_time_budget_ends_the_launch_in_order(tmp_path: Path, rtune: Rtune) ->
     assert set(rows["status"]) <= {"interrupted", "finished", "stopped"}
 
 
+@pytest.mark.long
 def test_a_diverged_trial_is_recorded_and_a_folder_in_the_way_ends_the_launch_not_the_trial(
     tmp_path: Path, rtune: Rtune
 ) -> None:

@@ -23,6 +23,7 @@ def began(uri: str, rows: int) -> bool:
     return bool(place(uri).files()) and len(analysis.load(uri)) >= rows
 
 
+@pytest.mark.long
 def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is(
     store: s3.Server, tmp_path: Path, rtune: Rtune
 ) -> None:
