@@ -220,6 +220,8 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
     """A line's record; None if it is none of its part's, lacks a field, or does not follow from `known`."""
     try:
         record: dict[str, Any] = json.loads(line)
+        if b"\\u" in line:
+            json.dumps(record, ensure_ascii=False).encode()  # half a character cannot be shown or written
         kind = record["kind"]
         nested = _NESTED.get(kind, {}).items()
         whole = kind in _KINDS[part] and all(isinstance(record[name], type_) for name, type_ in nested)

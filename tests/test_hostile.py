@@ -245,6 +245,24 @@ def test_no_log_however_damaged_ends_in_a_traceback(
         assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
+@pytest.mark.parametrize("name", ["\\ud800", "\\uDC00", "x\\ud83d"])
+def test_half_a_character_is_damage_like_any_other(run: Path, name: str) -> None:
+    """JSON may spell what no encoding can write."""
+    segment = run / "results" / "0001.jsonl"
+    lines = segment.read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if json.loads(line)["kind"] == "trial")
+    record = json.loads(lines[number]) | {"sampler": "NAME"}
+    whole = [json.dumps(record).replace("NAME", text) for text in (name, "\\ud83d\\ude00")]
+    lines[number] = whole[0]
+    segment.write_text("\n".join(lines) + "\n")
+    done = CliRunner().invoke(main, ["results", str(run)])
+    assert done.exit_code == 0, done.exception
+    assert record["trial"] not in done.stdout
+    lines[number] = whole[1]
+    segment.write_text("\n".join(lines) + "\n")
+    assert f"{record['trial']}," in CliRunner().invoke(main, ["results", str(run), "--format", "csv"]).stdout
+
+
 # --- search.yaml --------------------------------------------------------------------------------
 
 
