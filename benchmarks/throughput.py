@@ -57,11 +57,11 @@ def rtune_trainer(data: Split, members: int, pruning: str, fast: bool = True) ->
     return Trainer(model, pruners[pruning](), attack, data, recipe, seed=0, fast=fast)
 
 
-def _pass(implementation: str, data: Split, members: int, pruning: str) -> Callable[[], None]:
+def _pass(implementation: str, data: Split, members: int, pruning: str) -> Callable[[], object]:
     """A function that trains on all the data once."""
     if implementation == "rtune":
         trainer = rtune_trainer(data, members, pruning)
-        return lambda: _ignore(trainer.train_epoch())
+        return trainer.train_epoch
     model = textbook.network(members, data.images.shape[1]).to(data.labels.device)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=textbook.LR, momentum=0.9, weight_decay=5e-4, nesterov=True
@@ -78,16 +78,12 @@ def _pass(implementation: str, data: Split, members: int, pruning: str) -> Calla
     return once
 
 
-def _ignore(_: object) -> None:
-    pass
-
-
 def child(pipe: Connection, implementation: str, device: str, threads: int, batches: int) -> None:
     """Answers (members, pruning) when it is ready to train that, True with the images a second of a pass over
     the data, False with the peak of memory since it was made ready, in MiB."""
     torch.set_num_threads(threads)
     data = _data(device, batches)
-    once: Callable[[], None] = _nothing
+    once: Callable[[], object] = _nothing
     before = 0.0
     while (asked := pipe.recv()) is not None:
         if asked is True:

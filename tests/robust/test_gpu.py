@@ -1,7 +1,6 @@
 """What only a GPU can show of the fast way to train; run there, or skipped."""
 
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -105,7 +104,7 @@ def _same(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
-def test_no_host_waits_within_an_epoch(digits: tuple[Split, Split], tmp_path: Path) -> None:
+def test_no_host_waits_within_an_epoch(digits: tuple[Split, Split]) -> None:
     one = trainer(digits[0])
     one.train_epoch()
     torch.cuda.synchronize()
