@@ -9,7 +9,7 @@ demo: $(READY)  ## A real search on scikit-learn's digits, about three minutes o
 	$(BIN)/rtune search digits
 
 test: $(READY) lint  ## Everything that must hold.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates; 30 minutes.
 	$(BIN)/python -m pytest -m long

@@ -17,7 +17,7 @@ MOST_HISTOGRAMS = 200
 
 
 def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
-    """Name and text: where a network's checkpoint lies; the commands that attack, repeat and export it."""
+    """Name and text: its size, where its checkpoint lies; the commands that attack, repeat and export it."""
     run = view.runs[row["run"]]
     trial = _own(view, row)
     where = shlex.quote(str(run.folder.place))
@@ -27,6 +27,7 @@ def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
             "status",
             f"{row['status']} at epoch {row['epoch']}, seed {row['seed']}, suggested by {row['sampler']}",
         ),
+        ("size", f"{4 * row['parameters'] / 1000:,.1f} kB of float32 parameters, removable channels cut out"),
         ("checkpoint", str(_checkpoint(view, row))),
         ("export command", f"rtune export {where} {trial}"),
         ("evaluation command", f"rtune evaluate {where} --trials {trial}"),

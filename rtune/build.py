@@ -65,8 +65,8 @@ def fingerprint(config: DataConfig, seed: int) -> str:
 
 
 def images(config: DataConfig, seed: int) -> tuple[int, int]:
-    """Numbers of images of the train and validation splits, which must be there. Raises DataError."""
-    train, validation = splits(config, seed, torch.device("cpu"), download=False)
+    """Numbers of images of the train and validation splits. Raises DataError."""
+    train, validation = splits(config, seed, torch.device("cpu"), download=True)
     return len(train), len(validation)
 
 

@@ -25,11 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 Rtune = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, tests that start a cluster take turns, and a file's tests share its fixtures."""
     for item in items:
-        group = "cluster" if item.get_closest_marker("cluster") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        # The fixture `finished` is a search of its own.
+        on_cluster = item.get_closest_marker("cluster") or "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else item.path.name))
+    # The longest group first, or one worker does it while the other has nothing left.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "cluster")
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -173,6 +171,8 @@ def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[
 
 
 def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.model_selection import train_test_split  # a second, which no worker needs to wait for
+
     try:
         kept, held = train_test_split(
             np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
@@ -187,6 +187,8 @@ def _as_split(images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Spli
 
 
 def _read_digits(train: bool, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     # Pixels are 0..16. The set ships without a test part: a fixed fifth is cut off here.
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]

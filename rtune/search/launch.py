@@ -233,7 +233,8 @@ class _Launch:
         """What Ray Tune runs: a trial, with the images from the object store, one copy a machine."""
         limits, spec = self.limits, self.folder.spec
         cpu = torch.device("cpu")
-        data = build.pack(*build.splits(spec.file.data, spec.search.seed, cpu, download=False))
+        # As for the fingerprint, so they are not read again.
+        data = build.pack(*build.splits(spec.file.data, spec.search.seed, cpu, download=True))
         return tune.with_resources(
             tune.with_parameters(worker.run, data=data),
             {"cpu": limits.cpus_per_trial, "gpu": limits.gpus_per_trial},
