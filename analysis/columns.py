@@ -26,7 +26,7 @@ from rtune.storage import Place
 Record = dict[str, Any]
 
 # What is kept of an epoch; its number follows from its place among those of its trial.
-_KEPT = (*schema.METRICS, "rung", "rung_position", "rung_size")
+_KEPT = (*schema.EPOCH, "rung", "rung_position", "rung_size")
 # Stands for an epoch where only their number counts.
 _COUNTED: Record = {}
 

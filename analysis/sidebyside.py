@@ -105,7 +105,12 @@ def _compared(
         return [f"{len(sides[0])} and {len(sides[1])} networks are too few to be compared."]
     draws = _draws(view)
     found = compare(
-        sides[0], sides[1], view.objectives, images=view.images, draws=draws, searched=view.searched
+        sides[0],
+        sides[1],
+        view.objectives,
+        images=int(view.networks["images"].min()),
+        draws=draws,
+        searched=view.searched,
     )
     return [*found.sentences(*names), *_attained(view, whole)]
 

@@ -22,7 +22,7 @@ class Certainty:
     """What is known of a front's certainty.
 
     Attributes:
-        probability: trial -> that it is truly non-dominated; empty where nobody knows the images' number.
+        probability: trial -> that it is truly non-dominated.
         within_noise: trials for which that is below 0.95.
         intervals: metric -> trial -> 95 % interval.
         surfaces: attainment surfaces for the plots of pairs.
@@ -40,10 +40,8 @@ def certainty(view: View) -> Certainty:
     """Intervals of accuracies, chances of members, attainment over seeds, optimism of validation."""
     surfaces = _surfaces(view)
     sentences = _of_seeds(view, surfaces) + _of_optimism(view)
-    if view.images is None:
-        return Certainty({}, [], {}, surfaces, sentences)
     draws = _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
-    chances = membership(view.networks, view.objectives, view.images, view.searched, draws)
+    chances = membership(view.networks, view.objectives, view.networks["images"], view.searched, draws)
     noisy = chances[chances["within_noise"]]
     probability = dict(zip(chances["trial"], chances["probability"], strict=True))
     intervals = _intervals(view)
@@ -55,21 +53,19 @@ _Intervals = dict[str, dict[str, tuple[float, float]]]
 
 
 def _intervals(view: View) -> _Intervals:
-    assert view.images is not None
     found = {}
     for name in schema.ACCURACIES:
-        low, high = wilson(view.members[name].to_numpy(float), view.images)
+        low, high = wilson(view.members[name].to_numpy(float), view.members["images"].to_numpy(float))
         bounds = zip(low.round(4).tolist(), high.round(4).tolist(), strict=True)
         found[name] = dict(zip(view.members["trial"], bounds, strict=True))
     return found
 
 
 def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
-    assert view.images is not None
     widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
     total = len(view.members)
     sentence = (
-        f"Each accuracy is of {view.images:,} validation images, which leaves ±{max(widths):.3f} at most "
+        f"Each accuracy is of {view.images} validation images, which leaves ±{max(widths):.3f} at most "
         "(95 % intervals, Wilson's). "
     )
     if noisy == 0:
@@ -140,7 +136,7 @@ def _of_optimism(view: View) -> list[str]:
         own = view.networks[view.networks["run"] == i]
         if len(view.runs) > 1:
             own = own.assign(trial=own["trial"].str.removeprefix(f"{run.name}/"))
-        found = optimism(own, evaluations(run), view.objectives, view.attack, view.images)
+        found = optimism(own, evaluations(run), view.objectives, own["images"], view.attack)
         said += (
             []
             if found is None

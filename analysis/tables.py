@@ -104,7 +104,7 @@ def latex(view: View) -> str:
         escape(Objective(n, True).label) + (r" (\%)" if Objective(n, True).is_fraction else "") for n in names
     ]
     head = " & ".join(["trial", "network", *heads, "parameters"])
-    images = f" ({view.images:,} images)" if view.images else ""
+    images = f" ({view.images} images)" if view.images else ""
     caption = (
         f"The front of {escape(view.name)}: validation split of {escape(view.dataset)}{images}; "
         "parameters after cutting out removable channels."

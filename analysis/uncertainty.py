@@ -51,7 +51,7 @@ def wilson(accuracy: Any, images: Any, level: float = 0.95) -> tuple[np.ndarray,
 def membership(
     networks: pd.DataFrame,
     objectives: Sequence[Asked],
-    images: int,
+    images: Any,
     searched: Sequence[str],
     draws: int = 1000,
     seed: int = 0,
@@ -77,7 +77,7 @@ def membership(
     Args:
         networks: one row a network; those that lack an objective are left out.
         objectives: names, see `analysis.objectives`.
-        images: of the validation split, at least 1.
+        images: that the accuracies are fractions of, at least 1; a number, or one for each network.
         searched: dotted paths of the searched values.
         draws: how often the truth is drawn, at least 1.
         seed: of the draws; the rows' order does not matter.
@@ -92,43 +92,50 @@ def membership(
         ValueError: `images` is below 1.
     """
     asked = parse_all(objectives)
-    known = networks.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
+    known = _known(networks, asked, images)
     members = front(known, asked)
-    rows = _candidates(known, asked, images)
-    found = chances(_as_field(rows, asked, images), rows.index.get_indexer(members.index), draws, seed)
+    rows = _candidates(known, asked)
+    found = chances(_as_field(rows, asked), rows.index.get_indexer(members.index), draws, seed)
     names = np.array([*rows["trial"], None], object)  # place -1: no rival
     made = pd.DataFrame({"trial": members["trial"].to_numpy(object), "probability": found.undominated})
     made["within_noise"] = made["probability"] < SURE
     made["rival"] = pd.Series(names[found.rival], dtype=object)
     made["rival_probability"] = found.rival_share
-    return made.join(_settings(known, members.index, asked, images, searched, draws, seed))
+    return made.join(_settings(known, members.index, asked, searched, draws, seed))
 
 
-def _candidates(known: pd.DataFrame, asked: Sequence[Objective], images: int) -> pd.DataFrame:
+def _known(networks: pd.DataFrame, asked: Sequence[Objective], images: Any) -> pd.DataFrame:
+    """The networks that have all objectives, with the column `images`."""
+    counted = networks.assign(images=images)
+    return counted.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
+
+
+def _candidates(known: pd.DataFrame, asked: Sequence[Objective]) -> pd.DataFrame:
     """The rows that may be on the front in truth, by trial."""
-    found: pd.DataFrame = known[could_matter(*_corners(known, asked, images))]
+    found: pd.DataFrame = known[could_matter(*_corners(known, asked))]
     return found.sort_values("trial", kind="stable")
 
 
-def _corners(rows: pd.DataFrame, asked: Sequence[Objective], images: int) -> tuple[np.ndarray, np.ndarray]:
+def _corners(rows: pd.DataFrame, asked: Sequence[Objective]) -> tuple[np.ndarray, np.ndarray]:
     """The least and the most (n, k) that each network may truly be, maximised."""
     low, high = values(rows, asked), values(rows, asked)
     for column, objective in enumerate(asked):
         if objective.name in schema.ACCURACIES:
-            ends = wilson(rows[objective.name].to_numpy(float), images, _CORNER)
+            ends = wilson(rows[objective.name].to_numpy(float), rows["images"].to_numpy(float), _CORNER)
             low[:, column], high[:, column] = ends if objective.maximise else (-ends[1], -ends[0])
     return low, high
 
 
-def _as_field(rows: pd.DataFrame, asked: Sequence[Objective], images: int) -> Field:
+def _as_field(rows: pd.DataFrame, asked: Sequence[Objective]) -> Field:
     """The networks with their accuracies unknown: see `membership`."""
-    low, high = _corners(rows, asked, images)
+    low, high = _corners(rows, asked)
+    images = rows[["images"]].to_numpy(float)
     noisy = [o for o in asked if o.name in schema.ACCURACIES]
     counts = images * rows[[o.name for o in noisy]].to_numpy(float).clip(0, 1)
     # Of two accuracies the lower one's images are taken to lie within the higher one's.
     order = counts.argsort(axis=1, kind="stable")
     ascending = np.take_along_axis(counts, order, axis=1)
-    shares = np.diff(ascending, axis=1, prepend=0.0, append=float(images)) + 0.5
+    shares = np.diff(ascending, axis=1, prepend=0.0, append=images) + 0.5
     back = order.argsort(axis=1).T[:, :, None]
     signs = np.array([1.0 if o.maximise else -1.0 for o in noisy], np.float32)[:, None, None]
 
@@ -146,7 +153,6 @@ def _settings(
     known: pd.DataFrame,
     members: pd.Index,
     asked: Sequence[Objective],
-    images: int,
     searched: Sequence[str],
     draws: int,
     seed: int,
@@ -164,7 +170,7 @@ def _settings(
     # Rounded, or the mean of equal figures may differ from them in the last place and break a tie.
     means = np.round(np.stack(sums, axis=1) / sizes[:, None], 12)
     spread, root = _seed_noise(points[again] - means[codes[again]], len(np.unique(codes[again])))
-    least = [_binomial(known.loc[members, o.name], images) for o in asked]
+    least = [_binomial(known.loc[members, o.name], known.loc[members, "images"]) for o in asked]
     errors = np.maximum(spread, least) / np.sqrt(sizes)[:, None]
     reach = _CORNER_Z * errors
     kept = np.union1d(np.flatnonzero(could_matter(means - reach, means + reach)), mine)
@@ -190,12 +196,13 @@ def _seed_noise(residuals: np.ndarray, settings: int) -> tuple[np.ndarray, np.nd
     return spread, axes * np.sqrt(shares.clip(0))
 
 
-def _binomial(column: "pd.Series[Any]", images: int) -> float:
+def _binomial(column: "pd.Series[Any]", images: "pd.Series[Any]") -> float:
     """What seeds cannot spread less than: the standard error of such accuracies, 0 of anything else."""
     if column.name not in schema.ACCURACIES:
         return 0.0
-    p = (images * column.to_numpy(float) + 0.5) / (images + 1)
-    return float(np.sqrt((p * (1 - p)).mean() / images))
+    n = images.to_numpy(float)
+    p = (n * column.to_numpy(float) + 0.5) / (n + 1)
+    return float(np.sqrt((p * (1 - p) / n).mean()))
 
 
 def _normal_field(points: np.ndarray, errors: np.ndarray, root: np.ndarray) -> Field:
@@ -220,16 +227,16 @@ class Gap:
         metric: `natural_accuracy` or `robust_accuracy`.
         members: networks with a figure of the test split.
         mean: validation minus test.
-        low, high: its 95 % interval; None where nobody knows how many images the validation split has.
-        expected: the part that picking the best on validation explains; None likewise.
+        low, high: its 95 % interval.
+        expected: the part that picking the best on validation explains.
     """
 
     metric: str
     members: int
     mean: float
-    low: float | None
-    high: float | None
-    expected: float | None
+    low: float
+    high: float
+    expected: float
 
     @property
     def sentence(self) -> str:
@@ -237,12 +244,9 @@ class Gap:
         text = (
             f"On the validation split the {self.metric.replace('_', ' ')} of {self.members} "
             f"member{'s' * (self.members != 1)} of the front is {abs(self.mean):.3f} {way} that on the test "
-            "split"
+            f"split (95 % interval of the difference {self.low:.3f} to {self.high:.3f})"
         )
-        if self.low is None or self.high is None:
-            return text + "."
-        text += f" (95 % interval of the difference {self.low:.3f} to {self.high:.3f})"
-        if self.expected is None or self.expected <= 0:
+        if self.expected <= 0:
             return text + "."
         return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
 
@@ -262,8 +266,8 @@ def optimism(
     networks: pd.DataFrame,
     evaluations: pd.DataFrame,
     objectives: Sequence[Asked],
+    images: Any,
     attack: EvaluationConfig | None = None,
-    images: int | None = None,
     draws: int = 100,
     seed: int = 0,
 ) -> Optimism | None:
@@ -280,8 +284,8 @@ def optimism(
         evaluations: see `analysis.evaluations`; of several figures of a network that of the most images
             counts, the latest of these.
         objectives: of the front.
+        images: that the networks' accuracies are fractions of; a number, or one for each.
         attack: the search's own (`evaluation` in its file); without it only natural accuracies are compared.
-        images: of the validation split.
         draws: to find what is expected, at least 1.
         seed: of the draws.
 
@@ -289,7 +293,7 @@ def optimism(
         None where no member has a figure of the test split.
     """
     asked = parse_all(objectives)
-    known = networks.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
+    known = _known(networks, asked, images)
     members = front(known, asked)
     tested = evaluations[evaluations["split"] == "test"]
     own = {"natural_accuracy": tested["attack"] == "natural"}
@@ -299,8 +303,8 @@ def optimism(
     pairs = {metric: both for metric, both in pairs.items() if len(both)}
     if not pairs:
         return None
-    bias = _selection(known, asked, images, draws, seed) if images is not None else {}
-    return Optimism([_gap(both, metric, images, bias) for metric, both in pairs.items()])
+    bias = _selection(known, asked, draws, seed)
+    return Optimism([_gap(both, metric, bias.get(metric, 0.0)) for metric, both in pairs.items()])
 
 
 def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]":
@@ -313,30 +317,28 @@ def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]"
 
 
 def _pairs(members: pd.DataFrame, tested: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """`validation`, `test` and the test split's `images`, one row a member."""
+    """`validation`, `test` and the images of both, one row a member."""
     last = tested.sort_values(["images", "time"], kind="stable").drop_duplicates(
         ["trial", "epoch"], keep="last"
     )
-    both = members[["trial", "epoch", metric]].merge(last[["trial", "epoch", "accuracy", "images"]])
+    both = members[["trial", "epoch", metric, "images"]].merge(
+        last[["trial", "epoch", "accuracy", "images"]], on=["trial", "epoch"], suffixes=("", "_test")
+    )
     return both.dropna(subset=[metric]).rename(columns={metric: "validation", "accuracy": "test"})
 
 
-def _gap(both: pd.DataFrame, metric: str, images: int | None, bias: dict[str, float]) -> Gap:
+def _gap(both: pd.DataFrame, metric: str, expected: float) -> Gap:
     mean = float((both["validation"] - both["test"]).mean())
-    if images is None:
-        return Gap(metric, len(both), mean, None, None, None)
     p = ((both["validation"] + both["test"]) / 2).clip(0, 1).to_numpy(float)
-    parts = 1 / images + 1 / both["images"].to_numpy(float)
+    parts = sum(1 / both[name].to_numpy(float) for name in ("images", "images_test"))
     half = NormalDist().inv_cdf(0.975) * float(np.sqrt(p * (1 - p) * parts).mean())
-    return Gap(metric, len(both), mean, mean - half, mean + half, bias.get(metric, 0.0))
+    return Gap(metric, len(both), mean, mean - half, mean + half, expected)
 
 
-def _selection(
-    known: pd.DataFrame, asked: Sequence[Objective], images: int, draws: int, seed: int
-) -> dict[str, float]:
+def _selection(known: pd.DataFrame, asked: Sequence[Objective], draws: int, seed: int) -> dict[str, float]:
     """Accuracy -> by how much fronts of redrawn networks exceed what was measured; of the objectives only."""
-    rows = _candidates(known, asked, images)
-    field, rng = _as_field(rows, asked, images), np.random.default_rng(seed)
+    rows = _candidates(known, asked)
+    field, rng = _as_field(rows, asked), np.random.default_rng(seed)
     noisy = [o for o in asked if o.name in schema.ACCURACIES]
     gains = np.zeros(len(noisy))
     drawn, every = field.points.copy(), np.arange(len(rows))

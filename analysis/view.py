@@ -52,10 +52,11 @@ class View:
         return self.runs[0].folder.spec.file.evaluation
 
     @property
-    def images(self) -> int | None:
-        """Validation images that each accuracy is a fraction of; the fewest if runs differ."""
-        counts = [launch.validation_images for run in self.runs for launch in run.launches]
-        return min(counts) if counts else None
+    def images(self) -> str:
+        """How many validation images the networks' accuracies are fractions of: `360`, or `90 to 360`."""
+        counts = self.networks["images"]
+        ends = sorted({counts.min(), counts.max()}) if len(counts) else []
+        return " to ".join(f"{count:,}" for count in ends)
 
     @cached_property
     def members(self) -> pd.DataFrame:

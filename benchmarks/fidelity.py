@@ -1,11 +1,11 @@
 """What a search loses by measuring on fewer validation images before the last epoch.
 
-    python -m benchmarks.fidelity --table benchmarks/tables/digits.csv --images 288
+    python -m benchmarks.fidelity --table benchmarks/tables/digits.csv --images 360
 
-rtune's own search in simulated time, told accuracies on a part of the validation images:
-between rungs, or at rungs too. Of a trial's recorded figure of n images, that of m is drawn anew for each epoch
-(hypergeometric). In truth all trials meet the same images, whose common luck changes no rank, so this is
-rather too pessimistic. What is found is judged by the recorded figures.
+rtune's own search in simulated time, told accuracies on a part of the validation images: between rungs, or at
+rungs too. Of a trial's recorded figure of n images, that of m is drawn anew for each epoch, hypergeometric;
+in truth all trials meet the same images, whose common luck changes no rank, so this is rather pessimistic.
+What is found is judged by the recorded figures.
 """
 
 import argparse

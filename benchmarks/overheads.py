@@ -115,7 +115,8 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
     for _ in range(options.repeats):
-        alone, beside = ({}, {})
+        alone: dict[str, float] = {}
+        beside: dict[str, float] = {}
         for concurrency, figures in ((1, alone), (2, beside)):
             with tempfile.TemporaryDirectory() as runs:
                 figures.update(search(Path(runs), options.trials, options.epochs, concurrency))

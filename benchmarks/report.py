@@ -89,7 +89,8 @@ def _cohort(cohort: range, epochs: int, rungs: list[int], rng: np.random.Generat
 _EPOCH = (
     '{"kind":"epoch","trial":"%s","epoch":%d,"decision":"%s","rung":%s,"rung_position":%s,"rung_size":%s,'
     '"rung_quota":%s,"natural_accuracy":%r,"robust_accuracy":%r,"channel_sparsity":%r,"weight_sparsity":%r,'
-    '"removable_channels":%r,"macs":%d,"parameters":%d,"train_seconds":%r,"eval_seconds":%r,"time":%r}\n'
+    '"removable_channels":%r,"macs":%d,"parameters":%d,"train_seconds":%r,"eval_seconds":%r,"images":5000,'
+    '"time":%r}\n'
 )
 
 

@@ -28,7 +28,7 @@ from rtune.search.interrupt import Interrupt
 from rtune.search.progress import Progress
 from rtune.search.state import Search
 
-_PLAIN = dict.fromkeys(schema.METRICS, 0.5) | {"macs": 1, "parameters": 1}
+_PLAIN = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 1, "parameters": 1, "images": 100}
 # Reports that are not counted: the first of all workers come at once.
 _SETTLED = 100
 

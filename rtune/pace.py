@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from rtune import build, spec
+from rtune import build, rungs, spec
 from rtune.config import TrialConfig
 from rtune.ledger import Trial
 from rtune.robust import DataError, Diverged, Network, Split, footprint
@@ -50,8 +51,9 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
     The points and random settings are drawn; those that differ in nothing but numbers with a fraction, such
     as a learning rate, count as one kind, of which one is measured, the most common kind first, for a dozen
     seconds. Its figure is that of a few batches of training, after some images that are not counted, and of
-    an evaluation on a part of the validation images, each scaled to all images. It is measured alone: trials
-    that share a GPU, a memory or a core's two threads take longer.
+    an evaluation on a part of the validation images, each scaled to as many as a full training has in an
+    epoch on average. It is measured alone: trials that share a GPU, a memory or a core's two threads take
+    longer.
 
     Args:
         search_spec: the search file.
@@ -80,9 +82,11 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
     torch.set_num_threads(limits.cpus_per_trial)
     try:
         seconds, kinds, begun = [], 0, time.perf_counter()
+        end, levels = limits.max_epochs, plan.of_spec(search_spec).rungs()
+        measured = fmean(1 / rungs.stride(epoch, levels, end) for epoch in range(1, end + 1))
         for trials in _kinds(search_spec, limits):
             config = search_spec.trial_config(trials[0].values)
-            seconds += [epoch_seconds(config, *splits, trials[0].seed)] * len(trials)
+            seconds += [epoch_seconds(config, *splits, trials[0].seed, measured)] * len(trials)
             kinds += 1
             if time.perf_counter() - begun > _ALL:
                 break
@@ -122,7 +126,9 @@ def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
     return sorted(kinds.values(), key=len, reverse=True)
 
 
-def epoch_seconds(config: TrialConfig, train: Split, validation: Split, seed: int) -> float:
+def epoch_seconds(
+    config: TrialConfig, train: Split, validation: Split, seed: int, measured: float = 1.0
+) -> float:
     """Seconds of an epoch of one setting, its evaluation included; see `measure`.
 
     Args:
@@ -130,6 +136,7 @@ def epoch_seconds(config: TrialConfig, train: Split, validation: Split, seed: in
         train: all training images, on the device of the trial.
         validation: all validation images, likewise.
         seed: of the trial.
+        measured: the share of the validation images that an epoch's network is measured on.
     """
     size = min(config.training.batch_size, len(train))
     _training(config, _some(train, _WARM), seed)  # what a process, and a GPU, does once
@@ -149,7 +156,7 @@ def epoch_seconds(config: TrialConfig, train: Split, validation: Split, seed: in
     begun = time.perf_counter()
     footprint(network, SOURCES[config.data.dataset].image_shape)
     once = time.perf_counter() - begun
-    return spent * len(train) / images + evaluated * len(validation) / len(part) + once
+    return spent * len(train) / images + evaluated * measured * len(validation) / len(part) + once
 
 
 def _training(config: TrialConfig, part: Split, seed: int) -> float:

@@ -1,5 +1,6 @@
 """Where trials are compared: rungs at grace * eta^k epochs, and who may go on from one."""
 
+from collections.abc import Collection
 from itertools import pairwise
 
 
@@ -27,6 +28,15 @@ def lengthened(first: list[int], eta: int, ends: list[int]) -> list[int]:
     """
     further = [level for end, new in pairwise(ends) for level in levels(end, eta, new)]
     return [*first, *further] if first else []
+
+
+def stride(epoch: int, rungs: Collection[int], end: int) -> int:
+    """Every how manieth validation image an epoch's network is measured on.
+
+    All where the trial may end, at a rung and at its end: those figures decide, and stand. Between rungs a
+    quarter tells where a trial is heading (`benchmarks.fidelity`).
+    """
+    return 1 if epoch == end or epoch in rungs else 4
 
 
 def default_grace(eta: int, max_epochs: int) -> int:

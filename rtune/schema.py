@@ -5,17 +5,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 
 # The `sampler` of a trial that repeats another's settings with another seed (`rtune replicate`).
 REPLICATE = "replicate"
 
-# Fractions in [0, 1], on the validation split; of the sparse network at the epoch's end.
+# Fractions in [0, 1], on `images` of the validation split; of the sparse network at the epoch's end.
 ACCURACIES = ("natural_accuracy", "robust_accuracy")
 SPARSITIES = ("channel_sparsity", "weight_sparsity", "removable_channels")
 # Of the compacted network (removable channels cut out); seconds of wall time.
 COSTS = ("macs", "parameters", "train_seconds", "eval_seconds")
 METRICS = (*ACCURACIES, *SPARSITIES, *COSTS)
+# What is known of an epoch: `images` are those that the accuracies are of.
+EPOCH = (*METRICS, "images")
 
 # running: its launch lives; interrupted: it does not, `rtune resume` goes on with it.
 STATUSES = ("running", "interrupted", "stopped", "finished", "diverged", "failed")
@@ -38,6 +40,7 @@ TAIL = pa.schema(
         pa.field("parameters", pa.int64()),
         pa.field("train_seconds", pa.float64()),
         pa.field("eval_seconds", pa.float64()),
+        pa.field("images", pa.int64()),
         pa.field("rung", pa.int64()),
         pa.field("rung_position", pa.int64()),
         pa.field("rung_size", pa.int64()),
@@ -113,7 +116,9 @@ RECORDS = {
         **dict.fromkeys(("train_images", "validation_images"), pa.int64()),
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
-    "epoch": _record(epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64())),
+    "epoch": _record(
+        epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64()), images=pa.int64()
+    ),
     "promote": _record(**dict.fromkeys(RUNG.names, pa.int64())),
     "lengthen": _record(epochs=pa.int64()),
     "retry": _record(epoch=pa.int64(), error=pa.string()),

@@ -10,7 +10,7 @@ import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, machine, schema, sharing
+from rtune import build, checkpoint, machine, rungs, schema, sharing
 from rtune.config import TrialConfig
 from rtune.robust import (
     Diverged,
@@ -31,7 +31,8 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
 
     Args:
         task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's: a path or URI),
-            `logged` (epochs already in the run's log), `max_epochs` (where the trial ends), `threads`,
+            `logged` (epochs already in the run's log), `rungs` (their epochs), `max_epochs` (where the trial
+            ends), `threads`,
             `device`, `shares_gpu` (with other trials), `versions` (that this machine must have; None for
             any), and with versions `run` (the run folder, likewise a path or URI).
         data: the splits, from `rtune.build.pack`.
@@ -114,7 +115,8 @@ def epochs(
         history = saved.history
         yield from list(enumerate(history, start=1))[task["logged"] :]
     while trainer.epoch < task["max_epochs"]:
-        history = [*history, measure_epoch(trainer, validation, config)]
+        step = rungs.stride(trainer.epoch + 1, task["rungs"], task["max_epochs"])
+        history = [*history, measure_epoch(trainer, validation.every(step), config)]
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(task["trial"], task["config"], history, trainer.state_dict()),
@@ -126,7 +128,7 @@ def epochs(
 def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
     """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
     for number, figures in enumerate(saved.history, start=1):
-        whole = isinstance(figures, dict) and set(figures) == set(schema.METRICS)
+        whole = isinstance(figures, dict) and set(figures) == set(schema.EPOCH)
         if not whole or not all(isinstance(v, int | float) and math.isfinite(v) for v in figures.values()):
             return f"its figures of epoch {number} are none"
     if saved.tensors.keys() != fresh.keys():
@@ -138,7 +140,7 @@ def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str |
 
 
 def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
-    """Trains one epoch and measures the network it ends with (`rtune.schema.METRICS`)."""
+    """Trains one epoch and measures the network it ends with (`rtune.schema.EPOCH`)."""
     start = time.perf_counter()
     trainer.train_epoch()
     trained = time.perf_counter()
@@ -156,4 +158,5 @@ def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> d
         "parameters": cost.parameters,
         "train_seconds": round(trained - start, 4),
         "eval_seconds": round(time.perf_counter() - trained, 4),
+        "images": len(validation),
     }

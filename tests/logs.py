@@ -41,7 +41,7 @@ def trial(number: int, values: Record | None = None, **fields: Any) -> Record:
 
 
 def epoch(number: int, epoch: int, decision: str = "continue", **fields: Any) -> Record:
-    metrics = dict.fromkeys(schema.METRICS, 0.5) | {"macs": 7, "parameters": 9}
+    metrics = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 7, "parameters": 9, "images": 100}
     fixed = {"kind": "epoch", "trial": f"t{number:04d}", "epoch": epoch, "decision": decision, "time": 1.5}
     return fixed | metrics | fields
 
@@ -67,7 +67,7 @@ EPOCHS = st.tuples(
     st.integers(0, 5),
     st.sampled_from(["continue", "continue", "stop", "finish"]),
     st.fixed_dictionaries(
-        dict.fromkeys(schema.METRICS[:5], FRACTIONS)
+        dict.fromkeys(schema.EPOCH[:5], FRACTIONS)
         | {"macs": st.integers(0, 2**53 - 1), "train_seconds": NUMBERS, "time": TIMES}
     ),
     st.fixed_dictionaries({}, optional=dict.fromkeys(schema.RUNG.names, st.none() | st.integers(0, 9))),
@@ -264,7 +264,7 @@ def _slow_rows(trial: Trial, status: str) -> list[Record]:
         "sampler": trial.sampler,
         **trial.values,
     }
-    names = (*schema.METRICS, "rung", "rung_position", "rung_size")
+    names = (*schema.EPOCH, "rung", "rung_position", "rung_size")
     rows = [
         common
         | {name: record.get(name) for name in names}

@@ -47,6 +47,7 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
                 "seed": found.seed,
                 "config": folder.spec.identity(found.values),
                 "folder": str(folder.trial_folder(found.id)),
+                "rungs": [],
                 "logged": 0,
                 "max_epochs": folder.spec.max_epochs,
                 "threads": 1,

@@ -75,6 +75,7 @@ def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> dic
         "seed": seed,
         "config": plain,
         "folder": str(folder),
+        "rungs": [],
         "logged": 0,
         "max_epochs": 2,
         "threads": 1,

@@ -200,5 +200,7 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     config = spec.load(spec.find("digits")).trial_config({})
     # 2,000 images of 10 ms, 2,000 of 8 ms, and what is done once.
     assert pace.epoch_seconds(config, images, images, 0) == pytest.approx(20 + 16 + 0.5)
+    # On a quarter of the validation images.
+    assert pace.epoch_seconds(config, images, images, 0, 0.25) == pytest.approx(20 + 4 + 0.5)
     assert max(trained) < 200
     assert max(asked) < 200

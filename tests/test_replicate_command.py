@@ -187,6 +187,7 @@ def check_replicates(folder: RunFolder, seeds: int) -> None:
         "seed": found.seed,
         "config": folder.spec.identity(found.values),
         "folder": str(folder.place.local.parent / "elsewhere"),
+        "rungs": [],
         "logged": 0,
         "max_epochs": found.epoch,
         "threads": 1,

@@ -28,7 +28,7 @@ def make(tmp_path: Path, name: str = "run") -> RunFolder:
 
 
 def epoch(trial: str, number: int, decision: str = "continue") -> dict[str, Any]:
-    metrics = dict.fromkeys(schema.METRICS, 0.5) | {"macs": 7, "parameters": 9}
+    metrics = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 7, "parameters": 9, "images": 100}
     return {"kind": "epoch", "trial": trial, "epoch": number, "decision": decision, "time": 1.5, **metrics}
 
 
@@ -56,7 +56,7 @@ def test_every_record_a_search_writes_is_read_back(tmp_path: Path) -> None:
         while (found := search.next_trial()) is not None:
             level = 1 - int(found.id[1:]) / 10  # the first are the best
             number = found.epoch + 1
-            metrics = dict.fromkeys(schema.METRICS, level)
+            metrics = dict.fromkeys(schema.EPOCH, level) | {"images": 100}
             while search.report(found.id, number, metrics):
                 number += 1
     log = folder.read()

@@ -34,6 +34,7 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
         "seed": 5,
         "config": tree,
         "folder": str(folder),
+        "rungs": [],
         "logged": logged,
         "max_epochs": 3,
         "threads": 1,
@@ -54,7 +55,7 @@ def figures(metrics: dict[str, Any]) -> dict[str, Any]:
 def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:
     straight = list(epochs(task(tmp_path / "straight")))
     assert [epoch for epoch, _ in straight] == [1, 2, 3]
-    assert set(straight[0][1]) == set(schema.METRICS)
+    assert set(straight[0][1]) == set(schema.EPOCH)
     last = checkpoint.read(checkpoint.paths(tmp_path / "straight")[0])
     for cut in (1, 2):
         folder = tmp_path / f"cut{cut}"
@@ -84,6 +85,16 @@ def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
     assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]
 
 
+def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> None:
+    measured = list(epochs(task(tmp_path / "one") | {"rungs": [2], "max_epochs": 4}))
+    assert [metrics["images"] for _, metrics in measured] == [90, 360, 90, 360]
+    whole = list(epochs(task(tmp_path / "other") | {"rungs": [1, 2, 3], "max_epochs": 4}))
+    assert [metrics["images"] for _, metrics in whole] == [360] * 4
+    # How it is measured does not touch how it goes on.
+    for epoch in (1, 3):
+        assert figures(measured[epoch][1]) == figures(whole[epoch][1])
+
+
 def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
     test = {
@@ -99,7 +110,7 @@ def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(data, "to_float", watched)
     monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
-    next(epochs(task(tmp_path)))
+    next(epochs(task(tmp_path) | {"rungs": [1]}))
     assert len(seen) > 1400
     assert not seen & test
 

@@ -117,6 +117,15 @@ def test_the_chance_of_one_pair_is_that_of_two_beta_distributions() -> None:
     assert found["within_noise"].tolist() == [True, False]
 
 
+def test_each_network_is_as_sure_as_its_own_images_make_it() -> None:
+    """As above, but the first is known of 30 images alone."""
+    found = membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, [30, 100], [], draws=4000)
+    expected = stats.beta(18.5, 12.5).expect(stats.beta(50.5, 50.5).cdf)
+    assert found["probability"].tolist() == pytest.approx([expected, 1.0], abs=0.03)
+    alike = membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, [100, 100], [])
+    assert alike.equals(membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, 100, []))
+
+
 def test_a_perfect_accuracy_is_not_certain() -> None:
     found = membership(frame([(1.0, 0.4), (0.99, 0.6)]), PAIR, 100, [])
     assert 0.5 < found["probability"][0] < 0.95
@@ -289,7 +298,7 @@ def test_optimism_by_hand() -> None:
             evaluation("t0001", "pgd-7", 0.2, epoch=2),  # of a network that is past
         ]
     )
-    found = optimism(networks, table, OBJECTIVES, ATTACK, images=400)
+    found = optimism(networks, table, OBJECTIVES, 400, ATTACK)
     assert found is not None
     natural, robust = found.gaps
     assert (natural.members, natural.mean) == (2, pytest.approx(0.02))
@@ -299,11 +308,10 @@ def test_optimism_by_hand() -> None:
     assert (
         "the robust accuracy of 1 member of the front is 0.030 above that on the test split" in found.sentence
     )
-    plain = optimism(networks, table, OBJECTIVES)
+    plain = optimism(networks, table, OBJECTIVES, 400)
     assert plain is not None
     assert [gap.metric for gap in plain.gaps] == ["natural_accuracy"]
-    assert plain.gaps[0].expected is None
-    assert optimism(networks, table.iloc[:0], OBJECTIVES, ATTACK, 400) is None
+    assert optimism(networks, table.iloc[:0], OBJECTIVES, 400, ATTACK) is None
 
 
 def test_the_best_of_many_equals_is_expected_to_be_flattered() -> None:
@@ -314,7 +322,7 @@ def test_the_best_of_many_equals_is_expected_to_be_flattered() -> None:
         networks = frame([(k / 200, 0.5) for k in rng.binomial(200, 0.6, 100)], natural_accuracy=1.0)
         best = front(networks, PAIR)
         table = pd.DataFrame([evaluation(t, "pgd-7", 0.6) for t in best["trial"]])
-        found = optimism(networks, table, PAIR, ATTACK, images=200)
+        found = optimism(networks, table, PAIR, 200, ATTACK)
         assert found is not None
         expected.append(found.gaps[0].expected)
         truth.append(found.gaps[0].mean)

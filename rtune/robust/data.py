@@ -40,6 +40,10 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
 
+    def every(self, step: int) -> "Split":
+        """The first image and each `step`-th from there."""
+        return Split(self.images[::step], self.labels[::step])
+
 
 @dataclass(frozen=True)
 class DataSource:

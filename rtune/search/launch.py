@@ -247,7 +247,9 @@ class _Launch:
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=bridge.BridgeSearcher(search, self.ending, self._task, self._at_once),
+                search_alg=bridge.BridgeSearcher(
+                    search, self.ending, lambda trial: self._task(trial, search), self._at_once
+                ),
                 scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress),
                 num_samples=-1,  # until the search says that it is done
                 reuse_actors=True,
@@ -262,7 +264,7 @@ class _Launch:
             ),
         )
 
-    def _task(self, trial: Trial) -> dict[str, Any]:
+    def _task(self, trial: Trial, search: Search) -> dict[str, Any]:
         spec, folder = self.folder.spec, self.folder.trial_folder(trial.id)
         return {
             "trial": trial.id,
@@ -271,6 +273,7 @@ class _Launch:
             "run": self.folder.place.absolute,
             "folder": folder.absolute,
             "logged": trial.epoch,
+            "rungs": search.plan.rungs(),
             "max_epochs": self.limits.max_epochs if trial.length is None else trial.length,
             "versions": None if self.machines is None else self.machines.versions,
             "threads": self.limits.cpus_per_trial,

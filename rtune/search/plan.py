@@ -45,7 +45,7 @@ class Plan:
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     former_ends: tuple[int, ...] = ()
     points: list[Values] = field(default_factory=list)
-    metrics: tuple[str, ...] = schema.METRICS
+    metrics: tuple[str, ...] = schema.EPOCH
     snap: Callable[[Values], Values] | None = None
 
     def rungs(self) -> list[int]:
