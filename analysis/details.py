@@ -48,7 +48,11 @@ def members(view: View) -> dict[str, dict[str, Any]]:
         if count < MOST_HISTOGRAMS:
             histogram, why = _histogram(view, row)
             rows += [("channel norms", why)] if why else []
-        found[trial] = {"curves": curves.get(trial, {"epoch": []}), "rows": rows, "histogram": histogram}
+        found[trial] = {
+            "curves": curves.get(trial, {"epoch": [], "images": []}),
+            "rows": rows,
+            "histogram": histogram,
+        }
     return found
 
 

@@ -176,7 +176,7 @@ def ends(view: View) -> dict[str, list[int]]:
 
 
 def curves(view: View) -> dict[str, dict[str, list[Any]]]:
-    """Trial -> what each front member reached after each epoch."""
+    """Trial -> what each front member reached after each epoch, and on how many images."""
     names = list(dict.fromkeys([*(o.name for o in view.objectives if o.is_fraction), *_CURVES]))
     found = {}
     for i, run in enumerate(view.runs):
@@ -184,7 +184,7 @@ def curves(view: View) -> dict[str, dict[str, list[Any]]]:
         prefix = f"{run.name}/" if len(view.runs) > 1 else ""
         rows = run.rows[run.rows["trial"].isin(own["trial"].str.removeprefix(prefix))]
         for trial, part in rows[rows["robust_accuracy"].notna()].groupby("trial", observed=True):
-            found[f"{prefix}{trial}"] = {name: plain(part[name]) for name in ["epoch", *names]}
+            found[f"{prefix}{trial}"] = {name: plain(part[name]) for name in ["epoch", "images", *names]}
     return found
 
 

@@ -206,7 +206,7 @@ const Plots = (() => {
 
   function slices(metric) {
     return data.slices.map((one, i) => scatter(`slice-${i}`, one.name, metric, {
-      x: one.log ? { type: "log", tickangle: 0, dtick: Math.log10(one.high / one.low) > 2 ? 1 : "D2" } : {}, shapes: one.band ? [{ type: "rect", x0: one.band[0], x1: one.band[1], y0: 0, y1: 1, yref: "paper",
+      x: one.log ? { type: "log", tickangle: 0, ...marks(one.low, one.high) } : {}, shapes: one.band ? [{ type: "rect", x0: one.band[0], x1: one.band[1], y0: 0, y1: 1, yref: "paper",
         fillcolor: css("--accent"), opacity: 0.15, line: { width: 0 } }] : [],
     }));
   }
@@ -227,11 +227,23 @@ const Plots = (() => {
   }
 
   /* The plots of one network: its curves, and the norms of its channels. */
+  /* Ticks of a logarithmic axis, each a whole number: Plotly's own between powers of ten are single digits. */
+  function marks(low, high) {
+    const digits = Math.log10(high / low) > 2 ? [1] : [1, 2, 5];
+    const powers = Array.from({ length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 2 }, (_, k) => Math.floor(Math.log10(low)) + k);
+    const values = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
+    return { tickmode: "array", tickvals: values, ticktext: values.map(String) };
+  }
+
   function member(found) {
-    const lines = Object.entries(found.curves).filter(([name]) => name !== "epoch");
-    draw("curves", lines.map(([name, y], k) => ({ type: "scatter", mode: "lines+markers", name: label(name), x: found.curves.epoch, y,
-      line: { color: colours()[k] }, marker: { symbol: SYMBOLS[k], size: 7 }, hovertemplate: `${label(name)} %{y:.3f} after epoch %{x}<extra></extra>` })),
-      { showlegend: true, xaxis: { title: { text: "epoch" }, dtick: found.curves.epoch.length < 12 ? 1 : undefined }, yaxis: { range: [-0.03, 1.03] } });
+    const { epoch, images, ...curves } = found.curves;
+    const lines = Object.entries(curves), all = Math.max(...images);
+    find("curves-note").hidden = images.every((count) => count === all);
+    draw("curves", lines.map(([name, y], k) => ({ type: "scatter", mode: "lines+markers", name: label(name), x: epoch, y,
+      line: { color: colours()[k] }, customdata: images,
+      marker: { size: 7, symbol: epoch.map((_, i) => SYMBOLS[k] + (name.endsWith("accuracy") && images[i] < all ? "-open" : "")) },
+      hovertemplate: `${label(name)} %{y:.3f} after epoch %{x}${name.endsWith("accuracy") ? ", of %{customdata} images" : ""}<extra></extra>` })),
+      { showlegend: true, xaxis: { title: { text: "epoch" }, dtick: epoch.length < 12 ? 1 : undefined }, yaxis: { range: [-0.03, 1.03] } });
     find("norms").hidden = !found.histogram;
     if (found.histogram) {
       const { labels, counts, zero } = found.histogram;

@@ -125,7 +125,7 @@ def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
                 most, p, count = tested
                 yield (
                     f"In {asked[x].label} and {asked[y].label} the sides' {count} sets of seeds differ most "
-                    f"where {most:.0%} more of one's than of the other's attain a network as good; "
+                    f"where {100 * most:.0f} % more of one's than of the other's attain a network as good; "
                     f"{p_words(p)} for such a difference between sets of one kind."
                 )
 

@@ -101,6 +101,28 @@ def test_the_slider_counts_as_one_would_by_hand(desk: Seen, folder: RunFolder) -
     assert set(faded) == set(members(folder)["trial"]) - set(kept["trial"])
 
 
+def test_a_curve_is_hollow_where_fewer_images_were_measured(desk: Seen, folder: RunFolder) -> None:
+    finished = members(folder).query("epoch == 4")["trial"].iloc[0]
+    desk.page.select_option("#trial", finished)
+    symbols = desk.tells(
+        "Object.fromEntries(document.getElementById('curves').data.map(l => [l.name, l.marker.symbol]))"
+    )
+    assert [symbol.endswith("-open") for symbol in symbols["robust accuracy"]] == [True, False, True, False]
+    assert not any(symbol.endswith("-open") for symbol in symbols["channel sparsity"])
+    assert desk.page.is_visible("#curves-note")
+
+
+def test_ticks_of_a_logarithmic_axis_are_whole_numbers(desk: Seen) -> None:
+    axes = desk.tells(
+        "[...document.querySelectorAll('.plot[id^=slice]')].map(b => b.layout.xaxis)"
+        ".filter(a => a.type === 'log').map(a => [a.range, a.tickvals, a.ticktext])"
+    )
+    assert axes
+    for (low, high), values, words in axes:
+        assert list(map(float, words)) == values
+        assert sum(10**low <= value <= 10**high for value in values) >= 1
+
+
 def test_the_slider_can_be_used_by_keyboard(desk: Seen) -> None:
     before = desk.text("#least-value")
     desk.page.focus("#least")
