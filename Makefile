@@ -5,7 +5,7 @@ READY := .venv/ready
 
 .PHONY: demo test test-long chaos lint format constraints clean
 
-demo: $(READY)  ## A real search on scikit-learn's digits, about three minutes on two cores.
+demo: $(READY)  ## A real search on scikit-learn's digits, about two minutes on two cores.
 	$(BIN)/rtune search digits
 
 test: $(READY) lint  ## Everything that must hold.
