@@ -223,15 +223,15 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
         if b"\\u" in line:
             json.dumps(record, ensure_ascii=False).encode()  # half a character cannot be shown or written
         kind = record["kind"]
-        nested = _NESTED.get(kind, {}).items()
-        whole = kind in _KINDS[part] and all(isinstance(record[name], type_) for name, type_ in nested)
+        nested = _NESTED.get(kind, {})
+        whole = kind in _KINDS[part] and all(isinstance(record[name], nested[name]) for name in nested)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not whole or not schema.fits(record, schema.RECORDS[kind]):
         return None
     if kind == "epoch" and not schema.fits(dict.fromkeys(schema.RUNG.names) | record, schema.RUNG):
         return None
-    if not all(_is_plain(value) for name, value in record.items() if name not in _NESTED.get(kind, {})):
+    if not all(_is_plain(value) for name, value in record.items() if name not in nested):
         return None
     if kind == "trial":
         return record if _begins(record, known) else None
@@ -259,10 +259,10 @@ def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
 
 def _is_plain(value: Any) -> bool:
     """Whether a value fits a cell of a table; a list of texts does."""
-    if isinstance(value, list):
-        return all(isinstance(item, str) for item in value)
+    if value is None or isinstance(value, str):  # most are
+        return True
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
         return abs(value) < 2**63
-    return value is None or isinstance(value, str)
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
