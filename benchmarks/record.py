@@ -5,13 +5,14 @@
 Every setting is trained to its end, without early stopping, each epoch a row: `config`, `epoch`, the
 metrics, `train_seconds`, and a column for each searched value, empty where it does not apply. Settings
 are drawn at random from a search space; a file that is there goes on where it was cut. A setting that
-diverges has its epochs up to there.
+diverges has a last row for the epoch in which it did, without accuracies and sparsities.
 """
 
 import argparse
 import csv
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,13 @@ def curve(job: tuple[str, int, dict[str, Any]]) -> tuple[int, dict[str, Any], li
     trainer = build.trainer(config, train, seed=number)
     rows = []
     while trainer.epoch < space.max_epochs:
+        begun, where = time.perf_counter(), {"config": number, "epoch": trainer.epoch + 1}
         try:
             metrics = measure_epoch(trainer, validation, config)
         except Diverged:
+            rows.append(where | {"train_seconds": time.perf_counter() - begun})
             break
-        rows.append({"config": number, "epoch": trainer.epoch} | {m: metrics[m] for m in METRICS})
+        rows.append(where | {m: metrics[m] for m in METRICS})
     return number, values, rows
 
 
@@ -72,9 +75,9 @@ def record(name: str, settings: int, output: Path, workers: int) -> Iterator[str
         for count, (number, values, rows) in enumerate(pool.imap_unordered(curve, jobs), start=len(done) + 1):
             writer.writerows(_rounded(row | values) for row in rows)
             file.flush()
-            last = rows[-1] if rows else {}
-            yield f"[{count}/{settings}] {number}: {len(rows)} epochs " + " ".join(
-                f"{m} {last[m]:.3f}" for m in METRICS[:-1] if last
+            last = rows[-1]
+            yield f"[{count}/{settings}] {number}: {len(rows)} epochs " + (
+                " ".join(f"{m} {last[m]:.3f}" for m in METRICS[:-1]) if METRICS[0] in last else "diverged"
             )
 
 

@@ -31,7 +31,7 @@ class Setting:
         values: searched column -> value; those that do not apply are absent.
         curve: (epochs, objectives), each maximised and at least 0; shorter than the table's epochs if
             the training diverged.
-        seconds: (epochs,), of each epoch.
+        seconds: (epochs,), of each epoch; of the one in which it diverged too, where that was recorded.
     """
 
     values: dict[str, Any]
@@ -68,7 +68,7 @@ class Table:
     def full_hypervolume(self) -> float:
         """Of every setting trained to its end."""
         ends = [s.curve[-1] for s in self.settings if len(s.curve) == self.max_epochs]
-        return hypervolume(np.array(ends))
+        return hypervolume(np.array(ends)) if ends else 0.0
 
     @cached_property
     def encoded(self) -> np.ndarray:
@@ -100,7 +100,7 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
     Args:
         path: CSV with `config`, `epoch`, the metrics, and a column for each searched value; an empty
             cell says that the value does not apply. The longest curves are full trainings, shorter
-            ones diverged.
+            ones diverged; a last row without fractions is that of the epoch in which one did.
         objectives: metrics, each a name or `name:min` or `name:max` (the default).
 
     Raises:
@@ -112,7 +112,7 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
     # Every objective is at least 0, the hypervolume's reference: fractions as they are, others from
     # the table's worst on.
     worst = [
-        0.0 if name in FRACTIONS and sign > 0 else column.min()
+        0.0 if name in FRACTIONS and sign > 0 else np.nanmin(column)
         for name, sign, column in zip(names, signs, figures.T, strict=True)
     ]
     figures = figures - np.array(worst)
@@ -134,7 +134,8 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
             raise TableError(f"{path} has the epochs {epochs} for config {config}; 1, 2, ... are expected")
         first = rows.iloc[0]
         values = {name: _plain(first[name]) for name in searched if pd.notna(first[name])}
-        settings.append(Setting(values, figures[rows.index], rows["train_seconds"].to_numpy(float)))
+        whole = rows.index[rows[FRACTIONS[0]].notna()]
+        settings.append(Setting(values, figures[whole], rows["train_seconds"].to_numpy(float)))
     openers = _openers(settings, ranges)
     # What opens comes before what it opens, so that values can be chosen in this order.
     order = [name for name in searched if name not in openers] + list(openers)
@@ -165,11 +166,14 @@ def _read(path: Path) -> pd.DataFrame:
         raise TableError(f"{path} has rows with more cells than its header")
     if frame["config"].isna().any():
         raise TableError(f"{path} has an empty cell in its column config")
+    epochs = pd.to_numeric(frame["epoch"], errors="coerce")
+    last = epochs == epochs.groupby(frame["config"]).transform("max")
+    broken = last & frame[list(FRACTIONS)].isna().all(axis=1)
     for name in ("epoch", *METRICS):
         # Booleans are numbers to pandas.
         column = frame[name].astype(str) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-        wrong = column[~np.isfinite(numbers)]
+        wrong = column[~np.isfinite(numbers) & ~(broken & (name in FRACTIONS))]
         if len(wrong):
             raise TableError(f"{path} has {_shown(wrong.iloc[0])} in its column {name}; a number is expected")
         outside = (numbers < 0) | (numbers > 1) if name in FRACTIONS else numbers < 0

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.tables import Setting, Table, TableError, load
+from benchmarks import record
+from benchmarks.ours import Rtune
+from benchmarks.simulation import simulate
+from benchmarks.tables import FRACTIONS, Setting, Table, TableError, load
 from rtune.ranges import Choice, Uniform
 from tests.recorded import OBJECTIVES, write
 
@@ -37,6 +40,44 @@ def test_a_table_written_by_hand(tmp_path: Path) -> None:
     assert second.curve == pytest.approx(np.array([[0.1, 0]]))
     # The second one diverged: it is no network of the table's front.
     assert table.full_hypervolume == pytest.approx(0.8 * 2)
+
+
+def test_the_epoch_in_which_a_training_diverged_may_be_a_row(tmp_path: Path) -> None:
+    made = rows(A, B)
+    broken = dict.fromkeys(FRACTIONS, "")
+    extra = {"config": "b", "epoch": 2, "train_seconds": 4} | B | broken
+    at_once = {"config": "c", "epoch": 1, "train_seconds": 7} | B | broken
+    table = load(write(tmp_path / "t.csv", [*made, extra, at_once]), OBJECTIVES)
+    assert [len(setting.curve) for setting in table.settings] == [2, 1, 0]
+    assert [setting.seconds.tolist() for setting in table.settings] == [[2, 3], [5, 4], [7]]
+    method = Rtune(table, 0, sampler="random")
+    # All are tried, and each epoch is spent, those that diverge too.
+    assert (np.diff(simulate(table, method, 1, 5), prepend=0) != 0).sum() == 1
+    assert sorted(trial.status for trial in method.search.ledger.trials.values()) == [
+        "diverged",
+        "diverged",
+        "finished",
+    ]
+    # In the middle of a curve, or half empty, it is a mistake.
+    for row in ({"epoch": 1}, {"epoch": 2, "natural_accuracy": 0.5}):
+        with pytest.raises(TableError, match="an empty cell"):
+            load(
+                write(tmp_path / "bad.csv", [made[0] | broken | row, made[1] | {"epoch": 3 - row["epoch"]}]),
+                OBJECTIVES,
+            )
+
+
+def test_a_recorded_setting_that_diverges_at_once_has_a_row(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "data: {dataset: digits}\nmodel: {width: 1}\nattack: {steps: 1}\nevaluation: {steps: 1}\n"
+        "pruning: {method: none}\ntraining: {max_epochs: 3, batch_size: 512, lr: {uniform: [1e30, 2e30]}}\n"
+    )
+    number, values, found = record.curve((str(space), 7, {"training.lr": 1.5e30}))
+    assert (number, values) == (7, {"training.lr": 1.5e30})
+    assert [(row["config"], row["epoch"], set(row)) for row in found] == [
+        (7, 1, {"config", "epoch", "train_seconds"})
+    ]
 
 
 def test_ranges_and_conditions_are_seen(tmp_path: Path) -> None:
