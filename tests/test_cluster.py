@@ -65,6 +65,7 @@ def refused(head: Host, folder: Path, *args: str, **environment: str) -> str:
     return line
 
 
+@pytest.mark.long
 def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewhere(
     machines: list[Host], tmp_path: Path
 ) -> None:

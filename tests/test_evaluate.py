@@ -118,7 +118,7 @@ def test_which_trials(run: Path) -> None:
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_an_evaluation_cut_short_goes_on_to_the_same_figures(blow: signal.Signals, run: Path) -> None:
-    args = ["--trials", "t0001,t0002", "--attacks", "natural,pgd-40,cw-40,fgsm", "--noise-draws", "2"]
+    args = ["--trials", "t0001,t0002", "--attacks", "natural,pgd-20,cw-20,fgsm", "--noise-draws", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rtune", "evaluate", str(run), *args],
         stdout=subprocess.PIPE,

@@ -272,7 +272,7 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
     names = [search.next_trial().id for _ in range(4)]
     points = {names[0]: 0.9, names[1]: 0.5, names[2]: 0.7, names[3]: 0.4}
     for name, level in points.items():
-        search.report(name, 1, dict.fromkeys(metrics("t0001", 1), level))
+        search.report(name, 1, dict.fromkeys(metrics("t0001", 1), level) | {"images": 100})
         for epoch in (0, 1) if name == names[0] else (1,):
             path = folder.trial_folder(name).local / f"epoch-{epoch:04d}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,7 +282,7 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
     done = keeping.prune(folder)
     assert (done.files, done.of_front, done.under_way) == (0, 4, 0)  # t0001 outdoes all, and is not done
     for epoch in range(2, 10):
-        search.report(names[0], epoch, dict.fromkeys(metrics("t0001", 1), 0.9))
+        search.report(names[0], epoch, dict.fromkeys(metrics("t0001", 1), 0.9) | {"images": 100})
     (folder.trial_folder(names[1]).local / "epoch-0002.safetensors").write_bytes(b"not in the log yet")
     done = keeping.prune(folder)
     assert (done.files, done.bytes) == (5, 50)

@@ -104,11 +104,11 @@ def test_a_finished_run_moved_elsewhere_goes_on_with_more_trials(
 def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune) -> None:
     run = tmp_path / "runs" / "run"
     process = start(
-        tmp_path, "search", "digits", "--name", "run", "--trials", "4", "--max-epochs", "6", *TINY
+        tmp_path, "search", "digits", "--name", "run", "--trials", "4", "--max-epochs", "4", *TINY
     )
-    wait_for(logged(run, 5))
+    wait_for(logged(run, 3))
     kill(process)
-    before = check_whole(run, 6)
+    before = check_whole(run, 4)
     facts = json.loads(rtune("status", str(run), "--json").stdout)
     assert not facts["live"]
     assert facts["interrupted"] > 0
@@ -117,7 +117,7 @@ def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune
     assert "left out, the record is torn" in rtune("status", str(run)).stdout
     done = rtune("resume", str(run))
     assert done.returncode == 0, done.stderr
-    after = check_whole(run, 6)
+    after = check_whole(run, 4)
     assert after["trial"].nunique() == 4
     check_kept(before, after)
 

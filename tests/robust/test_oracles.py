@@ -37,6 +37,7 @@ def test_robust_accuracy_is_that_of_foolbox(
         assert abs(row.ours - row.foolbox) <= HALF_A_POINT, row
 
 
+@pytest.mark.long
 def test_carlinis_l2_attack_is_that_of_foolbox(networks: dict[str, tuple[object, Split, float]]) -> None:
     model, split, _ = networks["digits, ordinary"]
     row = oracles.compare_l2(model, split, 0.4, steps=40)
