@@ -16,6 +16,7 @@ from rtune import build, trial
 from rtune.cli import main
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
+from rtune.search import plan
 from tests.conftest import Rtune, wait_for
 from tests.searches import TINY, check_kept, kill, logged, start
 from tests.test_resume import picture_of
@@ -187,7 +188,7 @@ def check_replicates(folder: RunFolder, seeds: int) -> None:
         "seed": found.seed,
         "config": folder.spec.identity(found.values),
         "folder": str(folder.place.local.parent / "elsewhere"),
-        "rungs": [],
+        "rungs": plan.of_spec(folder.spec).rungs(),
         "logged": 0,
         "max_epochs": found.epoch,
         "threads": 1,
