@@ -104,7 +104,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "thinned": _thinned(view, drawn),
         "sure": certainty.sentences,
         "evaluations": [
-            (split, *table)
+            (split, f" of {run.name}" if len(view.runs) > 1 else "", *table)
             for split in SPLITS
             for run in view.runs
             if (table := evaluation_table(run, split))[1]
@@ -132,6 +132,7 @@ def _empty(view: View) -> dict[str, Any]:
         "fractions": [name for name in schema.METRICS if Objective(name, True).is_fraction],
         "maximise": {o.name: o.maximise for o in view.objectives},
         "labels": _labels(),
+        "validation": max((one.validation_images for run in view.runs for one in run.launches), default=0),
         "points": {"id": [], "kind": [], "front": [], "noise": [], "metrics": {}, "values": {}},
         "kinds": [],
         "intervals": {},

@@ -226,7 +226,6 @@ const Plots = (() => {
     });
   }
 
-  /* The plots of one network: its curves, and the norms of its channels. */
   /* Ticks of a logarithmic axis, each a whole number: Plotly's own between powers of ten are single digits. */
   function marks(low, high) {
     const digits = Math.log10(high / low) > 2 ? [1] : [1, 2, 5];
@@ -235,9 +234,10 @@ const Plots = (() => {
     return { tickmode: "array", tickvals: values, ticktext: values.map(String) };
   }
 
+  /* The plots of one network: its curves, and the norms of its channels. */
   function member(found) {
     const { epoch, images, ...curves } = found.curves;
-    const lines = Object.entries(curves), all = Math.max(...images);
+    const lines = Object.entries(curves), all = data.validation;
     find("curves-note").hidden = images.every((count) => count === all);
     draw("curves", lines.map(([name, y], k) => ({ type: "scatter", mode: "lines+markers", name: label(name), x: epoch, y,
       line: { color: colours()[k] }, customdata: images,
@@ -275,13 +275,14 @@ const Plots = (() => {
     if (lines && lines.data) Plotly.restyle(lines, { x: [[...data.axes.keys()]], y: [i === undefined ? [] : parallel.path(i)] }, [lines.data.length - 1]);
   }
 
-  /* Fades networks below a value of a metric. */
+  /* Fades networks below a value of a metric; none for null. */
   function fade(metric, least) {
     for (const box of document.querySelectorAll(".plot[data-x]")) {
       (box.data || []).forEach((trace, k) => {
         if (!trace.customdata) return;
         const on = points.front[trace.customdata[0]];
-        Plotly.restyle(box, { "marker.opacity": [trace.customdata.map((i) => (column(metric)[i] >= least ? (on ? 1 : 0.45) : 0.08))] }, [k]);
+        const kept = (i) => least === null || column(metric)[i] >= least;
+        Plotly.restyle(box, { "marker.opacity": [trace.customdata.map((i) => (kept(i) ? (on ? 1 : 0.45) : 0.08))] }, [k]);
       });
     }
   }

@@ -61,8 +61,11 @@
     find("least-words").textContent = parts.join("; ") + ".";
     const keeps = new Set(kept.map((i) => points.id[i]));
     for (const row of document.querySelectorAll("tr[data-id]")) row.classList.toggle("below", !keeps.has(row.dataset.id));
-    Plots.fade(metric, least);
+    Plots.fade(metric, bound());
   }
+
+  /* Where the slider stands at first it has been asked for nothing: who is off the front may lie below. */
+  const bound = () => (slider.value === slider.min ? null : Number(slider.value));
 
   function slices() {
     const select = find("slice-metric");
@@ -70,7 +73,7 @@
     for (const box of document.querySelectorAll(".plot[data-x]")) if (box.id.startsWith("slice-")) box.dataset.metric = select.value;
     Plots.slices(select.value).forEach(listen);
     if (chosen) Plots.choose(index.get(chosen));
-    if (slider) Plots.fade(slider.dataset.metric, Number(slider.value));
+    if (slider) Plots.fade(slider.dataset.metric, bound());
   }
 
   function listen(box) {

@@ -108,7 +108,7 @@ def _compared(
         sides[0],
         sides[1],
         view.objectives,
-        images=int(view.networks["images"].min()),
+        images=int(min(side["images"].min() for side in sides)),
         draws=draws,
         searched=view.searched,
     )

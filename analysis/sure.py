@@ -65,8 +65,8 @@ def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
     widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
     total = len(view.members)
     sentence = (
-        f"Each accuracy is of {view.images} validation images, which leaves ±{max(widths):.3f} at most "
-        "(95 % intervals, Wilson's). "
+        f"Each accuracy is of {view.images} validation images, which leaves those of the front "
+        f"±{max(widths):.3f} at most (95 % intervals, Wilson's). "
     )
     if noisy == 0:
         return [sentence + "No member of the front is within noise of being dominated."]
@@ -93,8 +93,9 @@ def _of_seeds(view: View, surfaces: list[dict[str, Any]]) -> list[str]:
         " The lines in the plots are what 25, 50 and 75 % of the sets of seeds attain." if surfaces else ""
     )
     return [
-        f"{repeated} of the {len(view.members)} front members have replicates from other seeds; within a "
-        f"setting the standard deviation over seeds is {spread}.{shown} "
+        f"{repeated} of the {len(view.members)} front members {'has' if repeated == 1 else 'have'} "
+        f"replicates from other seeds; within a setting the standard deviation over seeds is {spread}."
+        f"{shown} "
         "Replicates are networks like others, so the front may hold the luckiest seed of a setting."
     ]
 

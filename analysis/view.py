@@ -101,6 +101,8 @@ def view(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None
     for path in searched:
         if path not in together:
             together[path] = np.nan
+        elif together[path].dtype == object:  # a run that lacks it makes numbers objects
+            together[path] = together[path].infer_objects()
     together["kind"] = _kinds(together, searched, names)
     return View(runs, together, asked, searched)
 
@@ -158,12 +160,15 @@ def _is_text(column: "pd.Series[Any]") -> bool:
 
 
 def _kinds(networks: pd.DataFrame, searched: Sequence[str], names: Sequence[str]) -> "pd.Series[str]":
-    """A short name of each network's kind; one for all where there would be too many."""
-    named = pd.Series("", index=networks.index)
+    """A short name of each network's kind; where there would be too many its run's, or one for all."""
+    run = pd.Series("", index=networks.index)
     if len(names) > 1:
-        named = networks["run"].map(dict(enumerate(names))).astype(str)
+        run = networks["run"].map(dict(enumerate(names))).astype(str)
+    named = run
     for path in searched:
         if _is_text(networks[path]):
             named = named + " " + networks[path].astype(object).fillna("").astype(str)
-    named = named.str.split().str.join(" ").replace("", "network")
-    return named if named.nunique() <= MOST_KINDS else named.map(lambda _: "network")
+    for kinds in (named, run):
+        if kinds.nunique() <= MOST_KINDS:
+            return kinds.str.split().str.join(" ").replace("", "network")
+    return run.map(lambda _: "network")

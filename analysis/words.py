@@ -119,7 +119,7 @@ def saved(view: View) -> str:
         unstopped += int(np.where(own["status"] == "stopped", longest, own["epochs"]).sum())
     added = f" and {more:,} more by replicates" if more else ""
     took = f"{summary.clock(seconds)} of training and evaluation (added up over trials)"
-    text = f"{run:,} epochs were run{added}, {took}"
+    text = f"{run:,} epoch{'s were' if run != 1 else ' was'} run{added}, {took}"
     if unstopped <= run:
         return text + "; early stopping saved none."
     return (

@@ -253,7 +253,11 @@ def _launch(
                     raise KeyboardInterrupt
                 folder = open_folder(data)
                 at_once = "as many at once as fit" if concurrency is None else f"{concurrency} at once"
-                what = f"{limits.trials} trials" if repeats is None else f"{repeats.trials} replicates"
+                what = (
+                    f"{limits.trials} trials"
+                    if repeats is None
+                    else f"{repeats.trials} replicate{'s' * (repeats.trials != 1)}"
+                )
                 diversion.console.print(
                     f"{what} on {search_spec.file.data.dataset}, {at_once}; "
                     f"run folder {folder.place}, report at the end in "

@@ -80,12 +80,12 @@ def saving(ledger: Ledger, max_epochs: int) -> str:
     run, unstopped = sum(t.epoch for t in list(ledger.own.values())), unstopped_epochs(ledger, max_epochs)
     again = sum(trial.epoch for trial in list(ledger.trials.values())) - run
     more = f"; {again} more by replicates" if again else ""
+    epochs = f"{run} epoch{'s' * (run != 1)} run"
     if run == unstopped:
-        return f"{run} epochs run, none saved by early stopping{more}"
+        return f"{epochs}, none saved by early stopping{more}"
     share = round(100 * (1 - run / unstopped))
     return (
-        f"{run} epochs run; without early stopping these trials would have taken {unstopped}: "
-        f"{share} % saved{more}"
+        f"{epochs}; without early stopping these trials would have taken {unstopped}: {share} % saved{more}"
     )
 
 

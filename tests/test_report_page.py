@@ -101,6 +101,27 @@ def test_the_slider_counts_as_one_would_by_hand(desk: Seen, folder: RunFolder) -
     assert set(faded) == set(members(folder)["trial"]) - set(kept["trial"])
 
 
+def test_nothing_fades_before_the_slider_is_asked(page: Path, look: Open) -> None:
+    seen = look(page)
+    shades = "[...new Set([...document.querySelectorAll('.plot[data-x]')].flatMap(b => b.data)"
+    shades += ".filter(t => t.customdata).flatMap(t => t.marker.opacity))]"
+    assert 0.08 not in seen.tells(shades)
+    seen.page.focus("#least")
+    seen.page.keyboard.press("ArrowRight")
+    assert 0.08 in seen.tells(shades)
+    seen.page.keyboard.press("ArrowLeft")
+    assert 0.08 not in seen.tells(shades)
+
+
+def test_a_network_off_the_front_has_no_empty_plots(desk: Seen, folder: RunFolder) -> None:
+    rows = analysis.networks(analysis.load(folder))
+    desk.page.select_option(
+        "#trial", next(t for t in rows["trial"] if t not in set(members(folder)["trial"]))
+    )
+    assert not desk.page.is_visible("#curves-note")
+    assert not desk.page.is_visible("#detail-plots")
+
+
 def test_a_curve_is_hollow_where_fewer_images_were_measured(desk: Seen, folder: RunFolder) -> None:
     finished = members(folder).query("epoch == 4")["trial"].iloc[0]
     desk.page.select_option("#trial", finished)
