@@ -226,7 +226,7 @@ const Plots = (() => {
     });
   }
 
-  /* Ticks of a logarithmic axis, each a whole number: Plotly's own between powers of ten are single digits. */
+  /* Ticks of a logarithmic axis, each written out: Plotly's own between powers of ten are single digits. */
   function marks(low, high) {
     const digits = Math.log10(high / low) > 2 ? [1] : [1, 2, 5];
     const powers = Array.from({ length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 2 }, (_, k) => Math.floor(Math.log10(low)) + k);

@@ -11,6 +11,7 @@ What is found is judged by the recorded figures.
 import argparse
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Sampled(Rtune):
 
 
 def searches(table: Table, seeds: int, images: int, between: float, rungs: float) -> Searches:
-    """Simulated searches with four workers and 60 full trainings' epochs, two at a time."""
+    """Simulated searches with four workers and 60 full trainings' epochs."""
     budget = 60 * table.max_epochs
 
     def one(seed: int) -> np.ndarray:
@@ -88,8 +89,7 @@ def main() -> None:
         )
     if options.json is not None:
         facts = {
-            "command": f"python -m benchmarks.fidelity --table {options.table} --objectives "
-            f"{options.objectives} --images {options.images} --seeds {options.seeds}",
+            "command": " ".join(["python -m benchmarks.fidelity", *sys.argv[1:]]),
             "machine": f"{processor()}, {psutil.cpu_count()} cores",
             "date": f"{datetime.date.today()}",
         }

@@ -32,9 +32,8 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     Args:
         task: `trial`, `seed`, `config` (a TrialConfig as a dict), `folder` (the trial's: a path or URI),
             `logged` (epochs already in the run's log), `rungs` (their epochs), `max_epochs` (where the trial
-            ends), `threads`,
-            `device`, `shares_gpu` (with other trials), `versions` (that this machine must have; None for
-            any), and with versions `run` (the run folder, likewise a path or URI).
+            ends), `threads`, `device`, `shares_gpu` (with other trials), `versions` (that this machine must
+            have; None for any), and with versions `run` (the run folder, likewise a path or URI).
         data: the splits, from `rtune.build.pack`.
 
     Raises:
