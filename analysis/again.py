@@ -1,10 +1,13 @@
 """How to cite a run and how to run it again."""
 
+import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.view import View
 from rtune import __version__
+from rtune.ledger import Launch
 
 _PAPER = """@article{dinh2020sparsity,
   title   = {Sparsity Meets Robustness: Channel Pruning for the Feynman-Kac Formalism
@@ -17,9 +20,10 @@ _PAPER = """@article{dinh2020sparsity,
 
 @dataclass(frozen=True)
 class Again:
-    """What a run was: facts with their names, and its search file."""
+    """What a run was: facts with their names, its search file, and how many launches it had."""
 
     name: str
+    launches: int
     facts: list[tuple[str, str]]
     search_file: str
 
@@ -30,23 +34,38 @@ def runs(view: View) -> list[Again]:
     for run in view.runs:
         spec = run.folder.spec
         provenance: dict[str, Any] = dict(spec.file.provenance or {})
-        launches = [f"{launch.trials} trials, {launch.concurrency} at once" for launch in run.launches]
         data = {launch.data for launch in run.launches}
         facts = {
             "command": provenance.pop("command", ""),
             "seed": str(spec.search.seed),
-            "launches": "; ".join(launches),
+            **_launches(run.launches),
             "images": _images(run.launches),
             "SHA-256 of the images": ", ".join(sorted(data)),
             **{name.replace("_", " "): str(value) for name, value in provenance.items()},
             "run folder": str(run.folder.place),
             "to go on": run.folder.resume_command(),
         }
-        found.append(Again(run.name, [(k, v) for k, v in facts.items() if v], run.folder.text))
+        known = [(k, v) for k, v in facts.items() if v]
+        found.append(Again(run.name, len(run.launches), known, run.folder.text))
     return found
 
 
-def _images(launches: Any) -> str:
+def _launches(launches: Sequence[Launch]) -> dict[str, str]:
+    """What each launch did; later ones may have asked for more than the search file."""
+    found = {}
+    for number, launch in enumerate(launches, start=1):
+        began = datetime.datetime.fromtimestamp(launch.time)
+        asked = ""
+        if launch.command != "replicate":
+            trials = f"{launch.trials:,} trial{'s' * (launch.trials != 1)}"
+            asked = f"{trials} of up to {launch.max_epochs} epochs, "
+        found[f"launch {number}"] = (
+            f"rtune {launch.command} at {began:%Y-%m-%d %H:%M}: {asked}{launch.concurrency} at once"
+        )
+    return found
+
+
+def _images(launches: Sequence[Launch]) -> str:
     if not launches:
         return ""
     return f"{launches[-1].train_images:,} for training, {launches[-1].validation_images:,} for validation"

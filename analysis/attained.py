@@ -1,6 +1,6 @@
 """What two sides attain in the plane of two objectives, set by set of seeds or run by run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import comb
 
@@ -84,21 +84,31 @@ def attainment_test(
     if sets is None:
         return None
     pooled, count = [*sets[0], *sets[1]], len(sets[0])
-    largest = [_largest(*sets)]
-    for chosen in _divisions(count, draws, seed):
-        others = [j for j in range(2 * count) if j not in chosen]
-        largest.append(_largest([pooled[j] for j in chosen], [pooled[j] for j in others]))
-    # All divisions have the observed one among them; of some drawn it is one more.
-    found = np.array(largest[1:] if comb(2 * count, count) <= draws else largest)
-    return largest[0] / count, float(np.mean(found >= largest[0])), count
+    largest = [
+        _largest(*([pooled[j] for j in np.flatnonzero(side)] for side in (chosen, ~chosen)))
+        for chosen in divisions(2 * count, count, draws, np.random.default_rng(seed))
+    ]
+    return largest[0] / count, float(np.mean(np.array(largest) >= largest[0])), count
 
 
-def _divisions(count: int, draws: int, seed: int) -> list[tuple[int, ...]]:
-    """Which of 2 * count sets are the first side's."""
-    if comb(2 * count, count) <= draws:
-        return list(combinations(range(2 * count), count))
-    rng = np.random.default_rng(seed)
-    return [tuple(rng.permutation(2 * count)[:count].tolist()) for _ in range(draws)]
+def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Which (total,) are on the first side, which has `first`: the first ones, then others.
+
+    All ways there are where these are at most `draws`, else the observed one and `draws` at random: either
+    way the share of those as extreme as the observed one is an exact test.
+    """
+    if comb(total, first) <= draws:
+        yield from (_mask(total, list(chosen)) for chosen in combinations(range(total), first))
+        return
+    yield _mask(total, np.arange(first))
+    for _ in range(draws):
+        yield _mask(total, rng.permutation(total)[:first])
+
+
+def _mask(total: int, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
+    found = np.zeros(total, bool)
+    found[chosen] = True
+    return found
 
 
 def _paired(

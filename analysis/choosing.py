@@ -10,7 +10,7 @@ from analysis import constraints, details, tables, words
 from analysis.front import knee
 from analysis.objectives import Asked, parse
 from analysis.view import View, damage, view
-from rtune.runfolder import RunFolder
+from rtune.runfolder import RunFailure, RunFolder
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Choice:
         settings = {p: self.chosen[p] for p in self.seen.searched if tables.value(self.chosen[p])}
         lines = [(name, words.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
         lines += [(path, tables.value(v)) for path, v in settings.items()]
+        lines.append(("validation images", words.images(self.seen, self.chosen["images"])))
         lines += details.facts(self.seen, self.chosen)
         width = max(len(name) for name, _ in lines)
         return "\n".join([self.sentence, *(f"  {name:{width}}  {text}" for name, text in lines)])
@@ -74,12 +75,16 @@ def choose(
 
     Raises:
         ObjectiveError, RunError: see `view`, `parse`, `constraints.parse_constraint`.
+        RunFailure: there is no network yet.
     """
     seen = view(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
     kept = constraints.where(seen.networks, asked)
-    having = f" of {len(seen.networks):,} networks of {seen.name}"
+    total = len(seen.networks)
+    if not total:
+        raise RunFailure(f"{seen.name} has no network yet: {words.nothing(seen)}")
+    having = f" of {total:,} network{'s' * (total != 1)} of {seen.name}"
     if asked:
         having += f" with {words.listed([str(c) for c in asked])}"
     if kept.empty:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.attained import attainment_difference
+from analysis.attained import attainment_difference, divisions
 from analysis.dominance import near_front
 from analysis.front import front, reference
 from analysis.kinds import Difference, at_equal, by_kind
@@ -150,8 +151,9 @@ def compare(
     over halves of a side's trials is what it has from search to search (the delete-half jackknife of
     Shao and Wu 1989, on the logarithm). The ordinary bootstrap fails for what depends on the best few, and
     its intervals would hold less often than they say (tests/test_compare.py simulates these).
-    The p-value is the share of random divisions of all trials into sides of these sizes whose hypervolumes
-    differ as much from the mean difference (a permutation test, exact for independent trials).
+    The p-value is the share of divisions of all trials into sides of these sizes whose hypervolumes
+    differ as much from the mean difference (a permutation test, exact for independent trials): of all
+    divisions where these are at most `draws`, else of the observed one and of so many at random.
 
     Args:
         a, b: one row a network; those that lack an objective are left out.
@@ -247,8 +249,7 @@ def _p_values(
     pooled = _Side(np.concatenate([first.points, second.points]), units, count)
     left, right = (pooled.thinned(side.count / count) for side in sides)
     found = [_apart(first.points, second.points, scale)]
-    for _ in range(draws):
-        drawn = _some(rng, count, first.count)
+    for drawn in islice(divisions(count, first.count, draws, rng), 1, None):
         found.append(_apart(left.points[drawn[left.units]], right.points[~drawn[right.units]], scale))
     return p_value(np.array([v for v, _ in found])), p_value(np.array([e for _, e in found]))
 

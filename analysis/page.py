@@ -132,7 +132,7 @@ def _empty(view: View) -> dict[str, Any]:
         "fractions": [name for name in schema.METRICS if Objective(name, True).is_fraction],
         "maximise": {o.name: o.maximise for o in view.objectives},
         "labels": _labels(),
-        "validation": max((one.validation_images for run in view.runs for one in run.launches), default=0),
+        "validation": view.validation_images,
         "points": {"id": [], "kind": [], "front": [], "noise": [], "metrics": {}, "values": {}},
         "kinds": [],
         "intervals": {},

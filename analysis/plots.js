@@ -146,7 +146,7 @@ const Plots = (() => {
     }
     draw("ends", [{ type: "bar", x: data.ends.epoch, y: data.ends.count, marker: { color: colours()[0] },
       hovertemplate: "%{y} trials ended after epoch %{x}<extra></extra>" }],
-      { xaxis: { title: { text: "last epoch" }, dtick: data.ends.epoch.length < 15 ? 1 : undefined }, yaxis: { title: { text: "trials" } }, bargap: 0.15 });
+      { xaxis: { title: { text: "last epoch" }, dtick: data.ends.epoch.length < 15 ? 1 : undefined }, yaxis: whole("trials", data.ends.count), bargap: 0.15 });
   }
 
   function importance() {
@@ -228,11 +228,29 @@ const Plots = (() => {
 
   /* Ticks of a logarithmic axis, each written out: Plotly's own between powers of ten are single digits. */
   function marks(low, high) {
-    const digits = Math.log10(high / low) > 2 ? [1] : [1, 2, 5];
-    const powers = Array.from({ length: Math.floor(Math.log10(high)) - Math.floor(Math.log10(low)) + 2 }, (_, k) => Math.floor(Math.log10(low)) + k);
-    const values = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
+    const first = Math.floor(Math.log10(low));
+    const powers = Array.from({ length: Math.floor(Math.log10(high)) - first + 2 }, (_, k) => first + k);
+    const inside = (values) => values.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+    let values = [];
+    for (const digits of [[1], [1, 3], [1, 2, 5]]) {
+      values = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
+      if (inside(values).length > 2) break;
+    }
+    if (inside(values).length < 3) values = even(low, high);
     return { tickmode: "array", tickvals: values, ticktext: values.map(String) };
   }
+
+  /* Round values at even distances, three to six of them from low to high; one where these are equal. */
+  function even(low, high) {
+    if (high <= low) return [Number(low.toPrecision(3))];
+    const power = Math.floor(Math.log10((high - low) / 3));
+    const step = [5, 2, 1].map((digit) => digit * 10 ** power).find((size) => Math.floor(high / size) - Math.ceil(low / size) > 1);
+    const from = Math.ceil(low / step);
+    return Array.from({ length: Math.floor(high / step) - from + 1 }, (_, k) => Number(((from + k) * step).toPrecision(6)));
+  }
+
+  /* An axis of whole numbers: none of its ticks is a fraction. */
+  const whole = (title, values) => ({ title: { text: title }, dtick: Math.max(0, ...values) < 8 ? 1 : undefined });
 
   /* The plots of one network: its curves, and the norms of its channels. */
   function member(found) {
@@ -249,7 +267,7 @@ const Plots = (() => {
       const { labels, counts, zero } = found.histogram;
       draw("norms", [{ type: "bar", x: ["0", ...labels], y: [zero, ...counts], marker: { color: [colours()[1], ...counts.map(() => colours()[0])] },
         hovertemplate: "%{y} channels with norm %{x}<extra></extra>" }],
-        { xaxis: { title: { text: "norm of input channel" }, type: "category" }, yaxis: { title: { text: "channels" } }, bargap: 0.05 });
+        { xaxis: { title: { text: "norm of input channel" }, type: "category" }, yaxis: whole("channels", [zero, ...counts]), bargap: 0.05 });
     }
   }
 

@@ -14,7 +14,7 @@ from analysis.evaluations import evaluations
 from analysis.objectives import Asked, ObjectiveError
 from analysis.page import page
 from analysis.view import View, damage, view
-from rtune.runfolder import RunFailure, RunFolder, storage_errors
+from rtune.runfolder import RunError, RunFailure, RunFolder, storage_errors
 from rtune.storage import Place, place
 
 # Format -> the file it makes.
@@ -72,6 +72,8 @@ def write(
         for sentence in damage(seen):
             on_damage(sentence)
     target = place(output) if output is not None else folders[0].place / "report"
+    if target.local is not None and target.local.is_file():
+        raise RunError(f"the report cannot be written to {output}, which is a file; a folder is expected")
     with storage_errors("the report cannot be written", RunFailure), tempfile.TemporaryDirectory() as scratch:
         made = _make(seen, Path(scratch), formats, refresh)
         for file in made:

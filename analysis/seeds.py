@@ -11,18 +11,19 @@ from analysis.objectives import Asked, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
-    """A number for each network's setting: rows of equal searched values and equal epoch share it.
+    """A number for each network's setting: rows of equal searched values and equal epoch, whose figures
+    are of equally many images, share it.
 
     A missing value equals a missing one and a column that is not there. Where there is a column `run`
     (`analysis.view`), runs have no settings in common: they may differ in what they do not search. The number
     is a 64-bit hash of the setting alone, the same in every order of rows and columns and in other tables.
 
     Args:
-        networks: with the column `epoch`.
+        networks: with the column `epoch`; `images` may be there.
         searched: dotted paths.
     """
     total = np.zeros(len(networks), np.uint64)
-    for path in dict.fromkeys([*searched, "epoch", "run"]):
+    for path in dict.fromkeys([*searched, "epoch", "images", "run"]):
         if path in networks:
             # A sum does not depend on the order of columns; a missing value adds nothing.
             total += _hashes(networks[path], path)

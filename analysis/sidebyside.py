@@ -124,9 +124,10 @@ def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
             if tested is not None:
                 most, p, count = tested
                 yield (
-                    f"In {asked[x].label} and {asked[y].label} the sides' {count} sets of seeds differ most "
-                    f"where {100 * most:.0f} % more of one's than of the other's attain a network as good; "
-                    f"{p_words(p)} for such a difference between sets of one kind."
+                    f"In {asked[x].label} and {asked[y].label} the sides are furthest apart where a network "
+                    f"as good is attained by {100 * most:.0f} percentage points more of one side's sets of "
+                    f"seeds ({count} a side) than of the other's; {p_words(p)} for such a difference between "
+                    "sets of one kind."
                 )
 
 

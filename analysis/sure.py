@@ -1,5 +1,6 @@
 """How sure a view's front is, in figures for the plots and in sentences."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,7 @@ def _of_seeds(view: View, surfaces: list[dict[str, Any]]) -> list[str]:
     counts = groups[groups.duplicated(keep=False)].value_counts()
     repeated = int(groups[view.members.index].isin(counts.index).sum())
     if not repeated:
-        place = view.runs[0].folder.place
-        return [
-            "Every setting was trained from one seed, so nobody knows how much of a figure is luck; "
-            f"'rtune replicate {place}' trains the front's settings from more."
-        ]
+        return [_without_seeds(view)]
     spread = _spread(view, groups)
     shown = (
         " The lines in the plots are what 25, 50 and 75 % of the sets of seeds attain." if surfaces else ""
@@ -98,6 +95,20 @@ def _of_seeds(view: View, surfaces: list[dict[str, Any]]) -> list[str]:
         f"{shown} "
         "Replicates are networks like others, so the front may hold the luckiest seed of a setting."
     ]
+
+
+def _without_seeds(view: View) -> str:
+    place = shlex.quote(str(view.runs[0].folder.place))
+    if not (view.networks["sampler"] == schema.REPLICATE).any():
+        return (
+            "Every setting was trained from one seed, so nobody knows how much of a figure is luck; "
+            f"'rtune replicate {place}' trains the front's settings from more."
+        )
+    return (
+        "No member of the front has a replicate that was trained as long and measured on as many images, so "
+        "nobody knows how much of its figures is luck; "
+        f"'rtune replicate {place}' adds replicates, and trains on those that ended too early."
+    )
 
 
 def _spread(view: View, groups: Any) -> str:

@@ -1,6 +1,8 @@
 """The front as a table: for the page, as Markdown, as LaTeX in a paper's style."""
 
+import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,10 +76,15 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in GitHub's Markdown, numbers to the right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in cells) + " |"
+        return "| " + " | ".join(map(_plain, cells)) + " |"
 
     rule = "|---|" + "---:|" * (len(columns) - 1)
     return "\n".join([line(columns), rule, *map(line, rows)]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes as text: names of runs are a stranger's."""
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def latex(view: View) -> str:

@@ -243,8 +243,9 @@ class Gap:
         way = "above" if self.mean >= 0 else "below"
         text = (
             f"On the validation split the {self.metric.replace('_', ' ')} of {self.members} "
-            f"member{'s' * (self.members != 1)} of the front is {abs(self.mean):.3f} {way} that on the test "
-            f"split (95 % interval of the difference {self.low:.3f} to {self.high:.3f})"
+            f"member{'s' * (self.members != 1)} of the front is {'on average ' * (self.members != 1)}"
+            f"{abs(self.mean):.3f} {way} that on the test split (95 % interval of the "
+            f"difference {self.low:.3f} to {self.high:.3f})"
         )
         if self.expected <= 0:
             return text + "."

@@ -58,6 +58,11 @@ class View:
         ends = sorted({counts.min(), counts.max()}) if len(counts) else []
         return " to ".join(f"{count:,}" for count in ends)
 
+    @property
+    def validation_images(self) -> int:
+        """How many validation images there are for a network to be measured on."""
+        return max((launch.validation_images for run in self.runs for launch in run.launches), default=0)
+
     @cached_property
     def members(self) -> pd.DataFrame:
         """The front."""
@@ -127,8 +132,8 @@ def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | Non
 def damage(view: View) -> list[str]:
     """A sentence for each run whose log is damaged."""
     return [
-        f"{len(run.notes)} lines of the log of {run.folder.place} are torn or foreign and were left out; "
-        "its report lists them"
+        f"{len(run.notes)} line{'s' * (len(run.notes) != 1)} of the log of {run.folder.place} "
+        f"{'are' if len(run.notes) != 1 else 'is'} torn or foreign and left out; its report lists what"
         for run in view.runs
         if run.notes
     ]

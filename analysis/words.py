@@ -13,6 +13,8 @@ from rtune.config import EvaluationConfig
 
 # The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.
 _KEPT = 0.9
+# So many networks are named where there may be any number.
+_NAMED = 6
 
 
 def number(value: float) -> str:
@@ -65,6 +67,26 @@ def findings(view: View) -> list[str]:
         )
     said += _extremes(view)
     return said
+
+
+def images(view: View, count: int) -> str:
+    """`360`, or `90 of 360` for a network that was cut short between rungs."""
+    whole = view.validation_images
+    return f"{count:,}" if count >= whole else f"{count:,} of {whole:,}; its training was cut short"
+
+
+def partly(rows: pd.DataFrame, whole: int) -> str | None:
+    """Which accuracies of a table of networks are of fewer images than there are; None where none is."""
+    fewer = rows[rows["images"] < whole]
+    if fewer.empty:
+        return None
+    some = [str(trial) for trial in fewer["trial"][:_NAMED]]
+    more = f" and {len(fewer) - _NAMED} more" if len(fewer) > _NAMED else ""
+    counts = listed([f"{count:,}" for count in sorted(fewer["images"].unique())])
+    return (
+        f"cut short: accuracies of {', '.join(some)}{more} are of {counts} validation images "
+        f"instead of {whole:,}"
+    )
 
 
 def nothing(view: View) -> str:

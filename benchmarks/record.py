@@ -14,14 +14,16 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.arms import pooled, stratified
 from rtune import build, spec
 from rtune.ledger import Trial
-from rtune.robust import Diverged
+from rtune.robust import Diverged, Split
 from rtune.search.plan import of_spec
 from rtune.search.sampler import Sampler
 from rtune.trial import measure_epoch
@@ -38,13 +40,39 @@ def draw(space: spec.Spec, settings: int) -> list[dict[str, Any]]:
     return [trial.values for trial in drawn]
 
 
-def curve(job: tuple[str, int, dict[str, Any]]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class Reduction:
+    """What is left of a data set, for a CPU's sake.
+
+    Attributes:
+        train_images, validation_images: at most so many, the same number of each class; 0 for all.
+        pool: images are averaged over squares of so many pixels a side.
+    """
+
+    train_images: int = 0
+    validation_images: int = 0
+    pool: int = 1
+
+    def __call__(self, train: Split, validation: Split) -> tuple[Split, Split]:
+        train, validation = (
+            pooled(stratified(split, images, 0), self.pool)
+            for split, images in ((train, self.train_images), (validation, self.validation_images))
+        )
+        return train, validation
+
+
+Job = tuple[str, int, dict[str, Any], Reduction]
+
+
+def curve(job: Job) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
     """Trains one setting; its rows, an epoch each."""
-    name, number, values = job
+    name, number, values, reduction = job
     torch.set_num_threads(1)
     space = spec.load(spec.find(name))
     config = space.trial_config(values)
-    train, validation = build.splits(config.data, space.search.seed, torch.device("cpu"), download=True)
+    train, validation = reduction(
+        *build.splits(config.data, space.search.seed, torch.device("cpu"), download=True)
+    )
     trainer = build.trainer(config, train, seed=number)
     rows = []
     while trainer.epoch < space.max_epochs:
@@ -58,13 +86,15 @@ def curve(job: tuple[str, int, dict[str, Any]]) -> tuple[int, dict[str, Any], li
     return number, values, rows
 
 
-def record(name: str, settings: int, output: Path, workers: int) -> Iterator[str]:
+def record(
+    name: str, settings: int, output: Path, workers: int, reduction: Reduction = Reduction()
+) -> Iterator[str]:
     """Trains what the file lacks and appends it, a setting at a time; yields a line for each."""
     space = spec.load(spec.find(name), [("search.sampler", "random")])
     header = ["config", "epoch", *METRICS, *space.searched()]
     done = _done(output, header)
     drawn = draw(space, settings)
-    jobs = [(name, i, values) for i, values in enumerate(drawn) if i not in done]
+    jobs = [(name, i, values, reduction) for i, values in enumerate(drawn) if i not in done]
     with (
         open(output, "a", newline="", encoding="utf-8") as file,
         multiprocessing.get_context("spawn").Pool(workers) as pool,
@@ -104,8 +134,12 @@ def main() -> None:
     parser.add_argument("--settings", type=int, default=300)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--train-images", type=int, default=0, help="train on so many; 0 for all")
+    parser.add_argument("--validation-images", type=int, default=0, help="measure on so many; 0 for all")
+    parser.add_argument("--pool", type=int, default=1, help="average images over squares of so many pixels")
     options = parser.parse_args()
-    for line in record(options.space, options.settings, options.output, options.workers):
+    reduction = Reduction(options.train_images, options.validation_images, options.pool)
+    for line in record(options.space, options.settings, options.output, options.workers, reduction):
         print(line, flush=True)
 
 

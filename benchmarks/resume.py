@@ -45,7 +45,13 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
     planned = plan.of_spec(search_spec, limits.trials)
     data = build.fingerprint(search_spec.file.data, search_spec.search.seed)
     begin = plan.begin(
-        search_spec, planned, limits, 2, data, build.images(search_spec.file.data, search_spec.search.seed)
+        search_spec,
+        planned,
+        limits,
+        2,
+        data,
+        build.images(search_spec.file.data, search_spec.search.seed),
+        "search",
     )
     rng = np.random.default_rng(0)
     costs: dict[str, list[float]] = {"append": [], "report": []}

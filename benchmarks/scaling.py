@@ -89,7 +89,7 @@ def drive(
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
-    begin = plan.begin(search_spec, planned, limits, concurrent, "", (1, 1))
+    begin = plan.begin(search_spec, planned, limits, concurrent, "", (1, 1), "search")
     costs, process = Costs(), psutil.Process()
     found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
     found["megabytes_before"] = round(process.memory_info().rss / 1e6)

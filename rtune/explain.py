@@ -32,7 +32,12 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     objectives = spec.search.objectives
     early = spec.search.early_stopping
     seen: dict[tuple[int, int], dict[str, Any]] = {}
+    ends: dict[str, int] = {}  # where trials ended that finished a training of the length it had
     for record in records:
+        if record["kind"] == "epoch" and record["decision"] == "finish":
+            ends[record["trial"]] = record["epoch"]
+        if record["kind"] == "launch" and found.of is None:
+            yield from _lengthened(record, trial, ends)
         if record["kind"] == "retry" and record["trial"] == trial:
             yield f"  epoch {record['epoch']}: broke, and was tried again: {record['error']}"
         if record["kind"] not in ("epoch", "promote") or record.get("rung_quota") is None:
@@ -49,6 +54,22 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     if reached is not None:
         figures = ", ".join(f"{n} {v:.3f}" for n, v in zip(objectives, reached, strict=True))
     yield f"  {outcome}: {figures}" if figures else f"  {outcome}"
+
+
+def _lengthened(launch: dict[str, Any], trial: str, ends: dict[str, int]) -> Iterator[str]:
+    """What a launch with a longer training made of a trial's end."""
+    end, length = ends.get(trial), launch["max_epochs"]
+    if end is None or end >= length:
+        return
+    if end in launch["rungs"]:
+        there = sum(other == end for other in ends.values())
+        yield (
+            f"  a launch made trainings {length} epochs long: the end at epoch {end} became a rung, which "
+            f"{there} trial{'s' * (there != 1)} had reached; the best of them go on"
+        )
+    else:
+        yield f"  a launch made trainings {length} epochs long: went on from the end at epoch {end}"
+    del ends[trial]
 
 
 def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str]) -> str:

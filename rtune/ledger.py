@@ -71,11 +71,13 @@ class Launch:
     """What one launch ran with (`rtune.search.plan.begin`).
 
     `train_images` and `validation_images` are numbers of images: those that a trial trains on, and those that
-    it is measured on.
+    it is measured on. `command` is `search`, `resume`, or
+    `replicate` for a launch that left the search as it was.
     """
 
     time: float
     trials: int
+    command: str
     concurrency: int
     max_epochs: int
     search: dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 
 # The `sampler` of a trial that repeats another's settings with another seed (`rtune replicate`).
 REPLICATE = "replicate"
@@ -114,6 +114,7 @@ RECORDS = {
         **dict.fromkeys(("trials", "concurrency", "max_epochs"), pa.int64()),
         data=pa.string(),
         **dict.fromkeys(("train_images", "validation_images"), pa.int64()),
+        command=pa.string(),
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
     "epoch": _record(
@@ -126,7 +127,11 @@ RECORDS = {
     "evaluation": EVALUATIONS,
     "diagnosis": DIAGNOSES,
 }
-_WORDS = {"decision": ("continue", "stop", "finish"), "status": ("diverged", "failed")}
+_WORDS = {
+    "command": ("search", "resume", "replicate"),
+    "decision": ("continue", "stop", "finish"),
+    "status": ("diverged", "failed"),
+}
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("images", "train_images", "validation_images", "noise_draws", "epochs"), (1, 2**53)),

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import pandas as pd
-from rich.table import Table
 
 import analysis
-from rtune import __version__, changes, chosen, runfolder, schema, spec, summary
+from rtune import __version__, changes, chosen, conclude, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search import contact, resources
@@ -65,7 +63,7 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
         click.echo(
             f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
         )
-        return _conclude(folder, None, "")
+        return conclude.conclude(folder, None, "")
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place)
 
 
@@ -96,7 +94,7 @@ def replicate(
     left = _left(folder, records, ledger, limits, asked)
     if left == 0:
         click.echo(f"each of the {len(asked.trials)} settings has been trained with {seeds} seeds by now")
-        return _conclude(folder, None, "")
+        return conclude.conclude(folder, None, "")
     repeats = _Repeats(asked, which, left)
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place, repeats)
 
@@ -194,7 +192,7 @@ def _left(
     from rtune.search.state import Search
 
     planned = plan.of_launch(folder.spec, limits, ledger)
-    begin = plan.begin(folder.spec, planned, limits, 1, "", (1, 1))
+    begin = plan.begin(folder.spec, planned, limits, 1, "", (1, 1), "resume")
     search = Search(planned, [*records, begin], lambda record: None, replicates_only=asked is not None)
     if asked is not None:
         search.replicate(asked)
@@ -234,8 +232,8 @@ def _launch(
             def last_words() -> tuple[str, int]:
                 assert folder is not None
                 if interrupt.requested:
-                    return _how_to_go_on("interrupted", command()), 130
-                return _broken_off("Ray has died on this machine", folder, command()), 1
+                    return conclude.how_to_go_on("interrupted", command()), 130
+                return conclude.broken_off("Ray has died on this machine", folder, command()), 1
 
             from rtune.search import launch, machines, watch
             from rtune.search.progress import Progress
@@ -273,13 +271,13 @@ def _launch(
         raise spec.SpecError(str(error)) from None
     except runfolder.LaunchError as error:
         assert folder is not None
-        click.echo(f"rtune: {_broken_off(str(error), folder, command())}", err=True)
+        click.echo(f"rtune: {conclude.broken_off(str(error), folder, command())}", err=True)
         return 1
     except KeyboardInterrupt:
-        more = "nothing was begun" if folder is None else _how_to_go_on("interrupted", command())
+        more = "nothing was begun" if folder is None else conclude.how_to_go_on("interrupted", command())
         click.echo(f"rtune: {more}", err=True)
         return 130
-    return _conclude(folder, reason, command())
+    return conclude.conclude(folder, reason, command())
 
 
 @contextlib.contextmanager
@@ -300,73 +298,6 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
             with contextlib.suppress(StorageError):
                 before = target.read() if target.exists() else b""
                 target.write(before + words.read_bytes())
-
-
-def _how_to_go_on(reason: str, command: str) -> str:
-    return f"ended early ({reason}); every finished epoch is saved. Go on with: {command}"
-
-
-def _broken_off(reason: str, folder: RunFolder, command: str) -> str:
-    return (
-        f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
-        f"{folder.place / 'launch.log'}. Go on with: {command}"
-    )
-
-
-def _conclude(folder: RunFolder, reason: str | None, command: str) -> int:
-    """Prints the front and the report's path, or how to go on; exit code."""
-    from analysis.report import write
-    from rtune.search.quiet import make_console
-
-    networks = analysis.networks(analysis.load(folder))
-    console = make_console(sys.stdout)
-    if networks.empty and reason is None:
-        click.echo(f"rtune: no trial ended with a network; see 'rtune status {folder.place}'", err=True)
-        return 1
-    if not networks.empty:
-        ledger = fold(folder.read().records)
-        console.print(_front_table(folder, networks))
-        console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
-        try:
-            console.print(f"report: {write([folder])[0]}", soft_wrap=True)
-        except RunError as error:
-            click.echo(f"rtune: {error}; all else is saved, and 'rtune report' tries again", err=True)
-            return 1
-    if reason is not None:
-        console.print(_how_to_go_on(reason, command), soft_wrap=True)
-    return 130 if reason == "interrupted" else 0
-
-
-def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:
-    objectives = list(folder.spec.search.objectives)
-    front = analysis.front(networks, objectives)
-    volume = analysis.hypervolume(networks[objectives].to_numpy(float))
-    table = Table(
-        title=f"front: {len(front)} of {len(networks)} networks; hypervolume {volume:.3f}",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("trial")
-    shown = list(dict.fromkeys([*objectives, "weight_sparsity", "channel_sparsity"]))
-    for name in shown:
-        table.add_column(name.replace("_", "\n"), justify="right")
-    table.add_column("parameters", justify="right")
-    table.add_column("MACs", justify="right")
-    table.add_column("epochs", justify="right")
-    table.add_column("settings", overflow="fold")  # narrow terminals cut nothing off
-    searched = folder.spec.searched()
-    for row in front.to_dict("records"):
-        values = {path: row[path] for path in searched if pd.notna(row[path])}
-        table.add_row(
-            str(row["trial"]),
-            *(f"{row[name]:.3f}" for name in shown),
-            f"{row['parameters']:,.0f}",
-            f"{row['macs']:,.0f}",
-            str(row["epoch"]),
-            summary.settings(values),
-        )
-    return table
 
 
 def _check_data(search_spec: spec.Spec) -> str:

@@ -85,6 +85,7 @@ def _launch(folder: RunFolder, trials: int) -> dict[str, Any]:
         "kind": "launch",
         "time": 1.0,
         "trials": trials,
+        "command": "search",
         "concurrency": 2,
         "max_epochs": folder.spec.max_epochs,
         "rungs": [2],

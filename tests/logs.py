@@ -30,7 +30,14 @@ def _lines(records: list[Record], **layout: Any) -> bytes:
 
 
 def launch(time: float = 1.0, **fields: Any) -> Record:
-    sizes = {"trials": 4, "concurrency": 2, "max_epochs": 3, "rungs": [1, 2], "search": {"seed": 1}}
+    sizes = {
+        "trials": 4,
+        "command": "search",
+        "concurrency": 2,
+        "max_epochs": 3,
+        "rungs": [1, 2],
+        "search": {"seed": 1},
+    }
     data = {"data": "abc", "train_images": 1437, "validation_images": 360}
     return {"kind": "launch", "time": time} | sizes | data | fields
 

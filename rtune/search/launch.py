@@ -175,11 +175,13 @@ class _Launch:
     def run(self, writer: Writer) -> None:
         folder, spec = self.folder, self.folder.spec
         records = folder.read().records
-        planned = plan.of_launch(spec, self.limits, fold(records))
+        ledger = fold(records)
+        planned = plan.of_launch(spec, self.limits, ledger)
         now = self.concurrency or max(1, sum(resources.fit(self.limits, node) for node in room().nodes))
         images = build.images(spec.file.data, spec.search.seed)
-        begin = plan.begin(spec, planned, self.limits, now, self.data, images)
         only = self.asked is not None
+        command = "replicate" if only else "resume" if ledger.launches else "search"
+        begin = plan.begin(spec, planned, self.limits, now, self.data, images, command)
         search = Search(planned, [*records, begin], writer.append, replicates_only=only)
         writer.append(begin)
         if self.asked is not None:

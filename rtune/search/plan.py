@@ -61,7 +61,13 @@ class Plan:
 
 
 def begin(
-    spec: Spec, plan: Plan, limits: Limits, concurrency: int, data: str, images: tuple[int, int]
+    spec: Spec,
+    plan: Plan,
+    limits: Limits,
+    concurrency: int,
+    data: str,
+    images: tuple[int, int],
+    command: str,
 ) -> dict[str, Any]:
     """The record of a launch's begin.
 
@@ -72,12 +78,14 @@ def begin(
         concurrency: trials at once.
         data: `rtune.build.fingerprint` of the data.
         images: `rtune.build.images`: how many train, and how many measure.
+        command: `search`, `resume` or `replicate`.
     """
     train_images, validation_images = images
     return {
         "kind": "launch",
         "time": round(time.time(), 3),
         "trials": limits.trials,
+        "command": command,
         "concurrency": concurrency,
         "max_epochs": plan.max_epochs,
         "rungs": plan.rungs(),
