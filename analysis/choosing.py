@@ -84,22 +84,20 @@ def choose(
     total = len(seen.networks)
     if not total:
         raise RunFailure(f"{seen.name} has no network yet: {words.nothing(seen)}")
-    having = f" of {total:,} network{'s' * (total != 1)} of {seen.name}"
-    if asked:
-        having += f" with {words.listed([str(c) for c in asked])}"
+    whole = f"{total:,} network{'s' * (total != 1)} of {seen.name}"
+    having = f" with {words.listed([str(c) for c in asked])}" if asked else ""
     if kept.empty:
-        return Choice(seen, kept, None, f"none{having}{_nearest(seen, asked)}")
+        return Choice(seen, kept, None, f"none of {whole}{having}{_nearest(seen, asked)}")
+    among = f"{len(kept):,} of {whole}{having}" if asked else whole
     if aim is not None:
         ranked = constraints.best(kept, aim)
         most = "most" if aim.maximise else "least"
-        sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {len(kept):,}{having}:"
+        sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {among}:"
         return Choice(seen, ranked, ranked.iloc[0], sentence)
     narrowed = View(seen.runs, kept, seen.objectives, seen.searched)
     middle = knee(kept, seen.objectives)
     assert middle is not None
-    sentence = (
-        f"{len(narrowed.members):,} on the front of {len(kept):,}{having}; its knee is {middle['trial']}:"
-    )
+    sentence = f"{len(narrowed.members):,} on the front of {among}; its knee is {middle['trial']}:"
     return Choice(seen, narrowed.members, middle, sentence)
 
 

@@ -32,6 +32,7 @@ def make(
     seeds: int = 1,
     shift: float = 0.0,
     broken: int = 0,
+    lacking: tuple[str, ...] = (),
 ) -> RunFolder:
     """A finished run.
 
@@ -44,6 +45,7 @@ def make(
         seeds: replicates of each of the first ten settings.
         shift: added to robust accuracies.
         broken: of the trials so many fail or diverge in turn.
+        lacking: beginnings of paths that the trials have no values of.
     """
     folder = RunFolder.create(
         runs, name, spec.from_tree(tree, {}, "test"), {"rtune": "0", "command": "rtune search"}
@@ -64,7 +66,7 @@ def make(
                         "kind": "trial",
                         "trial": trial,
                         "seed": number,
-                        "values": values,
+                        "values": {k: v for k, v in values.items() if not k.startswith(lacking)},
                         "sampler": "replicate" if copy else "tpe",
                         "facts": {"of": own, "epochs": length} if copy else {},
                         "time": 10.0 * number,

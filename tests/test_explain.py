@@ -7,6 +7,7 @@ import pytest
 from rtune import explain, schema, spec, summary
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
+from tests import logs
 
 SPEC = spec.from_tree(
     {
@@ -57,6 +58,35 @@ def test_each_rung_is_told_with_place_quota_and_who_was_better(log: list[dict[st
 
 def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -> None:
     assert list(explain.explain(log, SPEC, "t0004"))[1:] == ["  diverged in epoch 1/9: the loss is nan"]
+
+
+def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
+    """Two trainings of 9 epochs, then a launch of longer ones."""
+    records: list[dict[str, Any]] = []
+    search = Search(of_spec(SPEC), [], records.append)
+    for level in (0.9, 0.8):
+        trial = search.next_trial()
+        assert trial is not None
+        epoch = 0
+        while search.ledger.trials[trial.id].status == "running" and epoch < 9:
+            search.report(trial.id, epoch := epoch + 1, figures(level * epoch))
+        if search.ledger.trials[trial.id].status == "stopped":
+            break
+    return [*records, logs.launch(max_epochs=to, rungs=rungs)]
+
+
+def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
+    about = "  a launch made trainings 27 epochs long: "
+    lines = list(explain.explain(lengthened(27, [1, 2, 4, 9]), SPEC, "t0001"))
+    assert (
+        about + "the end at epoch 9 became a rung, which 1 trial had reached; the best of them go on" in lines
+    )
+    assert lines[-1].startswith("  stopped at epoch 9/27")
+    lines = list(explain.explain(lengthened(27, []), SPEC, "t0001"))
+    assert about + "went on from the end at epoch 9" in lines
+    # One that had been stopped before has no end to tell of, and the same length changes nothing.
+    assert not any("a launch" in line for line in explain.explain(lengthened(27, [9]), SPEC, "t0002"))
+    assert not any("a launch" in line for line in explain.explain(lengthened(9, [1]), SPEC, "t0001"))
 
 
 def test_a_record_without_its_quota_is_passed_over(log: list[dict[str, Any]]) -> None:

@@ -14,14 +14,14 @@ import torch
 import yaml
 
 import analysis
-from analysis import report, words
+from analysis import report, tables, words
 from analysis.objectives import ObjectiveError
 from analysis.view import view
 from rtune import spec, summary
 from rtune.evaluate import load_network
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
-from tests import fronts
+from tests import fronts, logs
 from tests.conftest import ROOT, Rtune, wait_for
 
 OBJECTIVES = fronts.TREE["search"]["objectives"]
@@ -154,6 +154,100 @@ def test_its_search_file_can_be_run_again(tmp_path: Path) -> None:
     again = spec.from_tree(yaml.safe_load(text), {}, "again")
     assert again.ranges == folder.spec.ranges
     assert " ".join(text.split()) in read(write(folder)[0]).text
+
+
+def test_each_launch_is_told_with_what_it_asked_for(tmp_path: Path) -> None:
+    folder = fronts.make(tmp_path, trials=3)
+    with folder.launch() as writer:
+        writer.append(logs.launch(2e9, command="replicate", concurrency=3))
+    with folder.launch() as writer:
+        writer.append(logs.launch(2e9, command="resume", trials=1, max_epochs=9, concurrency=1))
+    text = read(write(folder)[0]).text
+    assert re.search(
+        r"launch 1 ?rtune search at 1970-01-01 \d\d:00: 3 trials of up to 4 epochs, 2 at once", text
+    )
+    assert re.search(r"launch 2 ?rtune replicate at 2033-05-1\d \d\d:\d\d: 3 at once", text)
+    assert re.search(r"launch 3 ?rtune resume at [^:]+:\d\d: 1 trial of up to 9 epochs, 1 at once", text)
+    assert "rtune search; the later launches above follow in their order" in text
+
+
+def test_replicates_of_another_length_are_not_taken_for_none(tmp_path: Path) -> None:
+    assert "Every setting was trained from one seed" in read(write(fronts.make(tmp_path, "one"))[0]).text
+    folder = fronts.make(tmp_path, "several", seeds=2)
+    assert "replicates from other seeds" in read(write(folder)[0]).text
+    with folder.launch() as writer:  # as if all settings had gone on by an epoch since
+        for trial in fold(folder.read().records).own.values():
+            if trial.last is not None:
+                writer.append(trial.last | {"epoch": trial.epoch + 1})
+    text = read(write(folder)[0]).text
+    assert "No member of the front has a replicate that was trained as long" in text
+    assert "one seed" not in text
+
+
+@pytest.mark.parametrize("searches", [False, True])
+def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches: bool) -> None:
+    """One that does not search them, or does and has drawn none."""
+    tree = fronts.TREE
+    if not searches:
+        tree = {k: v for k, v in tree.items() if k != "model"}
+        tree |= {"pruning": {"rvsm": fronts.TREE["pruning"]["rvsm"]}}
+    bare = fronts.make(tmp_path, "bare", tree=tree, lacking=("model", "pruning.method", "pruning.rgsm"))
+    found = view([bare, fronts.make(tmp_path, "whole")])
+    for path in ("model.enresnet.gamma", "pruning.rgsm.lambda_1", "pruning.rvsm.beta"):
+        assert pd.api.types.is_float_dtype(found.networks[path]), path
+    assert set(found.networks[found.networks["run"] == 0]["kind"]) == {"bare"}
+    assert "whole enresnet rgsm" in set(found.networks["kind"])
+
+
+def test_too_many_kinds_of_several_runs_are_told_apart_by_run(tmp_path: Path) -> None:
+    found = view([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
+    assert set(found.networks["kind"]) == {"a", "b", "c"}
+
+
+def cut_short(folder: RunFolder) -> str:
+    """Gives a run a trial that is ahead of all others and was measured on a quarter of the images."""
+    trial = {"trial": "t0099", "time": 2e9}
+    figures = dict.fromkeys(OBJECTIVES, 0.99) | {"images": fronts.IMAGES // 4}
+    with folder.launch() as writer:
+        last = next(t.last for t in fold(folder.read().records).own.values() if t.last is not None)
+        writer.append(logs.trial(99, time=2e9))
+        writer.append(last | trial | figures | {"epoch": 1, "decision": "continue", "rung": None})
+    return "t0099"
+
+
+def test_figures_of_fewer_images_are_said_to_be(tmp_path: Path, rtune: Rtune) -> None:
+    folder = fronts.make(tmp_path / "runs")
+    assert re.search(r"validation images +360\n", rtune("best", "run").stdout)
+    networks = analysis.networks(analysis.load(folder))
+    assert words.partly(networks, fronts.IMAGES) is None
+    trial = cut_short(folder)
+    assert "90 of 360; its training was cut short" in rtune("best", "run").stdout
+    networks = analysis.networks(analysis.load(folder))
+    said = f"cut short: accuracies of {trial} are of 90 validation images instead of 360"
+    assert words.partly(networks, fronts.IMAGES) == said
+    many = words.partly(networks.assign(images=90), fronts.IMAGES)
+    assert many is not None
+    assert f" and {len(networks) - 6} more are of 90 " in many
+
+
+def test_a_run_without_a_network_has_no_best_one(tmp_path: Path, rtune: Rtune) -> None:
+    fronts.make(tmp_path / "runs", trials=3, broken=3)
+    done = rtune("best", "run")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "rtune: run has no network yet: All 3 trials failed or diverged\n"
+
+
+def test_names_are_text_in_markdown() -> None:
+    table = tables.markdown(["a"], [["<b>x</b> *y* [z](u) |`\\`"]])
+    assert table.splitlines()[-1] == r"| &lt;b&gt;x&lt;/b&gt; \*y\* \[z\](u) \|\`\\\` |"
+
+
+def test_a_report_is_not_written_over_a_file(tmp_path: Path, rtune: Rtune) -> None:
+    fronts.make(tmp_path / "runs", trials=3)
+    (tmp_path / "taken").write_text("")
+    done = rtune("report", "run", "--output", "taken")
+    assert done.returncode == 2
+    assert "cannot be written to taken, which is a file; a folder is expected" in done.stderr
 
 
 def test_runs_that_cannot_stand_side_by_side_are_refused(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **cha
         search_spec = spec.from_tree(tree, {}, "test")
     limits = Limits.of(search_spec.search, trials, ends[-1])
     planned = of_launch(search_spec, limits, fold(log))
-    record = begin(search_spec, planned, limits, 3, "", (1, 1))
+    record = begin(search_spec, planned, limits, 3, "", (1, 1), "search")
     search = Search(planned, [*log, record], lambda r: log.append(json.loads(json.dumps(r))))
     log.append(json.loads(json.dumps(record)))
     return search

@@ -100,6 +100,12 @@ def test_a_setting_keeps_its_number_in_other_tables() -> None:
     assert replicates(one.iloc[:0], ["k"]).empty
 
 
+def test_figures_of_fewer_images_are_no_replicates() -> None:
+    made = pd.DataFrame({"k": [1.0, 1.0, 1.0], "epoch": [5, 5, 5], "images": [90, 360, 360]})
+    cut, *whole = replicates(made, ["k"])
+    assert whole[0] == whole[1] != cut
+
+
 def test_a_value_counts_under_its_own_name_and_within_its_own_run() -> None:
     made = pd.DataFrame({"a": [1.0, np.nan, 1.0], "b": [np.nan, 1.0, np.nan], "epoch": 3, "run": [0, 0, 1]})
     assert replicates(made, ["a", "b"]).nunique() == 3
