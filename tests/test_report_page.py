@@ -163,7 +163,10 @@ def test_a_click_on_a_point_shows_its_trial_in_all_plots(desk: Seen) -> None:
     )
     assert target["id"] not in before
     desk.tells(f"scrollTo(0, {target['top'] - 400})")
-    desk.page.mouse.click(target["left"], target["top"] - desk.tells("scrollY"))
+    at = target["left"], target["top"] - desk.tells("scrollY")
+    desk.page.mouse.move(*at)
+    desk.page.wait_for_selector("#pair-1 .hovertext")  # as for a person, who clicks on what lights up
+    desk.page.mouse.click(*at)
     assert desk.text("#detail-title") == f"Trial {target['id']}, on the front"
     rings = desk.tells(
         "[...document.querySelectorAll('.plot[data-x]')]"
