@@ -1,6 +1,7 @@
 """How to cite a run and how to run it again."""
 
 import datetime
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ def runs(view: View) -> list[Again]:
         facts = {
             "command": provenance.pop("command", ""),
             "seed": str(spec.search.seed),
-            **_launches(run.launches),
+            **_launches(run.launches, run.folder.place),
             "images": _images(run.launches),
             "SHA-256 of the images": ", ".join(sorted(data)),
             **{name.replace("_", " "): str(value) for name, value in provenance.items()},
@@ -50,17 +51,15 @@ def runs(view: View) -> list[Again]:
     return found
 
 
-def _launches(launches: Sequence[Launch]) -> dict[str, str]:
+def _launches(launches: Sequence[Launch], place: object) -> dict[str, str]:
     """What each launch did; later ones may have asked for more than the search file."""
     found = {}
     for number, launch in enumerate(launches, start=1):
         began = datetime.datetime.fromtimestamp(launch.time)
-        asked = ""
-        if launch.command != "replicate":
-            trials = f"{launch.trials:,} trial{'s' * (launch.trials != 1)}"
-            asked = f"{trials} of up to {launch.max_epochs} epochs, "
+        what = "the search file" if launch.command == "search" else shlex.quote(str(place))
         found[f"launch {number}"] = (
-            f"rtune {launch.command} at {began:%Y-%m-%d %H:%M}: {asked}{launch.concurrency} at once"
+            f"rtune {launch.command} {what} {launch.asked} "
+            f"({began:%Y-%m-%d %H:%M}, {launch.concurrency} at once)"
         )
     return found
 

@@ -144,7 +144,7 @@ const Plots = (() => {
       draw(name, [{ ...shapes, x, y: volume, hovertemplate: `%{x:.4g} ${title}<br>hypervolume %{y:.4f}<extra></extra>` }],
         { xaxis: { title: { text: title }, rangemode: "tozero" }, yaxis: { title: { text: "hypervolume" } } });
     }
-    draw("ends", [{ type: "bar", x: data.ends.epoch, y: data.ends.count, marker: { color: colours()[0] },
+    draw("ends", [{ type: "bar", width: data.ends.epoch.length < 15 ? 0.8 : undefined, x: data.ends.epoch, y: data.ends.count, marker: { color: colours()[0] },
       hovertemplate: "%{y} trials ended after epoch %{x}<extra></extra>" }],
       { xaxis: { title: { text: "last epoch" }, dtick: data.ends.epoch.length < 15 ? 1 : undefined }, yaxis: whole("trials", data.ends.count), bargap: 0.15 });
   }

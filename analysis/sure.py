@@ -66,7 +66,7 @@ def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
     widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
     total = len(view.members)
     sentence = (
-        f"Each accuracy is of {view.images} validation images, which leaves those of the front "
+        f"Each accuracy of the front is of {view.images} validation images, which leaves it "
         f"±{max(widths):.3f} at most (95 % intervals, Wilson's). "
     )
     if noisy == 0:

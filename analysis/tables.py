@@ -43,7 +43,7 @@ def used(view: View) -> list[str]:
 def front_table(
     view: View, probability: Mapping[str, float] | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells, a row a member; trial first.
+    """Headings and cells, a row a member; trial first; images where some lack any.
 
     Args:
         view: with a front.
@@ -51,12 +51,14 @@ def front_table(
     """
     names, paths = metrics(view), used(view)
     sure = ["chance to be on the front"] if probability else []
-    columns = ["trial", *(Objective(name, True).label for name in names), *sure, "epoch", *paths]
+    cut = ["images"] if (view.members["images"] < view.validation_images).any() else []
+    columns = ["trial", *(Objective(name, True).label for name in names), *sure, *cut, "epoch", *paths]
     rows = [
         [
             str(row["trial"]),
             *(figure(row[name], name) for name in names),
             *([f"{math.floor(100 * probability[row['trial']]) / 100:.2f}"] if probability else []),
+            *(f"{row[name]:,}" for name in cut),
             str(row["epoch"]),
             *(value(row[path]) for path in paths),
         ]
@@ -84,7 +86,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes as text: names of runs are a stranger's."""
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\|*_~$`\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def latex(view: View) -> str:

@@ -53,8 +53,8 @@ class View:
 
     @property
     def images(self) -> str:
-        """How many validation images the networks' accuracies are fractions of: `360`, or `90 to 360`."""
-        counts = self.networks["images"]
+        """How many validation images the front's accuracies are fractions of: `360`, or `90 to 360`."""
+        counts = self.members["images"]
         ends = sorted({counts.min(), counts.max()}) if len(counts) else []
         return " to ".join(f"{count:,}" for count in ends)
 

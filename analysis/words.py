@@ -52,10 +52,13 @@ def findings(view: View) -> list[str]:
     if view.networks.empty:
         return []
     trials = sum(len(run.trials) for run in view.runs)
+    again = sum(int((run.trials["sampler"] == schema.REPLICATE).sum()) for run in view.runs)
+    begun = f"{trials - again:,} trial{'s' * (trials - again != 1)}"
+    begun += f" and {again:,} replicate{'s' * (again != 1)} of them" if again else ""
     count, total = len(view.members), len(view.networks)
     is_, it = ("is", "it") if count == 1 else ("are", "them")
     said = [
-        f"Of {trials:,} trial{'s' * (trials != 1)} {total:,} gave a network, and {count:,} of those {is_} on "
+        f"Of {begun} {total:,} gave a network, and {count:,} of those {is_} on "
         f"the front: no other is at least as good as {it} in {listed([o.label for o in view.objectives])} "
         "and better in one."
     ]

@@ -54,7 +54,8 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
     log = folder.read()
     if trial is not None:
         try:
-            for line in explain.explain(log.records, folder.spec, trial):
+            waiting = "running" if folder.is_live() else "interrupted"
+            for line in explain.explain(log.records, folder.spec, trial, waiting):
                 click.echo(line)
         except explain.UnknownTrialError as error:
             raise spec.SpecError(str(error)) from None

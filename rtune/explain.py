@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from rtune import rungs, summary
-from rtune.ledger import fold
+from rtune.ledger import Launch, fold
+from rtune.search.fronts import Fronts
 from rtune.spec import Spec
 
 # So many of the trials that are better in every respect are named.
@@ -15,8 +18,16 @@ class UnknownTrialError(Exception):
     """The run has no such trial; the message is for the person who asked."""
 
 
-def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterator[str]:
+def explain(
+    records: Sequence[dict[str, Any]], spec: Spec, trial: str, waiting: str = "running"
+) -> Iterator[str]:
     """Lines that tell what became of a trial and why.
+
+    Args:
+        records: the run's log.
+        spec: its search file.
+        trial: which.
+        waiting: what the status of a trial that has not ended is called.
 
     Raises:
         UnknownTrialError: see the class.
@@ -30,46 +41,80 @@ def explain(records: Sequence[dict[str, Any]], spec: Spec, trial: str) -> Iterat
     origin = f"suggested by: {found.sampler}" if found.of is None else f"repeats {found.of}"
     yield f"{trial}: {summary.settings(found.values)} ({origin}, seed {found.seed})"
     objectives = spec.search.objectives
-    early = spec.search.early_stopping
+    brackets = _brackets(spec)
     seen: dict[tuple[int, int], dict[str, Any]] = {}
-    ends: dict[str, int] = {}  # where trials ended that finished a training of the length it had
+    ends: dict[str, dict[str, Any]] = {}  # of the search's own trials that finished a training
     for record in records:
-        if record["kind"] == "epoch" and record["decision"] == "finish":
-            ends[record["trial"]] = record["epoch"]
-        if record["kind"] == "launch" and found.of is None:
-            yield from _lengthened(record, trial, ends)
+        if record["kind"] == "epoch" and record["decision"] == "finish" and record["trial"] in ledger.own:
+            ends[record["trial"]] = record
+        if record["kind"] == "launch":
+            yield from _lengthened(record, ends, trial, spec, seen)
         if record["kind"] == "retry" and record["trial"] == trial:
             yield f"  epoch {record['epoch']}: broke, and was tried again: {record['error']}"
         if record["kind"] not in ("epoch", "promote") or record.get("rung_quota") is None:
             continue
-        place = (rungs.bracket(record["trial"], early.brackets if early else 1), record["rung"])
-        others = seen.setdefault(place, {})
+        others = seen.setdefault((rungs.bracket(record["trial"], brackets), record["rung"]), {})
         if record["kind"] == "epoch":
             others[record["trial"]] = record
         if record["trial"] == trial:
             yield "  " + _verdict(record, others, objectives)
-    outcome = summary.outcome(found, summary.max_epochs(ledger, spec))
+    outcome = summary.outcome(found, summary.max_epochs(ledger, spec)).replace("running", waiting, 1)
     reached = found.objectives(objectives)
     figures = found.error or ""
     if reached is not None:
         figures = ", ".join(f"{n} {v:.3f}" for n, v in zip(objectives, reached, strict=True))
+        figures += _of_images(found.last, ledger.launches)
     yield f"  {outcome}: {figures}" if figures else f"  {outcome}"
 
 
-def _lengthened(launch: dict[str, Any], trial: str, ends: dict[str, int]) -> Iterator[str]:
-    """What a launch with a longer training made of a trial's end."""
-    end, length = ends.get(trial), launch["max_epochs"]
-    if end is None or end >= length:
+def _brackets(spec: Spec) -> int:
+    return spec.search.early_stopping.brackets if spec.search.early_stopping else 1
+
+
+def _of_images(last: dict[str, Any] | None, launches: Sequence[Launch]) -> str:
+    """On how many images, if not on all that there are."""
+    whole = max((launch.validation_images for launch in launches), default=0)
+    return f" (of {last['images']} of {whole} validation images)" if last and last["images"] < whole else ""
+
+
+def _lengthened(
+    launch: dict[str, Any],
+    ends: dict[str, dict[str, Any]],
+    trial: str,
+    spec: Spec,
+    seen: dict[tuple[int, int], dict[str, Any]],
+) -> Iterator[str]:
+    """What a launch with longer trainings made of their former ends: a rung, or an epoch like others."""
+    length = launch["max_epochs"]
+    shorter = {name: record for name, record in ends.items() if record["epoch"] < length}
+    for name in shorter:
+        del ends[name]
+    brackets, early = _brackets(spec), spec.search.early_stopping
+    fronts: dict[tuple[int, int], Fronts] = {}
+    for name, record in shorter.items():
+        if record["epoch"] in launch["rungs"]:
+            place = (rungs.bracket(name, brackets), record["epoch"])
+            point = np.array([record[objective] for objective in spec.search.objectives], float)
+            fronts.setdefault(place, Fronts()).add(name, point)
+            seen.setdefault(place, {})[name] = record
+    if trial not in shorter:
         return
-    if end in launch["rungs"]:
-        there = sum(other == end for other in ends.values())
-        yield (
-            f"  a launch made trainings {length} epochs long: the end at epoch {end} became a rung, which "
-            f"{there} trial{'s' * (there != 1)} had reached; the best of them go on"
-        )
-    else:
-        yield f"  a launch made trainings {length} epochs long: went on from the end at epoch {end}"
-    del ends[trial]
+    own = shorter[trial]
+    about = f"  a launch made trainings {length} epochs long"
+    place = (rungs.bracket(trial, brackets), own["epoch"])
+    if place not in fronts or early is None:
+        yield f"{about}: went on from the former end at epoch {own['epoch']}"
+        return
+    size = len(seen[place])
+    at_rung = {
+        "decision": "wait",
+        "rung": own["epoch"],
+        "rung_position": fronts[place].position(trial),
+        "rung_size": size,
+        "rung_quota": rungs.quota(size, early.eta),
+    }
+    yield f"{about}: the former end became a rung"
+    yield "  " + _verdict(own | at_rung, seen[place], spec.search.objectives)
 
 
 def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str]) -> str:
@@ -85,7 +130,9 @@ def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectiv
         if all(theirs[n] >= v for n, v in zip(names, own, strict=True)) and [theirs[n] for n in names] != own
     ]
     # A last epoch's rung decides nothing.
-    went = {"continue": "went on", "stop": "stopped", "finish": "finished"}[record["decision"]]
+    went = {"continue": "went on", "stop": "stopped", "finish": "finished", "wait": "waited"}[
+        record["decision"]
+    ]
     line = f"rung at epoch {record['rung']}: {where}: {went}"
     if not better:
         return line + "; no trial there was as good in every objective"

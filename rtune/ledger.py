@@ -72,12 +72,13 @@ class Launch:
 
     `train_images` and `validation_images` are numbers of images: those that a trial trains on, and those that
     it is measured on. `command` is `search`, `resume`, or
-    `replicate` for a launch that left the search as it was.
+    `replicate` for a launch that left the search as it was, and `asked` its options on which trials to train.
     """
 
     time: float
     trials: int
     command: str
+    asked: str
     concurrency: int
     max_epochs: int
     search: dict[str, Any]

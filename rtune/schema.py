@@ -115,6 +115,7 @@ RECORDS = {
         data=pa.string(),
         **dict.fromkeys(("train_images", "validation_images"), pa.int64()),
         command=pa.string(),
+        asked=pa.string(),
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
     "epoch": _record(

@@ -5,6 +5,7 @@ import datetime
 import importlib.metadata
 import platform
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -322,5 +323,5 @@ def _provenance() -> dict[str, Any]:
         **{package: importlib.metadata.version(package) for package in packages},
         "machine": f"{platform.system()} {platform.machine()}",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["rtune", *sys.argv[1:]]),
+        "command": shlex.join(["rtune", *sys.argv[1:]]),
     }

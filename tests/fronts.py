@@ -88,6 +88,7 @@ def _launch(folder: RunFolder, trials: int) -> dict[str, Any]:
         "time": 1.0,
         "trials": trials,
         "command": "search",
+        "asked": f"--trials {trials} --max-epochs {folder.spec.max_epochs}",
         "concurrency": 2,
         "max_epochs": folder.spec.max_epochs,
         "rungs": [2],

@@ -33,6 +33,7 @@ def launch(time: float = 1.0, **fields: Any) -> Record:
     sizes = {
         "trials": 4,
         "command": "search",
+        "asked": "--trials 4 --max-epochs 3",
         "concurrency": 2,
         "max_epochs": 3,
         "rungs": [1, 2],

@@ -22,7 +22,7 @@ SPEC = spec.from_tree(
 
 
 def figures(level: float) -> dict[str, Any]:
-    return {name: level if name in SPEC.search.objectives else 1 for name in schema.EPOCH}
+    return {name: level if name in SPEC.search.objectives else 360 for name in schema.EPOCH}
 
 
 @pytest.fixture
@@ -61,32 +61,49 @@ def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -
 
 
 def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
-    """Two trainings of 9 epochs, then a launch of longer ones."""
-    records: list[dict[str, Any]] = []
-    search = Search(of_spec(SPEC), [], records.append)
-    for level in (0.9, 0.8):
-        trial = search.next_trial()
-        assert trial is not None
-        epoch = 0
-        while search.ledger.trials[trial.id].status == "running" and epoch < 9:
-            search.report(trial.id, epoch := epoch + 1, figures(level * epoch))
-        if search.ledger.trials[trial.id].status == "stopped":
-            break
+    """A better and a worse training of 9 epochs, a replicate of the better, then a launch of longer ones."""
+    records: list[dict[str, Any]] = [logs.launch(max_epochs=9, rungs=[])]
+    for number, level in ((1, 0.8), (2, 0.5)):
+        records.append(logs.trial(number))
+        records += [logs.epoch(number, epoch, **figures(level)) for epoch in range(1, 10)]
+    again = {"trial": "t0001r1", "sampler": "replicate", "facts": {"of": "t0001", "epochs": 9}}
+    records.append(logs.trial(1) | again)
+    records += [logs.epoch(1, epoch, **figures(0.9)) | {"trial": "t0001r1"} for epoch in range(1, 10)]
+    for record in records:
+        if record.get("epoch") == 9:
+            record["decision"] = "finish"
     return [*records, logs.launch(max_epochs=to, rungs=rungs)]
 
 
 def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
-    about = "  a launch made trainings 27 epochs long: "
-    lines = list(explain.explain(lengthened(27, [1, 2, 4, 9]), SPEC, "t0001"))
+    log = lengthened(27, [1, 2, 4, 9])
+    at_rung = "  rung at epoch 9: place {} of the 2 that had reached it; the best 1 may go on: waited; "
+    expected = {
+        "t0001": at_rung.format(1) + "no trial there was as good in every objective",
+        "t0002": at_rung.format(2) + "as good in every objective and better in one: t0001",
+    }
+    for trial, line in expected.items():
+        lines = list(explain.explain(log, SPEC, trial))
+        assert lines[1:3] == ["  a launch made trainings 27 epochs long: the former end became a rung", line]
+        assert lines[3].startswith("  stopped at epoch 9/27")
+    # Who is compared there later is compared with them too.
+    log += [logs.trial(3), *(logs.epoch(3, epoch, **figures(0.7)) for epoch in range(1, 10))]
+    log[-1] |= {"rung": 9, "rung_position": 2, "rung_size": 3, "rung_quota": 1, "decision": "stop"}
     assert (
-        about + "the end at epoch 9 became a rung, which 1 trial had reached; the best of them go on" in lines
+        "as good in every objective and better in one: t0001" in list(explain.explain(log, SPEC, "t0003"))[1]
     )
-    assert lines[-1].startswith("  stopped at epoch 9/27")
     lines = list(explain.explain(lengthened(27, []), SPEC, "t0001"))
-    assert about + "went on from the end at epoch 9" in lines
-    # One that had been stopped before has no end to tell of, and the same length changes nothing.
-    assert not any("a launch" in line for line in explain.explain(lengthened(27, [9]), SPEC, "t0002"))
-    assert not any("a launch" in line for line in explain.explain(lengthened(9, [1]), SPEC, "t0001"))
+    assert lines[1] == "  a launch made trainings 27 epochs long: went on from the former end at epoch 9"
+    # The same length changes nothing, and a replicate has a length of its own.
+    assert len(list(explain.explain(lengthened(9, [1]), SPEC, "t0001"))) == 2
+    assert len(list(explain.explain(lengthened(27, [9]), SPEC, "t0001r1"))) == 2
+
+
+def test_an_interrupted_trial_is_said_to_be_and_on_how_many_images_it_was_measured() -> None:
+    log = [logs.launch(), logs.trial(1), logs.epoch(1, 1, **figures(0.5) | {"images": 90})]
+    last = list(explain.explain(log, SPEC, "t0001", "interrupted"))[-1]
+    assert last.startswith("  interrupted at epoch 1/9: natural_accuracy 0.500")
+    assert last.endswith(" (of 90 of 360 validation images)")
 
 
 def test_a_record_without_its_quota_is_passed_over(log: list[dict[str, Any]]) -> None:

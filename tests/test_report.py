@@ -156,16 +156,15 @@ def test_its_search_file_can_be_run_again(tmp_path: Path) -> None:
 def test_each_launch_is_told_with_what_it_asked_for(tmp_path: Path) -> None:
     folder = fronts.make(tmp_path, trials=3)
     with folder.launch() as writer:
-        writer.append(logs.launch(2e9, command="replicate", concurrency=3))
+        writer.append(logs.launch(2e9, command="replicate", asked="--trials t0001 --seeds 5", concurrency=3))
     with folder.launch() as writer:
-        writer.append(logs.launch(2e9, command="resume", trials=1, max_epochs=9, concurrency=1))
+        writer.append(logs.launch(2e9, command="resume", asked="--trials 4 --max-epochs 9"))
     text = read(write(folder)[0]).text
-    assert re.search(
-        r"launch 1 ?rtune search at 1970-01-01 \d\d:00: 3 trials of up to 4 epochs, 2 at once", text
-    )
-    assert re.search(r"launch 2 ?rtune replicate at 2033-05-1\d \d\d:\d\d: 3 at once", text)
-    assert re.search(r"launch 3 ?rtune resume at [^:]+:\d\d: 1 trial of up to 9 epochs, 1 at once", text)
-    assert "rtune search; the later launches above follow in their order" in text
+    when = r"\(\d{4}-\d\d-\d\d \d\d:\d\d"
+    assert re.search(rf"rtune search the search file --trials 3 --max-epochs 4 {when}, 2 at once\)", text)
+    assert re.search(rf"rtune replicate {folder.place} --trials t0001 --seeds 5 {when}, 3 at once\)", text)
+    assert re.search(rf"rtune resume {folder.place} --trials 4 --max-epochs 9 {when}, 2 at once\)", text)
+    assert "rtune search; the later launches above follow in their order, each on the new run" in text
 
 
 def test_replicates_of_another_length_are_not_taken_for_none(tmp_path: Path) -> None:

@@ -181,7 +181,8 @@ class _Launch:
         images = build.images(spec.file.data, spec.search.seed)
         only = self.asked is not None
         command = "replicate" if only else "resume" if ledger.launches else "search"
-        begin = plan.begin(spec, planned, self.limits, now, self.data, images, command)
+        options = self.asked.options() if self.asked is not None else self.limits.options()
+        begin = plan.begin(spec, planned, self.limits, now, self.data, images, command, options)
         search = Search(planned, [*records, begin], writer.append, replicates_only=only)
         writer.append(begin)
         if self.asked is not None:

@@ -68,6 +68,7 @@ def begin(
     data: str,
     images: tuple[int, int],
     command: str,
+    asked: str = "",
 ) -> dict[str, Any]:
     """The record of a launch's begin.
 
@@ -79,6 +80,7 @@ def begin(
         data: `rtune.build.fingerprint` of the data.
         images: `rtune.build.images`: how many train, and how many measure.
         command: `search`, `resume` or `replicate`.
+        asked: the options that say which trials it trains.
     """
     train_images, validation_images = images
     return {
@@ -86,6 +88,7 @@ def begin(
         "time": round(time.time(), 3),
         "trials": limits.trials,
         "command": command,
+        "asked": asked,
         "concurrency": concurrency,
         "max_epochs": plan.max_epochs,
         "rungs": plan.rungs(),

@@ -34,6 +34,10 @@ class Asked:
     trials: tuple[str, ...]
     seeds: int
 
+    def options(self) -> str:
+        """As options of `rtune replicate`."""
+        return f"--trials {','.join(self.trials)} --seeds {self.seeds}"
+
 
 def lacking(ledger: Ledger, asked: Asked, seed: int) -> Iterator[dict[str, Any]]:
     """Records, without their time, that begin or lengthen the replicates that are lacking.

@@ -49,6 +49,10 @@ class Limits:
             search.report_timeout,
         )
 
+    def options(self) -> str:
+        """Which trials they ask for, as options of the command line."""
+        return f"--trials {self.trials} --max-epochs {self.max_epochs}"
+
 
 @dataclass(frozen=True)
 class Room:
