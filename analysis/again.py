@@ -56,7 +56,7 @@ def _launches(launches: Sequence[Launch], place: object) -> dict[str, str]:
     found = {}
     for number, launch in enumerate(launches, start=1):
         began = datetime.datetime.fromtimestamp(launch.time)
-        what = "the search file" if launch.command == "search" else shlex.quote(str(place))
+        what = "FILE.yaml" if launch.command == "search" else shlex.quote(str(place))
         found[f"launch {number}"] = (
             f"rtune {launch.command} {what} {launch.asked} "
             f"({began:%Y-%m-%d %H:%M}, {launch.concurrency} at once)"

@@ -161,7 +161,7 @@ def test_each_launch_is_told_with_what_it_asked_for(tmp_path: Path) -> None:
         writer.append(logs.launch(2e9, command="resume", asked="--trials 4 --max-epochs 9"))
     text = read(write(folder)[0]).text
     when = r"\(\d{4}-\d\d-\d\d \d\d:\d\d"
-    assert re.search(rf"rtune search the search file --trials 3 --max-epochs 4 {when}, 2 at once\)", text)
+    assert re.search(rf"rtune search FILE.yaml --trials 3 --max-epochs 4 {when}, 2 at once\)", text)
     assert re.search(rf"rtune replicate {folder.place} --trials t0001 --seeds 5 {when}, 3 at once\)", text)
     assert re.search(rf"rtune resume {folder.place} --trials 4 --max-epochs 9 {when}, 2 at once\)", text)
     assert "rtune search; the later launches above follow in their order, each on the new run" in text

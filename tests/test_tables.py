@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from benchmarks.ours import Rtune
 from benchmarks.simulation import simulate
 from benchmarks.tables import FRACTIONS, Setting, Table, TableError, load
 from rtune.ranges import Choice, Uniform
+from rtune.robust import Split
 from tests.recorded import OBJECTIVES, write
 
 WRITTEN = [
@@ -73,11 +75,25 @@ def test_a_recorded_setting_that_diverges_at_once_has_a_row(tmp_path: Path) -> N
         "data: {dataset: digits}\nmodel: {width: 1}\nattack: {steps: 1}\nevaluation: {steps: 1}\n"
         "pruning: {method: none}\ntraining: {max_epochs: 3, batch_size: 512, lr: {uniform: [1e30, 2e30]}}\n"
     )
-    number, values, found = record.curve((str(space), 7, {"training.lr": 1.5e30}))
+    number, values, found = record.curve((str(space), 7, {"training.lr": 1.5e30}, record.Reduction()))
     assert (number, values) == (7, {"training.lr": 1.5e30})
     assert [(row["config"], row["epoch"], set(row)) for row in found] == [
         (7, 1, {"config", "epoch", "train_seconds"})
     ]
+
+
+def test_a_reduction_keeps_some_images_of_each_class_and_averages_squares() -> None:
+    images = torch.arange(2 * 12 * 16, dtype=torch.uint8).view(24, 1, 4, 4)
+    split = Split(images, torch.arange(24) % 3)
+    train, validation = record.Reduction(train_images=6, pool=2)(split, split)
+    assert [(len(part), tuple(part.images.shape[1:])) for part in (train, validation)] == [
+        (6, (1, 2, 2)),
+        (24, (1, 2, 2)),
+    ]
+    assert train.labels.bincount().tolist() == [2, 2, 2]
+    # 0, 1, 4 and 5 are the first square of the first image.
+    assert validation.images[0, 0, 0, 0] == 2
+    assert all((a is b) for a, b in zip(record.Reduction()(split, split), (split, split), strict=True))
 
 
 def test_ranges_and_conditions_are_seen(tmp_path: Path) -> None:
