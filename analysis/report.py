@@ -52,8 +52,8 @@ def write(
 ) -> list[str]:
     """Writes the report's files, each replaced as a whole; returns where they are, in the order of `formats`.
 
-    Where `rtune evaluate` has been, evaluations.csv is added. Without a network there are no pictures, and
-    the tables are empty.
+    Where `rtune evaluate` has been, evaluations.csv is added. Without a network there are no pictures, and the
+    tables are empty; pictures of an earlier report are deleted.
 
     Args:
         folders: the runs, at least one.
@@ -78,6 +78,8 @@ def write(
         made = _make(seen, Path(scratch), formats, refresh)
         for file in made:
             (target / file.name).write(file.read_bytes())
+        for name in {FORMATS[name] for name in formats} - {file.name for file in made}:
+            (target / name).delete()  # a picture of what was there before would pass for this report's
     return [_shown(target, file.name) for file in made]
 
 

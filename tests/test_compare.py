@@ -289,20 +289,20 @@ def kinds(left: Any, right: Any, names: list[str]) -> tuple[pd.DataFrame, "pd.Se
 def test_the_difference_by_hand() -> None:
     """Best at least as sparse: 0.9, 0.8, 0.7 to 0.2, 0.4, 0.6; and 0.1 less."""
     names = ["weight_sparsity", "robust_accuracy"]
-    left = [(0.2, 0.9), (0.4, 0.8), (0.6, 0.7), (0.1, 0.2)]
-    right = [(0.2, 0.8), (0.4, 0.7), (0.6, 0.6), (0.3, 0.1)]
+    left = [(0.2, 0.9), (0.4, 0.8), (0.6, 0.7)] + [(0.1, 0.2)] * 3
+    right = [(0.2, 0.8), (0.4, 0.7), (0.6, 0.6)] + [(0.3, 0.1)] * 3
     (found,) = by_kind(*kinds(left, right, names), "weight_sparsity", "robust_accuracy")
     assert found.mean == pytest.approx(0.1)
     assert found.range == pytest.approx((0.2, 0.6))
-    assert (found.left, found.right, found.trials) == ("enresnet", "resnet", (4, 4))
+    assert (found.left, found.right, found.trials) == ("enresnet", "resnet", (6, 6))
     assert found.sentence.startswith("At equal weight sparsity (0.20 to 0.60), EnResNet ")
 
 
 def test_costs_count_by_their_factors() -> None:
     """From 100 to 10,000: one side has its better network from 1,000 on, half of the way."""
     names = ["parameters", "robust_accuracy"]
-    left = [(100, 0.5), (1000, 0.7), (10_000, 0.7)]
-    right = [(100, 0.5), (10_000, 0.6), (10_000, 0.4)]
+    left = [(100, 0.5), (1000, 0.7)] + [(10_000, 0.7)] * 4
+    right = [(100, 0.5), (10_000, 0.6)] + [(10_000, 0.4)] * 4
     (found,) = by_kind(*kinds(left, right, names), "parameters", "robust_accuracy")
     assert found.mean == pytest.approx(0.1)
     assert found.range == pytest.approx((100, 10_000))
@@ -328,16 +328,16 @@ def test_the_difference_is_the_mean_over_a_fine_grid(left: Any, seed: int) -> No
 
 def test_what_cannot_be_compared_says_why() -> None:
     names = ["channel_sparsity", "robust_accuracy"]
-    apart = kinds([(0.1, 0.5)] * 3, [(0.6, 0.5), (0.7, 0.5), (0.8, 0.4)], names)
+    apart = kinds([(0.1, 0.5)] * 6, [(0.6, 0.5), (0.7, 0.5), (0.8, 0.4)] * 2, names)
     (found,) = by_kind(*apart, "channel_sparsity", "robust_accuracy")
     assert (found.mean, found.verdict) == (None, None)
     assert found.sentence == (
         "At equal channel sparsity nothing can be said: EnResNet has 0.10 to 0.10 and ResNet has "
         "0.60 to 0.80, which have nothing in common."
     )
-    (found,) = by_kind(*kinds([(0.1, 0.5)] * 2, [(0.1, 0.5)] * 5 + [(np.nan, 1)], names), *names)
-    assert found.trials == (2, 5)
-    assert "there are 2 of EnResNet, and 3 networks are needed" in found.sentence
+    (found,) = by_kind(*kinds([(0.1, 0.5)] * 2, [(0.1, 0.5)] * 6 + [(np.nan, 1)], names), *names)
+    assert found.trials == (2, 6)
+    assert "there are 2 of EnResNet, and 6 networks are needed" in found.sentence
 
 
 def test_kinds_are_taken_in_pairs_and_networks_without_one_left_out() -> None:

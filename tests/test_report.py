@@ -200,6 +200,14 @@ def test_too_many_kinds_of_several_runs_are_told_apart_by_run(tmp_path: Path) ->
     assert set(found.networks["kind"]) == {"a", "b", "c"}
 
 
+def test_no_picture_of_an_earlier_report_stays(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    write(fronts.make(tmp_path, "full", trials=6), output)
+    (output / "mine.png").write_text("")
+    write(fronts.make(tmp_path, "empty", trials=0), output)
+    assert {file.name for file in output.iterdir()} == {"index.html", "front.csv", "mine.png"}
+
+
 def test_names_are_text_in_markdown() -> None:
     table = tables.markdown(["a"], [["<b>x</b> *y* [z](u) |`\\`"]])
     assert table.splitlines()[-1] == r"| &lt;b&gt;x&lt;/b&gt; \*y\* \[z\](u) \|\`\\\` |"
