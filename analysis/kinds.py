@@ -14,8 +14,8 @@ from analysis.objectives import Asked, Objective, parse
 
 Verdict = Literal["above", "below", "undecided"]
 
-# Below that many networks a side nothing is said: with so many, intervals of 95 % miss 8 times in 100; with three,
-# 33 times.
+# Below that many networks a side nothing is said: with so many, intervals of 95 % miss 8 times in 100, and 33
+# times with three.
 LEAST = 6
 _Z = 1.959964  # of a 95 % interval
 _TINY = 1e-9  # seconds and counts are more

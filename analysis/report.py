@@ -52,8 +52,8 @@ def write(
 ) -> list[str]:
     """Writes the report's files, each replaced as a whole; returns where they are, in the order of `formats`.
 
-    Where `rtune evaluate` has been, evaluations.csv is added. Without a network there are no pictures, and the
-    tables are empty; pictures of an earlier report are deleted.
+    Where `rtune evaluate` has been, evaluations.csv is added. Without a network the tables are empty, and
+    there are no pictures; those of an earlier report are deleted.
 
     Args:
         folders: the runs, at least one.

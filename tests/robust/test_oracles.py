@@ -19,7 +19,7 @@ def networks() -> dict[str, tuple[object, Split, float]]:
     [
         ("digits", "ordinary"),
         ("digits", "noisy"),
-        ("fashion-mnist", "ordinary"),
+        pytest.param("fashion-mnist", "ordinary", marks=pytest.mark.long),
         pytest.param("fashion-mnist", "noisy", marks=pytest.mark.long),
     ],
 )
@@ -45,7 +45,7 @@ def test_carlinis_l2_attack_is_that_of_foolbox(networks: dict[str, tuple[object,
     assert abs(row.ours - row.foolbox) <= HALF_A_POINT, row
 
 
-@pytest.mark.parametrize("radius", [0.5, 1.0])
+@pytest.mark.parametrize("radius", [pytest.param(0.5, marks=pytest.mark.long), 1.0])
 def test_carlinis_l2_attack_is_as_strong_as_another_kind(
     radius: float, networks: dict[str, tuple[object, Split, float]]
 ) -> None:
