@@ -14,8 +14,7 @@ from analysis.objectives import Asked, Objective, parse
 
 Verdict = Literal["above", "below", "undecided"]
 
-# Below that many networks a side nothing is said: with so many, intervals of 95 % miss 8 times in 100, and 33
-# times with three.
+# Below that many networks a side nothing is said: from halves of fewer, intervals miss far too often.
 LEAST = 6
 _Z = 1.959964  # of a 95 % interval
 _TINY = 1e-9  # seconds and counts are more
