@@ -98,14 +98,15 @@ def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> I
     way the share of those as extreme as the observed one is an exact test.
     """
     if comb(total, first) <= draws:
-        yield from (_mask(total, list(chosen)) for chosen in combinations(range(total), first))
+        yield from (mask(total, list(chosen)) for chosen in combinations(range(total), first))
         return
-    yield _mask(total, np.arange(first))
+    yield mask(total, np.arange(first))
     for _ in range(draws):
-        yield _mask(total, rng.permutation(total)[:first])
+        yield mask(total, rng.permutation(total)[:first])
 
 
-def _mask(total: int, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
+def mask(total: int, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Which (total,) are among those chosen by their places."""
     found = np.zeros(total, bool)
     found[chosen] = True
     return found

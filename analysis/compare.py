@@ -9,7 +9,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.attained import attainment_difference, divisions
+from analysis.attained import attainment_difference, divisions, mask
 from analysis.dominance import near_front
 from analysis.front import front, reference
 from analysis.kinds import Difference, at_equal, by_kind
@@ -224,19 +224,12 @@ def _interval(sides: Sequence[_Side], draws: int, rng: np.random.Generator) -> f
     variance = 0.0
     for side in sides:
         half, thin = side.count // 2, side.thinned(0.5)
-        volumes = [thin.volume(_some(rng, side.count, half)) for _ in range(draws)]
+        volumes = [thin.volume(mask(side.count, rng.permutation(side.count)[:half])) for _ in range(draws)]
         logs = np.log([volume for volume in volumes if volume > 0])
         if len(logs) < max(2, draws / 2):
             return None
         variance += float(np.var(logs, ddof=1)) * half / (side.count - half)
     return math.exp(_Z * math.sqrt(variance))
-
-
-def _some(rng: np.random.Generator, count: int, wanted: int) -> np.ndarray:
-    """Which (count,) are among `wanted` chosen at random."""
-    drawn = np.zeros(count, bool)
-    drawn[rng.permutation(count)[:wanted]] = True
-    return drawn
 
 
 def _p_values(

@@ -12,6 +12,7 @@ from analysis.front import front, hypervolume, reference
 from analysis.load import Run, networks, read
 from analysis.objectives import Asked, Objective, ObjectiveError, parse_all
 from rtune.config import EvaluationConfig
+from rtune.ledger import validation_images
 from rtune.runfolder import RunError, RunFolder
 
 # More kinds of networks than that cannot be told apart in a plot.
@@ -61,7 +62,7 @@ class View:
     @property
     def validation_images(self) -> int:
         """How many validation images there are for a network to be measured on."""
-        return max((launch.validation_images for run in self.runs for launch in run.launches), default=0)
+        return validation_images(launch for run in self.runs for launch in run.launches)
 
     @cached_property
     def members(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 import analysis
 from rtune import summary
-from rtune.ledger import Ledger, fold
+from rtune.ledger import fold, validation_images
 from rtune.runfolder import RunError, RunFolder
 
 
@@ -26,7 +26,9 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     if not networks.empty:
         ledger = fold(folder.read().records)
         console.print(_front_table(folder, networks))
-        cut = words.partly(analysis.front(networks, folder.spec.search.objectives), _images(ledger))
+        cut = words.partly(
+            analysis.front(networks, folder.spec.search.objectives), validation_images(ledger.launches)
+        )
         if cut is not None:
             console.print(cut, soft_wrap=True)
         console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
@@ -38,10 +40,6 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     if reason is not None:
         console.print(how_to_go_on(reason, command), soft_wrap=True)
     return 130 if reason == "interrupted" else 0
-
-
-def _images(ledger: Ledger) -> int:
-    return max((launch.validation_images for launch in ledger.launches), default=0)
 
 
 def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:

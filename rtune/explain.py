@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rtune import rungs, summary
-from rtune.ledger import Launch, fold
+from rtune.ledger import Launch, fold, validation_images
 from rtune.search.fronts import Fronts
 from rtune.spec import Spec
 
@@ -73,7 +73,7 @@ def _brackets(spec: Spec) -> int:
 
 def _of_images(last: dict[str, Any] | None, launches: Sequence[Launch]) -> str:
     """On how many images, if not on all that there are."""
-    whole = max((launch.validation_images for launch in launches), default=0)
+    whole = validation_images(launches)
     return f" (of {last['images']} of {whole} validation images)" if last and last["images"] < whole else ""
 
 

@@ -87,6 +87,11 @@ class Launch:
     validation_images: int
 
 
+def validation_images(launches: Iterable[Launch]) -> int:
+    """How many there are for a network to be measured on; 0 before any launch."""
+    return max((launch.validation_images for launch in launches), default=0)
+
+
 @dataclass
 class Ledger:
     """Everything the log says.
