@@ -97,7 +97,8 @@ def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> I
     All ways there are where these are at most `draws`, else the observed one and `draws` at random: either
     way the share of those as extreme as the observed one is an exact test.
     """
-    if comb(total, first) <= draws:
+    # Of many there are more ways than numbers of a few digits can say, which takes long to find out.
+    if (total <= draws or first in (0, total)) and comb(total, first) <= draws:
         yield from (mask(total, list(chosen)) for chosen in combinations(range(total), first))
         return
     yield mask(total, np.arange(first))

@@ -240,7 +240,10 @@ def _p_values(
     count = first.count + second.count
     units = np.concatenate([first.units, first.count + second.units])
     pooled = _Side(np.concatenate([first.points, second.points]), units, count)
-    left, right = (pooled.thinned(side.count / count) for side in sides)
+    small, large = sorted((first.count / count, second.count / count))
+    thin = pooled.thinned(small)
+    # What may be on the front of a large part may be on that of a small one.
+    left, right = (thin if side.count / count == small else thin.thinned(large) for side in sides)
     found = [_apart(first.points, second.points, scale)]
     for drawn in islice(divisions(count, first.count, draws, rng), 1, None):
         found.append(_apart(left.points[drawn[left.units]], right.points[~drawn[right.units]], scale))

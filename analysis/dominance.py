@@ -94,6 +94,8 @@ def near_front(points: np.ndarray, share: float, together: int = 1) -> np.ndarra
     depth = math.ceil(math.log(_RARE) / math.log1p(-share)) if share < 1 else 1
     if depth > _DEEPEST:
         return np.ones(len(points), bool)
+    if points.shape[1] == 2:
+        return _first_fronts(points, depth * together)
     found = np.zeros(len(points), bool)
     left = np.arange(len(points))
     for _ in range(depth * together):
@@ -102,6 +104,24 @@ def near_front(points: np.ndarray, share: float, together: int = 1) -> np.ndarra
         best = moocore.is_nondominated(points[left], maximise=True, keep_weakly=True)
         found[left[best]] = True
         left = left[~best]
+    return found
+
+
+def _first_fronts(points: np.ndarray, count: int) -> np.ndarray:
+    """Which (n,) of points in a plane are on the first fronts: by x, each is what is highest so far."""
+    order = np.lexsort((-points[:, 1], -points[:, 0]))
+    ordered = points[order]
+    new = np.ones(len(points), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    left = ordered[new, 1]
+    at, kept = np.arange(len(left)), np.zeros(len(left), bool)
+    for _ in range(count):
+        best = np.ones(len(left), bool)
+        best[1:] = left[1:] > np.maximum.accumulate(left)[:-1]
+        kept[at[best]] = True
+        at, left = at[~best], left[~best]
+    found = np.zeros(len(points), bool)
+    found[order] = kept[np.cumsum(new) - 1]
     return found
 
 

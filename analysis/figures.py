@@ -32,7 +32,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# Off the front more networks than this add ink and no news.
+# Off the front more networks in a plot than this add ink and no news.
 _MOST = 2000
 
 
@@ -70,11 +70,12 @@ def _draw(axis: Any, view: View, x: Objective, y: Objective) -> None:
     stairs = staircase(view.networks, x, y)
     axis.plot(stairs[:, 0], stairs[:, 1], ":", color="#888888", zorder=1, linewidth=1)
     on = view.networks.index.isin(view.members.index)
+    most = _MOST // view.networks["kind"].nunique()
     for i, kind, part in _groups(view):
         member = on[view.networks.index.get_indexer(part.index)]
         style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
         others = part[~member]
-        others = others.sample(_MOST, random_state=0) if len(others) > _MOST else others
+        others = others.sample(most, random_state=0) if len(others) > most else others
         axis.scatter(others[x.name], others[y.name], s=8, alpha=0.4, **style)
         axis.scatter(part[x.name][member], part[y.name][member], s=24, label=kind, **style)
     axis.set(xlabel=x.label, xlim=_window(view, x.name), ylabel=y.label, ylim=_window(view, y.name))

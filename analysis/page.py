@@ -3,7 +3,6 @@
 import datetime
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +59,7 @@ def page(view: View, refresh: int | None = None) -> str:
 
 def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page says of networks, and what its plots are drawn from."""
-    # Most of their time is spent outside the interpreter, on as many cores. What they share comes first.
-    _ = view.members, view.hypervolume
-    with ThreadPoolExecutor() as pool:
-        compared = pool.submit(sidebyside.sections, view)
-        differences = pool.submit(sidebyside.differences, view)
-        mattering = pool.submit(matters.findings, view)
-        certainty = sure.certainty(view)
-        found = mattering.result()
+    certainty, found = sure.certainty(view), matters.findings(view)
     drawn = pagedata.shown(view)
     columns, rows = front_table(view, certainty.probability)
     uncertain = set(certainty.within_noise)
@@ -84,7 +76,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "derived": list(found.derived),
         "members": details.members(view),
         "knee": pagedata.of_knee(view),
-        "differences": differences.result(),
+        "differences": sidebyside.differences(view),
     }
     data["labels"] = _labels() | found.labels
     context = {
@@ -116,7 +108,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "slices": [one["name"] for one in found.slices],
         "slice_labels": {one["name"]: found.labels.get(one["name"], one["name"]) for one in found.slices},
         "slice_metrics": [(o.name, o.label) for o in view.objectives],
-        "comparisons": compared.result(),
+        "comparisons": sidebyside.sections(view),
         "differences": [
             f"{words.listed(list(one['names']))}, in {_label(one['x'])} and {_label(one['y'])}"
             for one in data["differences"]
@@ -189,8 +181,9 @@ def _broken(view: View) -> list[str]:
     return [
         f"{trial} {status}: {error}"
         for run in view.runs
-        for trial, status, error in run.trials[["trial", "status", "error"]].itertuples(index=False)
-        if isinstance(error, str) and error
+        for trial, status, error in run.trials.loc[
+            run.trials["error"].fillna("") != "", ["trial", "status", "error"]
+        ].itertuples(index=False)
     ]
 
 

@@ -155,7 +155,8 @@ def _steps(last: pd.DataFrame, view: View, most: int = 400) -> list[tuple[int, f
     for first in range(0, len(found), _TOGETHER):
         block = found[first : first + _TOGETHER]
         # What is dominated already stays so; most of a long run is.
-        beaten = (archive[:, None] >= block).all(axis=2).any(axis=0)
+        pairs = zip(archive.T[:, :, None], block.T, strict=True)
+        beaten = np.logical_and.reduce([a >= b for a, b in pairs]).any(axis=0)
         for i in np.flatnonzero(~beaten):
             point = block[i]
             if (archive >= point).all(axis=1).any():

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -129,14 +128,11 @@ def _make(seen: View, target: Path, formats: Sequence[str], refresh: int | None)
     """The report's files in a folder of this machine."""
     pictures = [name for name in formats if name in ("svg", "pdf", "png") and len(seen.networks)]
     tables = [name for name in formats if name in ("csv", "md", "tex", "parquet")]
-    _ = seen.members  # which pictures and page share
-    with ThreadPoolExecutor() as pool:
-        drawing = pool.submit(figures.save, seen, [target / FORMATS[name] for name in pictures])
-        if "html" in formats:
-            (target / FORMATS["html"]).write_text(page(seen, refresh), encoding="utf-8")
-        for name in tables:
-            _write_table(seen, name, target / FORMATS[name])
-        drawing.result()
+    figures.save(seen, [target / FORMATS[name] for name in pictures])
+    if "html" in formats:
+        (target / FORMATS["html"]).write_text(page(seen, refresh), encoding="utf-8")
+    for name in tables:
+        _write_table(seen, name, target / FORMATS[name])
     files = [target / FORMATS[name] for name in formats if name in ("html", *tables, *pictures)]
     evaluated = [evaluations(run).assign(run=run.name) for run in seen.runs]
     if any(len(part) for part in evaluated):

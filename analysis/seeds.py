@@ -32,15 +32,14 @@ def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[in
 
 def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
     """A hash of each value and the path; 0 where missing."""
-    there = column.notna().to_numpy()
-    known = column[there].infer_objects()
+    codes, found = pd.factorize(column)  # most columns have few values
+    known = pd.Series(found).infer_objects()
     # 3, 3.0 and True of another table's dtype are to be the same; + 0.0 makes one zero of two.
     number = pd.api.types.is_numeric_dtype(known) or pd.api.types.is_bool_dtype(known)
     plain = known.to_numpy(float) + 0.0 if number else known.astype(str).to_numpy(object)
     salt = pd.util.hash_array(np.array([path], object))
-    hashes = np.zeros(len(column), np.uint64)
-    hashes[there] = pd.util.hash_array(pd.util.hash_array(plain) ^ salt)
-    return hashes
+    hashes = pd.util.hash_array(pd.util.hash_array(plain) ^ salt)
+    return np.append(hashes, np.uint64(0))[codes]  # -1, the last, is of what is missing
 
 
 def attainment(
@@ -90,7 +89,9 @@ def replicate_sets(
     settings with fewer replicates are left out.
     """
     asked = parse_all(objectives)
-    known = networks.dropna(subset=[o.name for o in asked]).sort_values("trial", kind="stable")
+    known = networks.dropna(subset=[o.name for o in asked])
+    again = replicates(known, searched).duplicated(keep=False)  # few, mostly
+    known = known[again].sort_values("trial", kind="stable")
     ids = replicates(known, searched)
     turn = ids.groupby(ids).cumcount().to_numpy()
     used = np.bincount(turn) * np.arange(1, turn.max(initial=-1) + 2)  # turn j: settings with more than j

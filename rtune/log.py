@@ -9,6 +9,7 @@ import math
 import os
 import re
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -219,19 +220,19 @@ def _segments(folder: Place) -> list[str]:
 def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | None:
     """A line's record; None if it is none of its part's, lacks a field, or does not follow from `known`."""
     try:
-        record: dict[str, Any] = json.loads(line)
+        record: dict[str, Any] = json.loads(line.decode())
         if b"\\u" in line:
             json.dumps(record, ensure_ascii=False).encode()  # half a character cannot be shown or written
         kind = record["kind"]
         nested = _NESTED.get(kind, {})
-        whole = kind in _KINDS[part] and all(isinstance(record[name], nested[name]) for name in nested)
+        whole = kind in _KINDS[part] and all(isinstance(record[n], type_) for n, type_ in nested.items())
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not whole or not schema.fits(record, schema.RECORDS[kind]):
         return None
     if kind == "epoch" and not schema.fits(dict.fromkeys(schema.RUNG.names) | record, schema.RUNG):
         return None
-    if not all(_is_plain(value) for name, value in record.items() if name not in nested):
+    if not _are_plain([value for name, value in record.items() if name not in nested]):
         return None
     if kind == "trial":
         return record if _begins(record, known) else None
@@ -248,7 +249,7 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
 def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
     """Whether a trial's record is one: of a new trial; one that repeats another comes after that."""
     name, facts = record["trial"], record["facts"]
-    if name in known or not all(map(_is_plain, record["values"].values())):
+    if name in known or not _are_plain(record["values"].values()):
         return False
     if record["sampler"] != schema.REPLICATE:
         return _TRIAL.fullmatch(name) is not None
@@ -257,12 +258,17 @@ def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
     return found is not None and whole and facts["of"] == found[1] and found[1] in known
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value fits a cell of a table; a list of texts does."""
-    if value is None or isinstance(value, str):  # most are
-        return True
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, int):
-        return abs(value) < 2**63
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether each value fits a cell of a table; a list of texts does."""
+    for value in values:
+        if value is None or isinstance(value, str):  # most are
+            continue
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif isinstance(value, int):
+            if abs(value) >= 2**63:
+                return False
+        elif not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            return False
+    return True

@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+import moocore
 import numpy as np
 import pandas as pd
 import pytest
@@ -207,6 +208,21 @@ def test_what_is_far_below_the_front_is_not_on_that_of_a_part(rows: Any, percent
     above = [(np.all(points >= p, axis=1) & np.any(points > p, axis=1)).sum() for p in points]
     for found, count in zip(kept, above, strict=True):
         assert found or (1 - percent / 20) ** count < 1e-5
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 3).flatmap(lambda k: st.lists(st.tuples(*[CELL] * k), min_size=1, max_size=40)),
+    st.integers(1, 20),
+    st.integers(1, 2),
+)
+def test_what_may_be_on_the_front_of_a_part_are_the_first_fronts(
+    rows: Any, percent: int, together: int
+) -> None:
+    points = np.array(rows, float)
+    depth = 1 if percent == 20 else math.ceil(math.log(1e-5) / math.log(1 - percent / 20))
+    ranks = moocore.pareto_rank(points, maximise=True)
+    assert near_front(points, percent / 20, together).tolist() == (ranks < depth * together).tolist()
 
 
 SETS = st.lists(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=3), min_size=2, max_size=4)
