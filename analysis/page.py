@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ def page(view: View, refresh: int | None = None) -> str:
 
 def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page says of networks, and what its plots are drawn from."""
-    certainty, found = sure.certainty(view), matters.findings(view)
+    _ = view.members, view.hypervolume  # what the two threads share
+    # Half of the time is spent outside the interpreter; more threads than this would wait for each other.
+    with ThreadPoolExecutor(1) as pool:
+        compared = pool.submit(sidebyside.sections, view)
+        certainty, found = sure.certainty(view), matters.findings(view)
+        differences = sidebyside.differences(view)
     drawn = pagedata.shown(view)
     columns, rows = front_table(view, certainty.probability)
     uncertain = set(certainty.within_noise)
@@ -76,7 +82,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "derived": list(found.derived),
         "members": details.members(view),
         "knee": pagedata.of_knee(view),
-        "differences": sidebyside.differences(view),
+        "differences": differences,
     }
     data["labels"] = _labels() | found.labels
     context = {
@@ -108,7 +114,7 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "slices": [one["name"] for one in found.slices],
         "slice_labels": {one["name"]: found.labels.get(one["name"], one["name"]) for one in found.slices},
         "slice_metrics": [(o.name, o.label) for o in view.objectives],
-        "comparisons": sidebyside.sections(view),
+        "comparisons": compared.result(),
         "differences": [
             f"{words.listed(list(one['names']))}, in {_label(one['x'])} and {_label(one['y'])}"
             for one in data["differences"]

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
+import orjson
+
 from rtune import schema
 from rtune.lock import Lock, Lost
 from rtune.storage import LocalPlace, Place, StorageError
@@ -220,13 +222,11 @@ def _segments(folder: Place) -> list[str]:
 def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | None:
     """A line's record; None if it is none of its part's, lacks a field, or does not follow from `known`."""
     try:
-        record: dict[str, Any] = json.loads(line.decode())
-        if b"\\u" in line:
-            json.dumps(record, ensure_ascii=False).encode()  # half a character cannot be shown or written
+        record: dict[str, Any] = orjson.loads(line)  # neither NaN nor half a character passes
         kind = record["kind"]
         nested = _NESTED.get(kind, {})
         whole = kind in _KINDS[part] and all(isinstance(record[n], type_) for n, type_ in nested.items())
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None
     if not whole or not schema.fits(record, schema.RECORDS[kind]):
         return None
