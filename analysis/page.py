@@ -213,18 +213,21 @@ def _thinned(view: View, drawn: pd.DataFrame) -> str:
 
 
 def _warnings(view: View) -> dict[str, Any]:
-    """What evaluations and diagnoses warn of, for networks that their trials have not left behind."""
+    """What evaluations and diagnoses warn of; and whose figures are of networks that are no more."""
     prefix = {i: f"{run.name}/" if len(view.runs) > 1 else "" for i, run in enumerate(view.runs)}
-    epochs = dict(zip(view.networks["trial"], view.networks["epoch"], strict=True))
-    warned, diagnosed = [], []
+    now = dict(zip(view.networks["trial"], view.networks["epoch"], strict=True))
+    warned, diagnosed, left = [], [], []
     for i, run in enumerate(view.runs):
         for row in evaluations(run).to_dict("records"):
-            if row["epoch"] == epochs.get(f"{prefix[i]}{row['trial']}"):
-                about = f"{prefix[i]}{row['trial']} {row['attack']}, {row['split']} split"
+            trial = f"{prefix[i]}{row['trial']}"
+            if row["epoch"] == now.get(trial):
+                about = f"{trial} {row['attack']}, {row['split']} split"
                 warned += [f"{about}: {warning}" for warning in row["warnings"]]
+            elif trial in now:
+                left.append(f"{trial} at epoch {row['epoch']} (now {now[trial]})")
         diagnosed += [
             found | {"trial": f"{prefix[i]}{found['trial']}"}
             for found in diagnoses(run)
-            if found["epoch"] == epochs.get(f"{prefix[i]}{found['trial']}")
+            if found["epoch"] == now.get(f"{prefix[i]}{found['trial']}")
         ]
-    return {"attack_warnings": warned, "diagnoses": diagnosed}
+    return {"attack_warnings": warned, "diagnoses": diagnosed, "left_behind": list(dict.fromkeys(left))}

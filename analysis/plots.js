@@ -142,7 +142,7 @@ const Plots = (() => {
     const shapes = { line: { shape: "hv", color: colours()[0], width: 2.5 }, type: "scatter", mode: "lines" };
     for (const [name, x, title] of [["cost-epochs", epochs, "epochs run"], ["cost-hours", hours, "hours of training and evaluation"]]) {
       draw(name, [{ ...shapes, x, y: volume, hovertemplate: `%{x:.4g} ${title}<br>hypervolume %{y:.4f}<extra></extra>` }],
-        { xaxis: { title: { text: title }, rangemode: "tozero" }, yaxis: { title: { text: "hypervolume" } } });
+        { xaxis: { ...whole(title, name === "cost-epochs" ? x : [Infinity]), rangemode: "tozero", exponentformat: "none" }, yaxis: { title: { text: "hypervolume" }, rangemode: "tozero" } });
     }
     draw("ends", [{ type: "bar", width: data.ends.epoch.length < 15 ? 0.8 : undefined, x: data.ends.epoch, y: data.ends.count, marker: { color: colours()[0] },
       hovertemplate: "%{y} trials ended after epoch %{x}<extra></extra>" }],
@@ -194,7 +194,7 @@ const Plots = (() => {
     const ends = axes.flatMap((axis, k) => (axis.choices || [show(axis.low), show(axis.high)]).map((text, j, list) => ({
       x: k, y: list.length > 1 ? j / (list.length - 1) : 0.5, text, showarrow: false, font: { size: 11 }, xanchor: "center",
       yanchor: axis.choices ? "bottom" : j ? "bottom" : "top", bgcolor: axis.choices ? css("--paper") : undefined })));
-    const width = Math.max(320, 95 * axes.length);
+    const width = Math.max(320, 115 * axes.length);
     find("parallel").style.minWidth = `${width}px`;
     draw("parallel", traces, {
       margin: { l: 40, r: 40, t: 20, b: 80 }, annotations: ends, yaxis: { visible: false, range: [-0.1, 1.1], fixedrange: true },
@@ -205,7 +205,9 @@ const Plots = (() => {
   }
 
   function slices(metric) {
+    const differ = new Set(column(metric).filter((value) => value !== null)).size > 1;
     return data.slices.map((one, i) => scatter(`slice-${i}`, one.name, metric, {
+      y: differ ? {} : windowOf(metric),
       x: one.log ? { type: "log", tickangle: 0, ...marks(one.low, one.high) } : {}, shapes: one.band ? [{ type: "rect", x0: one.band[0], x1: one.band[1], y0: 0, y1: 1, yref: "paper",
         fillcolor: css("--accent"), opacity: 0.15, line: { width: 0 } }] : [],
     }));

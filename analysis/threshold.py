@@ -4,7 +4,6 @@ RVSM and RGSM know lambda_1 and beta only by their ratio t, and that as the size
 channel's norm, becomes zero (docs/method.md). Good settings lie in a narrow band of it.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -116,7 +115,7 @@ class Band:
         if self.searched[0] == self.searched[1]:
             return f"{name}: {formula} was {self.searched[0]:.2g} throughout."
         low, high = self.searched
-        covered = f"the search covered {low:.2g} to {high:.2g}, {decades(self.searched)}"
+        covered = f"the search covered {low:.2g} to {high:.2g}, {apart(self.searched)}"
         where = f"{name}: {self._where(formula)}; {covered}."
         return " ".join(filter(None, [where, self._sparsity(), self._few()]))
 
@@ -126,8 +125,10 @@ class Band:
             half = "" if self.middle is None else f", half of them {_between(self.middle)}"
             return f"{have} {formula} {_between(self.front)}{half}"
         if self.best is not None:
-            best = f"the best of them have {formula} {_between(self.best)}"
-            return f"none of its networks is on the front, {best}"
+            best = f"{formula} {_between(self.best)}"
+            if self.networks == 1:
+                return f"its one network is not on the front, and has {best}"
+            return f"none of its {self.networks:,} networks is on the front; the best have {best}"
         return f"no network yet by which to judge {formula}"
 
     def _sparsity(self) -> str:
@@ -223,30 +224,17 @@ def spearman(one: "pd.Series[float]", other: "pd.Series[float]") -> float | None
     return float(np.corrcoef(both["one"], both["other"])[0, 1])
 
 
-def decades(ends: Ends) -> str:
-    """How far apart two sizes are, in words: `a third of a decade`, `1.4 decades`; 0 is infinitely far."""
+def apart(ends: Ends) -> str:
+    """How far apart two sizes are, in words: `a factor of 1.25`; 0 is infinitely far."""
     if ends[0] <= 0:
         return "down to zero"
-    apart = math.log10(ends[1] / ends[0])
-    if apart >= 0.9:
-        return f"{apart:.1f} decades"
-    return _PARTS[min(_PARTS, key=lambda part: abs(part - apart))]
-
-
-_PARTS = {
-    0.0: "less than a tenth of a decade",
-    0.1: "a tenth of a decade",
-    0.25: "a quarter of a decade",
-    1 / 3: "a third of a decade",
-    0.5: "half a decade",
-    2 / 3: "two thirds of a decade",
-    0.8: "four fifths of a decade",
-}
+    factor = ends[1] / ends[0]
+    return f"a factor of {factor:.3g}" if factor < 10 else f"a factor of {factor:,.0f}"
 
 
 def _between(ends: Ends) -> str:
     low, high = f"{ends[0]:.2g}", f"{ends[1]:.2g}"
-    return f"at {low}" if low == high else f"between {low} and {high}, {decades(ends)}"
+    return f"at {low}" if low == high else f"between {low} and {high}, {apart(ends)}"
 
 
 def _ends(sizes: "pd.Series[float]") -> Ends | None:

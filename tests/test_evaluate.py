@@ -273,13 +273,17 @@ def test_two_evaluations_at_once_are_refused(run: Path) -> None:
     assert "is in use: another rtune evaluate is running on it" in done.stderr
 
 
-def test_a_network_that_its_trial_has_left_behind_is_not_shown(run: Path) -> None:
+def test_figures_of_a_network_that_its_trial_has_left_behind_are_named_not_shown(run: Path) -> None:
     evaluate(run, "--trials", "t0001", "--attacks", "natural")
     segment = run / "evaluations" / "0001.jsonl"
     record = json.loads(segment.read_text())
     segment.write_text(json.dumps(record | {"epoch": 7}) + "\n")
     assert len(rows(run)) == 1
     assert analysis.evaluation_table(run, "test") == ([], [], "")
+    assert CliRunner().invoke(main, ["report", str(run), "--format", "html"]).exit_code == 0
+    page = (run / "report" / "index.html").read_text()
+    assert "networks that have been trained on since: t0001 at epoch 7 (now 2)." in page
+    assert "Final evaluation" not in page
 
 
 @pytest.mark.parametrize(
