@@ -17,7 +17,7 @@ def attainment_difference(
 ) -> pd.DataFrame | None:
     """Where in the plane of two objectives A is attained more often than B, from set to set.
 
-    Sets are the runs where a side has several (a column `run`), else those of
+    Sets are the runs where each side has several (see `by_runs`), else those of
     `analysis.seeds.replicate_sets`. If one side has more sets its last ones are left out: moocore counts
     sets, and rounds where the counts differ (Lopez-Ibanez, Paquete and Stuetzle 2010).
 
@@ -117,7 +117,7 @@ def _paired(
     a: pd.DataFrame, b: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """As many sets of either side; None where there are fewer than two."""
-    sides = [_sets(side, asked, searched) for side in (a, b)]
+    sides = [_sets(side, asked, searched, by_runs(a, b)) for side in (a, b)]
     count = min(len(sets) for sets in sides)
     return None if count < 2 else (sides[0][:count], sides[1][:count])
 
@@ -139,8 +139,15 @@ def _largest(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
     return float(np.abs(_differences(ours, theirs)[:, 4]).max(initial=0))
 
 
-def _sets(side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]) -> list[np.ndarray]:
-    if "run" in side and side["run"].nunique() > 1:
+def by_runs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether each side has networks of several runs (a column `run`), which then are its sets."""
+    return all("run" in side and side["run"].nunique() > 1 for side in (a, b))
+
+
+def _sets(
+    side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str], by_runs: bool
+) -> list[np.ndarray]:
+    if by_runs:
         known = side.dropna(subset=[o.name for o in asked])
         return [values(part, asked) for _, part in known.groupby("run", sort=True)]
     return replicate_sets(side, asked, searched) if searched else []

@@ -77,13 +77,16 @@ def choose(
         ObjectiveError, RunError: see `view`, `parse`, `constraints.parse_constraint`.
         RunFailure: there is no network yet.
     """
+    if objectives is None and one is not None:
+        objectives = list(folders[0].spec.search.objectives)  # which decide nothing
     seen = view(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
     kept = constraints.where(seen.networks, asked)
     total = len(seen.networks)
     if not total:
-        raise RunFailure(f"{seen.name} has no network yet: {words.nothing(seen)}")
+        why = words.nothing(seen)
+        raise RunFailure(f"{seen.name} has no network yet: {why[0].lower()}{why[1:]}")
     whole = f"{total:,} network{'s' * (total != 1)} of {seen.name}"
     having = f" with {words.listed([str(c) for c in asked])}" if asked else ""
     if kept.empty:

@@ -13,7 +13,7 @@ from analysis.attained import attainment_difference, divisions, mask
 from analysis.dominance import near_front
 from analysis.front import front, reference
 from analysis.kinds import Difference, at_equal, by_kind
-from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.objectives import Asked, Objective, number, parse_all, values
 from analysis.seeds import replicates
 from rtune import schema
 
@@ -91,7 +91,9 @@ class Comparison:
 
     def _of_epsilon(self, a: str, b: str) -> list[str]:
         assert self.epsilons is not None
-        costs = [f"{Objective(n, False).label} in parts of {value:,.0f}" for n, value in self.largest.items()]
+        costs = [
+            f"{Objective(n, False).label} in parts of {number(value)}" for n, value in self.largest.items()
+        ]
         unit = f" ({', '.join(costs)})" if costs else ""
         said = [
             f"{left} would have to gain {epsilon:.3f} in every objective{unit} to reach all that {right} "
@@ -282,9 +284,13 @@ def _epsilon(mine: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _noise(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective], images: int | None) -> float | None:
-    """95 % half-width of the difference of two accuracies, of the fronts' least sure one."""
+    """95 % half-width of the difference of two accuracies, of the fronts' least sure one.
+
+    With a success and a failure added to either (Agresti and Caffo 2000), or those of 0 would be sure.
+    """
     names = [o.name for o in asked if o.name in schema.ACCURACIES]
     p = np.concatenate([members[names].to_numpy(float).ravel() for members in fronts])
     if images is None or not len(p):
         return None
-    return float(_Z * np.sqrt(2 * (p * (1 - p)).max() / images))
+    p = (p * images + 1) / (images + 2)
+    return float(_Z * np.sqrt(2 * (p * (1 - p)).max() / (images + 2)))

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import channels, pagedata, words
+from analysis import channels, pagedata
 from analysis.evaluations import evaluations
+from analysis.objectives import number
 from analysis.seeds import replicates
 from analysis.view import View
+from rtune import schema
 from rtune.checkpointfile import path_of
 
 # Reading a checkpoint takes longer the larger the networks; a front beyond this has no histograms past it.
@@ -25,7 +27,7 @@ def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
         ("kind", str(row["kind"])),
         (
             "status",
-            f"{row['status']} at epoch {row['epoch']}, seed {row['seed']}, suggested by {row['sampler']}",
+            f"{row['status']} at epoch {row['epoch']}, seed {row['seed']}, {_origin(row['sampler'])}",
         ),
         ("size", f"{4 * row['parameters'] / 1000:,.1f} kB of float32 parameters, removable channels cut out"),
         ("checkpoint", str(_checkpoint(view, row))),
@@ -33,6 +35,12 @@ def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
         ("evaluation command", f"rtune evaluate {where} --trials {trial}"),
         ("replication command", f"rtune replicate {where} --trials {trial}"),
     ]
+
+
+def _origin(sampler: str) -> str:
+    return {schema.REPLICATE: "a replicate", "point": "a point of the search file"}.get(
+        sampler, f"suggested by {sampler}"
+    )
 
 
 def members(view: View) -> dict[str, dict[str, Any]]:
@@ -102,8 +110,7 @@ def _seeds(view: View) -> dict[str, list[tuple[str, str]]]:
         if len(part) < 2:
             continue
         spread = [
-            f"{o.label} {words.number(part[o.name].mean())} ± {words.number(part[o.name].std())}"
-            for o in view.objectives
+            f"{o.label} {number(part[o.name].mean())} ± {number(part[o.name].std())}" for o in view.objectives
         ]
         text = f"{', '.join(spread)} over {len(part)} seeds ({', '.join(part['trial'])})"
         for trial in part["trial"]:

@@ -231,7 +231,7 @@ def _sentence(found: Difference, shown: tuple[str, str]) -> str:
     where = f"At equal {found.x.label} ({_span(*found.range, found.x)})"
     if found.verdict == "undecided":
         first = f"{shown[0]} and {shown[1]} cannot be told apart in {y.label}"
-        return f"{where}, {first}: the difference is {figures[0]} {known}."
+        return f"{where}, {first}: the first minus the second is {figures[0]} {known}."
     gap = _number(abs(found.mean), y)
     return f"{where}, {shown[0]} is {gap} {found.verdict} {shown[1]} in {y.label} {known}."
 

@@ -54,9 +54,9 @@ def parse(asked: Asked) -> Objective:
     return Objective(name, direction == "max" if colon else name not in MINIMISED)
 
 
-def parse_all(asked: Iterable[Asked]) -> list[Objective]:
-    """Several objectives, each named once. Raises ObjectiveError."""
-    found = [parse(one) for one in asked]
+def parse_all(asked: Asked | Iterable[Asked]) -> list[Objective]:
+    """One or several objectives, each named once. Raises ObjectiveError."""
+    found = [parse(one) for one in ([asked] if isinstance(asked, str | Objective) else asked)]
     names = [objective.name for objective in found]
     if not found:
         raise ObjectiveError("no objective is named; give at least one")
@@ -64,6 +64,11 @@ def parse_all(asked: Iterable[Asked]) -> list[Objective]:
         if names.count(name) > 1:
             raise ObjectiveError(f"objective {name!r} is named twice")
     return found
+
+
+def number(value: float) -> str:
+    """Three digits of a figure: `0.913`, `1,204,530`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def values(networks: pd.DataFrame, asked: Sequence[Asked]) -> np.ndarray:

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis import again, details, matters, pagedata, sidebyside, sure, words
 from analysis.evaluations import diagnoses, evaluation_table, evaluations
-from analysis.objectives import Objective
+from analysis.objectives import Objective, number
 from analysis.paper import rows_for
 from analysis.tables import front_table
 from analysis.view import View, remarks
@@ -90,13 +90,14 @@ def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
         "columns": columns,
         "findings": words.findings(view),
         "sparsest": words.sparsest(view),
-        "hypervolume": words.number(view.hypervolume),
-        "reference": words.listed([f"{words.number(v)} in {_label(k)}" for k, v in view.reference.items()]),
+        "hypervolume": number(view.hypervolume),
+        "reference": words.listed([f"{number(v)} in {_label(k)}" for k, v in view.reference.items()]),
         "images": view.images,
         "attack": words.attack(view.attack),
         "remarks": remarks(view),
         "least": _least(view),
         "pairs": [(x, y, f"{_label(y)} against {_label(x)} of all networks") for x, y in data["pairs"]],
+        "undrawn": pagedata.undrawn(view.objectives),
         "paper": bool(data["paper"]),
         "attainment": bool(certainty.surfaces),
         "thinned": _thinned(view, drawn),

@@ -1,6 +1,7 @@
 """What the page's plots are drawn from, as plain JSON values."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,14 @@ def pairs(objectives: Sequence[Objective]) -> list[tuple[str, str]]:
     return found[:MOST_PAIRS]
 
 
+def undrawn(objectives: Sequence[Objective]) -> str:
+    """A sentence on pairs of objectives that have no plot."""
+    count = math.comb(len(objectives), 2)
+    if count <= MOST_PAIRS:
+        return ""
+    return f"{MOST_PAIRS} of the {count} pairs of objectives are drawn; --objectives names others."
+
+
 def points(
     view: View, drawn: pd.DataFrame, uncertain: set[str], derived: dict[str, pd.Series]
 ) -> dict[str, Any]:
@@ -56,12 +65,12 @@ def points(
 
 
 def plain(column: "pd.Series[Any]") -> list[Any]:
-    """A column's values for JSON: four digits of a number, null for what is missing."""
+    """A column's values for JSON: six digits of a number, null for what is missing."""
     if pd.api.types.is_bool_dtype(column):
         return [str(value) for value in column]
     if pd.api.types.is_numeric_dtype(column):
         found = column.to_numpy(float, na_value=np.nan)
-        return [None if np.isnan(v) else int(v) if v == int(v) else float(f"{v:.4g}") for v in found]
+        return [None if np.isnan(v) else int(v) if v == int(v) else float(f"{v:.6g}") for v in found]
     return [
         None if pd.isna(value) else value if isinstance(value, int | float) else str(value)
         for value in column

@@ -66,22 +66,23 @@ const Plots = (() => {
 
   const column = (name) => points.metrics[name] || points.values[name];
 
-  function bars(name, rows) {
+  function bars(name, rows, kept = () => true) {
     const interval = data.intervals[name];
     if (!interval) return undefined;
-    const at = rows.map((i) => interval[points.id[i]] || [null, null]);
+    const at = rows.map((i) => (kept(i) && interval[points.id[i]]) || [null, null]);
     return {
-      type: "data", symmetric: false, thickness: 1, width: 0, array: rows.map((i, j) => at[j][1] - column(name)[i]),
-      arrayminus: rows.map((i, j) => column(name)[i] - at[j][0]),
+      type: "data", symmetric: false, thickness: 1, width: 0, array: rows.map((i, j) => (at[j][1] === null ? null : at[j][1] - column(name)[i])),
+      arrayminus: rows.map((i, j) => (at[j][0] === null ? null : column(name)[i] - at[j][0])),
     };
   }
 
   /* The range of the front with some air: hopeless networks lie outside until one zooms out. */
   function windowOf(name) {
-    const values = all.filter((i) => points.front[i] && column(name)[i] !== null).map((i) => column(name)[i]);
+    const values = all.filter((i) => points.front[i] && column(name)[i] !== null)
+      .flatMap((i) => [column(name)[i], ...((data.intervals[name] || {})[points.id[i]] || [])]);
     if (!values.length) return {};
     const low = Math.min(...values), high = Math.max(...values);
-    const air = 0.15 * (high - low) || 0.05 * (Math.abs(high) || 1);
+    const air = 0.1 * (high - low) || 0.05 * (Math.abs(high) || 1);
     return { range: [low - air, high + air] };
   }
 
@@ -114,7 +115,7 @@ const Plots = (() => {
   function attained(x, y) {
     const found = data.attainment.find((one) => one.x === x && one.y === y);
     return !found ? [] : found.surfaces.map((surface) => ({
-      type: "scatter", mode: "lines", name: `${surface.level} % of seed sets`, hoverinfo: "name",
+      type: "scatter", mode: "lines", name: `${surface.level} % of seed sets`, hoverinfo: "skip",
       x: surface.x, y: surface.y, line: { width: surface.level === 50 ? 2.5 : 1.2, color: css("--accent") },
     }));
   }
@@ -302,7 +303,13 @@ const Plots = (() => {
         if (!trace.customdata) return;
         const on = points.front[trace.customdata[0]];
         const kept = (i) => least === null || column(metric)[i] >= least;
-        Plotly.restyle(box, { "marker.opacity": [trace.customdata.map((i) => (kept(i) ? (on ? 1 : 0.45) : 0.08))] }, [k]);
+        const change = { "marker.opacity": [trace.customdata.map((i) => (kept(i) ? (on ? 1 : 0.45) : 0.08))] };
+        const names = { x: box.dataset.x, y: box.dataset.metric || box.dataset.y };
+        for (const [axis, shown] of on ? Object.entries(names) : []) {
+          const made = bars(shown, trace.customdata, kept);
+          if (made) Object.assign(change, { [`error_${axis}.array`]: [made.array], [`error_${axis}.arrayminus`]: [made.arrayminus] });
+        }
+        Plotly.restyle(box, change, [k]);
       });
     }
   }

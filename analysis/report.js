@@ -32,7 +32,7 @@
     const list = find("detail-list");
     list.replaceChildren();
     const row = (name, text) => { element("dt", name, list); element("dd", text, list); };
-    for (const [name, values] of Object.entries(points.metrics)) if (values[i] !== null) row(Plots.label(name), interval(name, id, figure(name, values[i])));
+    for (const [name, values] of Object.entries(points.metrics)) if (values[i] !== null) row(Plots.label(name) + (name.endsWith("_seconds") ? " of the last epoch" : ""), interval(name, id, figure(name, values[i])));
     for (const [name, values] of Object.entries(points.values)) if (values[i] !== null && !data.derived.includes(name)) row(name, show(values[i]));
     for (const [name, text] of found ? found.rows : []) {
       element("dt", name, list);
@@ -107,8 +107,8 @@
   for (const button of document.querySelectorAll("button.pick")) button.addEventListener("click", () => choose(button.dataset.id, true));
   if (slider) slider.addEventListener("input", restrict);
   if (find("slice-metric")) find("slice-metric").addEventListener("change", slices);
-  const asked = decodeURIComponent(location.hash.slice(1));
-  choose(index.has(asked) ? asked : data.knee, false);
+  const hash = location.hash.slice(1);
+  choose(points.id.find((id) => encodeURIComponent(id) === hash) ?? data.knee, false);
   Plots.dark.addEventListener("change", () => { drawAll(); if (chosen) choose(chosen, false); });
   document.documentElement.dataset.drawn = "yes";
 })();

@@ -148,6 +148,8 @@ def _write_table(seen: View, kind: str, path: Path) -> None:
     elif kind == "parquet":
         members.to_parquet(path, index=False)
     elif kind == "md":
-        path.write_text(fronts.markdown(*fronts.front_table(seen)), encoding="utf-8")
+        caption = f"The front of {seen.name}: {fronts.measured(seen)}"
+        table = fronts.markdown(*fronts.front_table(seen))
+        path.write_text(f"{table}\n{fronts.plain(caption)}\n", encoding="utf-8")
     else:
         path.write_text(fronts.latex(seen), encoding="utf-8")

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import pagedata, paper
-from analysis.attained import attainment_difference, attainment_test
+from analysis.attained import attainment_difference, attainment_test, by_runs
 from analysis.compare import LEAST, by_kind, compare, p_words
 from analysis.objectives import Objective
 from analysis.settings import once
@@ -121,14 +122,21 @@ def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
     for x, y in pagedata.pairs(view.objectives):
         if x in asked and y in asked:
             tested = attainment_test(sides[0], sides[1], [asked[x], asked[y]], view.searched, _draws(view))
-            if tested is not None:
-                most, p, count = tested
-                yield (
-                    f"In {asked[x].label} and {asked[y].label} the sides are furthest apart where a network "
-                    f"as good is attained by {100 * most:.0f} percentage points more of one side's sets of "
-                    f"seeds ({count} a side) than of the other's; {p_words(p)} for such a difference between "
-                    "sets of one kind."
-                )
+            if tested is None:
+                continue
+            most, p, count = tested
+            plane = f"In {asked[x].label} and {asked[y].label}"
+            sets = f"{'runs' if by_runs(*sides) else 'sets of seeds'} ({count} a side)"
+            if most == 0:
+                yield f"{plane} the {sets} of both sides attain the same."
+                continue
+            least = 2 / comb(2 * count, count)
+            few = ", the least that so few can give" if p <= least * (1 + 1e-9) and least > 0.001 else ""
+            yield (
+                f"{plane} the sides are furthest apart where a network as good is attained by "
+                f"{100 * most:.0f} percentage points more of one side's {sets} than of the other's; "
+                f"{p_words(p)}{few} for such a difference between sets of one kind."
+            )
 
 
 def _draws(view: View) -> int:

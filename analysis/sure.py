@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis import words
 from analysis.evaluations import evaluations
+from analysis.objectives import number
 from analysis.pagedata import pairs
 from analysis.seeds import attainment, replicates
 from analysis.uncertainty import membership, optimism, wilson
@@ -120,7 +121,7 @@ def _spread(view: View, groups: Any) -> str:
         column = rows[objective.name].astype(float)
         residuals = column - column.groupby(own).transform("mean")
         freedom = max(1, len(rows) - own.nunique())
-        parts.append(f"{words.number(float(np.sqrt((residuals**2).sum() / freedom)))} in {objective.label}")
+        parts.append(f"{number(float(np.sqrt((residuals**2).sum() / freedom)))} in {objective.label}")
     return words.listed(parts)
 
 

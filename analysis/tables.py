@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.objectives import Objective
 from analysis.view import View
-from analysis.words import figure
+from analysis.words import attack, figure
 
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "removable_channels")
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")
@@ -78,13 +78,13 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in GitHub's Markdown, numbers to the right."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(_plain, cells)) + " |"
+        return "| " + " | ".join(map(plain, cells)) + " |"
 
     rule = "|---|" + "---:|" * (len(columns) - 1)
     return "\n".join([line(columns), rule, *map(line, rows)]) + "\n"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown takes as text: names of runs are a stranger's."""
     return re.sub(r"([\\|*_~$`\[\]])", r"\\\1", html.escape(text, quote=False))
 
@@ -113,11 +113,7 @@ def latex(view: View) -> str:
         escape(Objective(n, True).label) + (r" (\%)" if Objective(n, True).is_fraction else "") for n in names
     ]
     head = " & ".join(["trial", "network", *heads, "parameters"])
-    images = f" ({view.images} images)" if view.images else ""
-    caption = (
-        f"The front of {escape(view.name)}: validation split of {escape(view.dataset)}{images}; "
-        "parameters after cutting out removable channels."
-    )
+    caption = escape(f"The front of {view.name}: {measured(view)}")
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -135,6 +131,15 @@ def latex(view: View) -> str:
             r"\end{table}",
             "",
         ]
+    )
+
+
+def measured(view: View) -> str:
+    """What a table's figures are of, as a sentence."""
+    images = f" ({view.images} images)" if view.images else ""
+    return (
+        f"validation split of {view.dataset}{images}; the robust accuracy under {attack(view.attack)}; "
+        "parameters and MACs after cutting out removable channels."
     )
 
 

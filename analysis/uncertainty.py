@@ -226,6 +226,7 @@ class Gap:
     Attributes:
         metric: `natural_accuracy` or `robust_accuracy`.
         members: networks with a figure of the test split.
+        front: networks on the front.
         mean: validation minus test.
         low, high: its 95 % interval.
         expected: the part that picking the best on validation explains.
@@ -233,6 +234,7 @@ class Gap:
 
     metric: str
     members: int
+    front: int
     mean: float
     low: float
     high: float
@@ -241,15 +243,20 @@ class Gap:
     @property
     def sentence(self) -> str:
         way = "above" if self.mean >= 0 else "below"
+        of = "the" if self.members == self.front else f"{self.members} of the {self.front}"
         text = (
-            f"On the validation split the {self.metric.replace('_', ' ')} of {self.members} "
-            f"member{'s' * (self.members != 1)} of the front is {'on average ' * (self.members != 1)}"
+            f"On the validation split the {self.metric.replace('_', ' ')} of {of} "
+            f"member{'s' * (self.front != 1)} of the front is {'on average ' * (self.members != 1)}"
             f"{abs(self.mean):.3f} {way} that on the test split (95 % interval of the "
             f"difference {self.low:.3f} to {self.high:.3f})"
         )
         if self.expected <= 0:
             return text + "."
-        return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
+        if self.mean > 0:
+            return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
+        return (
+            text + f", though that the best on validation were picked would put it {self.expected:.3f} above."
+        )
 
 
 @dataclass(frozen=True)
@@ -305,7 +312,9 @@ def optimism(
     if not pairs:
         return None
     bias = _selection(known, asked, draws, seed)
-    return Optimism([_gap(both, metric, bias.get(metric, 0.0)) for metric, both in pairs.items()])
+    return Optimism(
+        [_gap(both, len(members), metric, bias.get(metric, 0.0)) for metric, both in pairs.items()]
+    )
 
 
 def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]":
@@ -328,12 +337,12 @@ def _pairs(members: pd.DataFrame, tested: pd.DataFrame, metric: str) -> pd.DataF
     return both.dropna(subset=[metric]).rename(columns={metric: "validation", "accuracy": "test"})
 
 
-def _gap(both: pd.DataFrame, metric: str, expected: float) -> Gap:
+def _gap(both: pd.DataFrame, front: int, metric: str, expected: float) -> Gap:
     mean = float((both["validation"] - both["test"]).mean())
     p = ((both["validation"] + both["test"]) / 2).clip(0, 1).to_numpy(float)
     parts = sum(1 / both[name].to_numpy(float) for name in ("images", "images_test"))
     half = NormalDist().inv_cdf(0.975) * float(np.sqrt(p * (1 - p) * parts).mean())
-    return Gap(metric, len(both), mean, mean - half, mean + half, expected)
+    return Gap(metric, len(both), front, mean, mean - half, mean + half, expected)
 
 
 def _selection(known: pd.DataFrame, asked: Sequence[Objective], draws: int, seed: int) -> dict[str, float]:

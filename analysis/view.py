@@ -95,7 +95,12 @@ def view(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None
     runs = [read(folder) for folder in folders]
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
-        raise RunError(f"two of the runs are called {next(n for n in names if names.count(n) > 1)!r}")
+        name = next(n for n in names if names.count(n) > 1)
+        places = {str(folder.place) for folder in folders if folder.name == name}
+        if len(places) == 1:
+            raise RunError(f"{places.pop()} is named twice; a run is compared with others")
+        both = " and ".join(sorted(places))
+        raise RunError(f"{both} have one name, by which a report tells runs apart; rename one of the folders")
     found = [networks(run.rows).assign(run=i) for i, run in enumerate(runs)]
     if len(runs) > 1:
         found = [

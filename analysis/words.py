@@ -17,11 +17,6 @@ _KEPT = 0.9
 _NAMED = 6
 
 
-def number(value: float) -> str:
-    """Three digits of a figure: `0.913`, `1,204,530`."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
 def figure(value: Any, name: str) -> str:
     """A metric: three places of a fraction, whole numbers with commas; empty where it is missing."""
     if pd.isna(value):
@@ -98,7 +93,11 @@ def nothing(view: View) -> str:
     if trials.empty:
         return "No trial has begun"
     if trials["status"].isin(["diverged", "failed"]).all():
-        return f"All {len(trials):,} trials failed or diverged"
+        return (
+            f"All {len(trials):,} trials failed or diverged"
+            if len(trials) > 1
+            else "The one trial failed or diverged"
+        )
     return "No trial has trained an epoch yet"
 
 

@@ -1,5 +1,6 @@
 """The schema of a run's results, in one place (see docs/run-folder.md)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -136,7 +137,7 @@ _WORDS = {
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("images", "train_images", "validation_images", "noise_draws", "epochs"), (1, 2**53)),
-    "accuracy": (0, 1.0001),
+    **dict.fromkeys((*ACCURACIES, *SPARSITIES, "accuracy"), (0, math.nextafter(1, 2))),
     "accuracy_std": (0, 1),
 }
 

@@ -139,6 +139,7 @@ def test_the_best_under_constraints() -> None:
         ("robust>=0.4", "'robust' is none of natural_accuracy, robust_accuracy"),
         ("robust_accuracy>=much", "'much' is no number"),
         ("robust_accuracy>=nan", "'nan' is no number"),
+        ("robust_accuracy>=", "is not a metric, one of >= <= > < == and a number"),
         ("__import__('os')>=1", "is not a metric"),
         ("", "is not a metric"),
     ],

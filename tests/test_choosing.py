@@ -97,7 +97,7 @@ def test_a_run_without_a_network_has_no_best_one(tmp_path: Path, rtune: Rtune) -
     fronts.make(tmp_path / "runs", trials=3, broken=3)
     done = rtune("best", "run")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "rtune: run has no network yet: All 3 trials failed or diverged\n"
+    assert done.stderr == "rtune: run has no network yet: all 3 trials failed or diverged\n"
 
 
 def test_an_exported_network_is_the_checkpoints_without_rtune(

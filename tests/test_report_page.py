@@ -109,6 +109,11 @@ def test_nothing_fades_before_the_slider_is_asked(page: Path, look: Open) -> Non
     seen.page.focus("#least")
     seen.page.keyboard.press("ArrowRight")
     assert 0.08 in seen.tells(shades)
+    # What has faded has no interval either.
+    lines = "document.getElementById('pair-0').data.filter(t => t.error_y).flatMap(t => "
+    lines += "t.marker.opacity.map((o, i) => [o === 0.08, t.error_y.array[i] === null]))"
+    assert [True, True] in seen.tells(lines)
+    assert all(faded == bare for faded, bare in seen.tells(lines))
     seen.page.keyboard.press("ArrowLeft")
     assert 0.08 not in seen.tells(shades)
 
@@ -179,6 +184,27 @@ def test_a_click_on_a_point_shows_its_trial_in_all_plots(desk: Seen) -> None:
     assert desk.tells("document.querySelector('tr.chosen').dataset.id") == target["id"]
 
 
+def test_every_front_member_can_be_clicked_under_the_lines_of_the_seeds(desk: Seen) -> None:
+    places = (
+        "(() => { const box = document.getElementById('pair-0'), axes = box._fullLayout;"
+        "box.scrollIntoView({ block: 'center' }); const at = box.getBoundingClientRect();"
+        "return box.data.filter(t => t.customdata).flatMap(t => t.text.map((id, k) =>"
+        "({ id, on: t.marker.size === 11, left: at.left + axes.xaxis._offset + axes.xaxis.d2p(t.x[k]),"
+        "top: at.top + axes.yaxis._offset + axes.yaxis.d2p(t.y[k]) }))); })()"
+    )
+    assert (
+        desk.tells("document.getElementById('pair-0').data.filter(t => /seed sets/.test(t.name)).length") == 3
+    )
+    found = {one["id"]: one for one in desk.tells(places)}
+    for left, top in [(one["left"], one["top"]) for one in found.values() if one["on"]][:12]:
+        desk.page.mouse.move(left, top)
+        desk.page.wait_for_selector("#pair-0 .hovertext")
+        desk.page.mouse.click(left, top)
+        chosen = desk.text("#detail-title").removeprefix("Trial ").split(",")[0]
+        # Of two that lie on each other either will do.
+        assert max(abs(found[chosen]["left"] - left), abs(found[chosen]["top"] - top)) < 12
+
+
 def test_a_row_is_chosen_by_keyboard_and_a_link_leads_there(desk: Seen, page: Path, look: Open) -> None:
     buttons = desk.page.locator("button.pick")
     name = buttons.nth(3).inner_text()
@@ -189,6 +215,7 @@ def test_a_row_is_chosen_by_keyboard_and_a_link_leads_there(desk: Seen, page: Pa
     assert desk.page.url.endswith(f"#{name}")
     again = look(page, mark=f"#{name}")
     assert again.text("#detail-title") == f"Trial {name}, on the front"
+    assert look(page, mark="#%").text("#detail-title").endswith(", on the front")  # the knee
 
 
 def test_slices_show_the_objective_that_is_asked_for(desk: Seen) -> None:
@@ -223,4 +250,7 @@ def test_two_runs_side_by_side(tmp_path: Path, look: Open) -> None:
     seen = look(Path(report.write(runs, tmp_path / "both")[0]))
     assert seen.text("h1") == "a, b"
     assert seen.text("#detail-title").startswith("Trial b/t0")
-    assert "a and b" in seen.text("#section-compare")
+    compared = seen.text("#section-compare")
+    assert "a and b" in compared
+    assert "runs (2 a side)" in compared  # of either kind of networks
+    assert "sets of seeds (" not in compared

@@ -237,8 +237,9 @@ def test_records_that_nothing_can_be_made_of_are_left_out(tmp_path: Path) -> Non
         writer.append(RECORDS[0])
         writer.append({"kind": "epoch", "trial": "t0001"})
         writer.append({"kind": "wish"})
+        writer.append(RECORDS[1] | {"natural_accuracy": 1.7})  # more than all images
         writer.append(RECORDS[1])
     log = folder.read()
     assert log.records == RECORDS[:2]
-    assert len(log.notes) == 3
+    assert len(log.notes) == 4
     assert analysis.load(folder)["epoch"].tolist() == [1]
