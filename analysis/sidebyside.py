@@ -131,7 +131,7 @@ def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
                 yield f"{plane} the {sets} of both sides attain the same."
                 continue
             least = 2 / comb(2 * count, count)
-            few = ", the least that so few can give" if p <= least * (1 + 1e-9) and least > 0.001 else ""
+            few = ", the least that so few can give," if p <= least * (1 + 1e-9) and least > 0.001 else ""
             yield (
                 f"{plane} the sides are furthest apart where a network as good is attained by "
                 f"{100 * most:.0f} percentage points more of one side's {sets} than of the other's; "
