@@ -1,5 +1,6 @@
 """The walls of the house, and that the command line stays quick to open."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_several_workers_share_tests_by_groups(request: pytest.FixtureRequest) -> None:
+    """Else two clusters run at once, and each worker trains what a file's tests share."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@test_architecture.py")
 
 
 def test_the_walls_hold() -> None:

@@ -118,7 +118,7 @@ def race(home: Place, rounds: int, runners: int) -> list[int]:
 
 
 def test_of_those_who_come_at_the_same_moment_one_has_it(folder: Place) -> None:
-    assert race(folder, 15, 3) == [1] * 15
+    assert race(folder, 10, 3) == [1] * 10
 
 
 def test_nor_do_two_have_it_when_the_store_is_slow(store: s3.Server, remote: Place) -> None:

@@ -197,8 +197,11 @@ def test_every_front_member_can_be_clicked_under_the_lines_of_the_seeds(desk: Se
     )
     found = {one["id"]: one for one in desk.tells(places)}
     for left, top in [(one["left"], one["top"]) for one in found.values() if one["on"]][:12]:
+        desk.page.mouse.move(2, 2)
+        desk.page.wait_for_selector("#pair-0 .hovertext", state="detached")
         desk.page.mouse.move(left, top)
         desk.page.wait_for_selector("#pair-0 .hovertext")
+        desk.page.wait_for_timeout(350)  # two clicks at once would zoom out
         desk.page.mouse.click(left, top)
         chosen = desk.text("#detail-title").removeprefix("Trial ").split(",")[0]
         # Of two that lie on each other either will do.
