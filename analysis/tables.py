@@ -137,8 +137,9 @@ def latex(view: View) -> str:
 def measured(view: View) -> str:
     """What a table's figures are of, as a sentence."""
     images = f" ({view.images} images)" if view.images else ""
+    robust = f"; the robust accuracy under {attack(view.attack)}" if "robust_accuracy" in view.names else ""
     return (
-        f"validation split of {view.dataset}{images}; the robust accuracy under {attack(view.attack)}; "
+        f"validation split of {view.dataset}{images}{robust}; "
         "parameters and MACs after cutting out removable channels."
     )
 
