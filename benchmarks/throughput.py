@@ -253,7 +253,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                         "peak_mib": round(peak, 1),
                     }
                     print(
-                        f"{network:13} {pruning:5} {name:9} {rate:9,.0f} images/s "
+                        f"{network:13} {pruning:5} {name:9} {row['images_per_second']:9,.0f} images/s "
                         f"({min(rates):,.0f} to {max(rates):,.0f}), {row['ratio']:.2f}x "
                         f"{options.implementations[0]}, {row['of_matrix_rate']:.1%} of the matrix rate, "
                         f"{row['of_bandwidth']:.1%} of the bandwidth, {peak:,.0f} MiB",
