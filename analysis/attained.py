@@ -117,7 +117,8 @@ def _paired(
     a: pd.DataFrame, b: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """As many sets of either side; None where there are fewer than two."""
-    sides = [_sets(side, asked, searched, by_runs(a, b)) for side in (a, b)]
+    several = by_runs(a, b)
+    sides = [_sets(side, asked, searched, several) for side in (a, b)]
     count = min(len(sets) for sets in sides)
     return None if count < 2 else (sides[0][:count], sides[1][:count])
 
@@ -145,9 +146,9 @@ def by_runs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 
 
 def _sets(
-    side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str], by_runs: bool
+    side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str], runs: bool
 ) -> list[np.ndarray]:
-    if by_runs:
+    if runs:
         known = side.dropna(subset=[o.name for o in asked])
         return [values(part, asked) for _, part in known.groupby("run", sort=True)]
     return replicate_sets(side, asked, searched) if searched else []

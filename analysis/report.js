@@ -108,7 +108,7 @@
   if (slider) slider.addEventListener("input", restrict);
   if (find("slice-metric")) find("slice-metric").addEventListener("change", slices);
   const hash = location.hash.slice(1);
-  choose(points.id.find((id) => encodeURIComponent(id) === hash) ?? data.knee, false);
+  choose(points.id.find((id) => [id, encodeURIComponent(id)].includes(hash)) ?? data.knee, false);
   Plots.dark.addEventListener("change", () => { drawAll(); if (chosen) choose(chosen, false); });
   document.documentElement.dataset.drawn = "yes";
 })();

@@ -255,5 +255,7 @@ def test_two_runs_side_by_side(tmp_path: Path, look: Open) -> None:
     assert seen.text("#detail-title").startswith("Trial b/t0")
     compared = seen.text("#section-compare")
     assert "a and b" in compared
+    again = look(tmp_path / "both" / "index.html", mark="#a/t0003")
+    assert again.text("#detail-title").startswith("Trial a/t0003,")
     assert "runs (2 a side)" in compared  # of either kind of networks
     assert "sets of seeds (" not in compared
