@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rtune.robust.attacks import PGD
+from rtune.robust.layers import channels_last
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 
@@ -51,10 +52,18 @@ class ChainedPGD(ABC):
             start = images + attack.epsilon * (2 * torch.rand_like(images) - 1)
             low, high = ((images + side * attack.epsilon).clamp_(0, 1) for side in (-1, 1))
             start = torch.clamp(start, low, high)
-        images, adversarial = channels_last(images), channels_last(start)
-        self._read()
+        self._read(images)
+        images, adversarial = self._arranged(images), self._arranged(start)
         for step in range(attack.steps):
             self._step(adversarial, images, labels, step)
+        return self._restored(adversarial)
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        """A copy of images in the memory that the layers read."""
+        return channels_last(images)
+
+    def _restored(self, adversarial: Tensor) -> Tensor:
+        """What was arranged, one image after the other in channels-last memory."""
         return adversarial
 
     def _step(self, adversarial: Tensor, images: Tensor, labels: Tensor, step: int) -> None:
@@ -87,8 +96,8 @@ class ChainedPGD(ABC):
         self._move(adversarial, grad, images)
 
     @abstractmethod
-    def _read(self) -> None:
-        """Takes down the network's weights, and each normalisation as a scale and a shift."""
+    def _read(self, images: Tensor) -> None:
+        """Takes down the weights, and each normalisation as a scale and a shift, for images of this shape."""
 
     @abstractmethod
     def _stem(self, images: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -147,8 +156,3 @@ class ChainedPGD(ABC):
     @abstractmethod
     def _move(self, adversarial: Tensor, grad: Tensor, images: Tensor) -> None:
         """Takes the stem's gradient and moves the adversarial images by it, in place."""
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """A copy in channels-last memory; even of one channel, where torch would see no need for one."""
-    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)

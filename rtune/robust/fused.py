@@ -61,7 +61,7 @@ class FusedPGD(chain.ChainedPGD):
             first = end
         return torch.cat(order).to(next(model.parameters()).device)
 
-    def _read(self) -> None:
+    def _read(self, images: Tensor) -> None:
         """Weights in the kernels' order, and each normalisation as a scale and a shift."""
         flat = torch.cat([layer.weight.flatten() for layer in self._convs])
         self._weights = flat[self._order].to(self.dtype)

@@ -15,6 +15,7 @@ pytest.importorskip("triton")
 
 from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet, chain, convolution, folded, fused
 from rtune.robust import attacks as plain
+from rtune.robust.layers import Images
 from rtune.robust.models.parts import conv
 from rtune.robust.models.resnet import PreActNetwork
 
@@ -108,12 +109,16 @@ def test_the_gradient_goes_through_the_noise(
     x, y = images(1)
     attack = PGD(8 / 255, 2 / 255, 1, random_start=False)
     drawn: list[Tensor] = []
+    rows = Images(members, 1)
     ours = make(model, attack)
     perturb = ours._perturb
 
     def noting(before: Tensor, *rest: Any) -> Any:
         noisy, activated, noise = perturb(before, *rest)
-        parts, after = (t.unflatten(1, (members, -1)) for t in (before, noisy))
+        # On a CPU images that were halved to 2x2 pixels and then to one are rows of a matrix.
+        side = 2 if len(drawn) < 6 else 1
+        as_images = (t if t.ndim == 4 else rows.from_planes(t, side, side) for t in (before, noisy))
+        parts, after = (t.unflatten(1, (members, -1)) for t in as_images)
         drawn.append((after - parts) / (0.5 * parts.std(dim=(0, 2, 3, 4), keepdim=True)))
         return noisy, activated, noise
 

@@ -1,0 +1,291 @@
+"""How a CPU best computes a convolution, forth and back to what it read.
+
+oneDNN computes large convolutions as fast as the processor multiplies. Small ones it does not: it multiplies
+by the padding, which is half of what it does for an image of 2x2 pixels, has a slower way for few channels in
+one group than in several, and takes long for what a stride leaves out. So a batch has one of two layouts, and
+some layers have a way of their own.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Images of so few pixels are a row of a matrix.
+_PLANE = 4
+# Up to this height and this many channels, two images in groups beside each other are faster than one.
+_SMALL, _NARROW = 8, 16
+
+
+class Layout(Protocol):
+    """How a batch lies in memory. N images, k members, C channels a member."""
+
+    def channels(self, each: Tensor) -> Tensor:
+        """(k * C,) so that it can be multiplied with a batch."""
+
+    def by_member(self, each: Tensor, channels: int) -> Tensor:
+        """(k,) so that it can be multiplied with a batch of k * C channels."""
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Of each member's elements: (k,)."""
+
+    def normal(self, like: Tensor) -> Tensor:
+        """A batch of that shape, of independent standard normal numbers."""
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Mean over an image's pixels: (N, k * C)."""
+
+    def spread(self, each: Tensor, like: Tensor) -> Tensor:
+        """(N, k * C) for each pixel; `like` is a batch of that shape."""
+
+
+class Images(Layout):
+    """(N / lanes, lanes * k * C, H, W) in channels-last memory.
+
+    Args:
+        members: k.
+        lanes: so many images lie beside each other as members do; with several members, and with noise, 1.
+    """
+
+    def __init__(self, members: int, lanes: int) -> None:
+        self.members, self.lanes = members, lanes
+        self.groups = members * lanes
+
+    def channels(self, each: Tensor) -> Tensor:
+        return each.repeat(self.lanes).view(1, -1, 1, 1)
+
+    def by_member(self, each: Tensor, channels: int) -> Tensor:
+        return each.repeat_interleave(channels // self.members).view(1, -1, 1, 1)
+
+    def sums(self, x: Tensor) -> Tensor:
+        return x.sum(dim=(0, 2, 3)).view(self.members, -1).sum(dim=1)
+
+    def normal(self, like: Tensor) -> Tensor:
+        n, channels, height, width = like.shape
+        return torch.randn(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        return self.one_by_one(x.mean(dim=(2, 3), keepdim=True)).flatten(1)
+
+    def spread(self, each: Tensor, like: Tensor) -> Tensor:
+        return self.beside(each[:, :, None, None]).expand_as(like).contiguous()
+
+    def beside(self, x: Tensor) -> Tensor:
+        """(N, k * C, H, W) in this layout."""
+        if self.lanes == 1:
+            return channels_last(x)
+        n, channels, height, width = x.shape
+        lanes = x.view(self.lanes, n // self.lanes, channels, height, width).transpose(0, 1)
+        return channels_last(lanes.reshape(-1, self.lanes * channels, height, width))
+
+    def one_by_one(self, x: Tensor) -> Tensor:
+        """The reverse of `beside`."""
+        if self.lanes == 1:
+            return x
+        n, channels, height, width = x.shape
+        each = x.reshape(n, self.lanes, channels // self.lanes, height, width).transpose(0, 1)
+        return channels_last(each.reshape(-1, channels // self.lanes, height, width))
+
+    def to_planes(self, x: Tensor) -> Tensor:
+        """A batch in the layout `Planes`."""
+        n, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, self.groups, channels // self.groups)
+        return pixels.permute(2, 0, 1, 3).reshape(self.members, n * self.lanes, -1)
+
+    def from_planes(self, planes: Tensor, height: int, width: int) -> Tensor:
+        """The reverse of `to_planes`."""
+        n = planes.shape[1] // self.lanes
+        pixels = planes.view(self.groups, n, height, width, -1).permute(1, 2, 3, 0, 4)
+        return pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+class Planes(Layout):
+    """(k, N, pixels * C): a convolution is a product of matrices."""
+
+    def __init__(self, members: int, height: int, width: int) -> None:
+        self.members, self.height, self.width = members, height, width
+        self.pixels = height * width
+
+    def channels(self, each: Tensor) -> Tensor:
+        return each.view(self.members, 1, -1).repeat(1, 1, self.pixels)
+
+    def by_member(self, each: Tensor, channels: int) -> Tensor:
+        return each.view(-1, 1, 1)
+
+    def sums(self, x: Tensor) -> Tensor:
+        return x.sum(dim=(1, 2))
+
+    def normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.pixels, -1).mean(dim=2).transpose(0, 1).flatten(1)
+
+    def spread(self, each: Tensor, like: Tensor) -> Tensor:
+        return each.view(len(each), self.members, -1).transpose(0, 1).repeat(1, 1, self.pixels)
+
+
+def layouts(images: Tensor, members: int, width: int, noisy: bool, strides: list[int]) -> list[Layout]:
+    """What each of a network's blocks reads, and what the last one gives.
+
+    Args:
+        images: (N, C, H, W), of which the shape counts.
+        members, width: members, and channels of one after the stem.
+        noisy: whether a block adds noise, whose strength depends on the whole batch.
+        strides: of the blocks.
+    """
+    n, _, height, side = images.shape
+    paired = members == 1 and not noisy and n % 2 == 0 and width <= _NARROW and height <= _SMALL
+    found: list[Layout] = [Images(members, 2 if paired else 1)]
+    for stride in strides:
+        height, side = -(-height // stride), -(-side // stride)
+        # Where images are halved every path goes through a convolution, which can change the layout.
+        small = isinstance(found[-1], Planes) or (stride > 1 and height * side <= _PLANE)
+        found.append(Planes(members, height, side) if small else found[0])
+    return found
+
+
+class Layer(ABC):
+    """A convolution without bias of its own, from one layout to another."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        """Gradient of what the layer read, of which `entered` has the shape, from that of what it gave."""
+
+
+def layer(of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Layout, after: Layout) -> Layer:
+    """The best way for a convolution.
+
+    Args:
+        of: stride, padding.
+        weight, bias: its own, or others of the same shape.
+        before, after: layouts of what it reads and gives.
+    """
+    if isinstance(before, Planes):
+        assert isinstance(after, Planes)
+        return Product(of, weight, bias, before, after)
+    assert isinstance(before, Images)
+    made: type[Convolution] = Pointwise if of.kernel_size == (1, 1) else Convolution
+    plain = made(of, weight, bias, before)
+    return Flattened(plain, before, after) if isinstance(after, Planes) else plain
+
+
+class Convolution(Layer):
+    """oneDNN's; the way back of one without stride is a convolution too."""
+
+    def __init__(self, of: nn.Conv2d, weight: Tensor, bias: Tensor | None, layout: Images) -> None:
+        self.of, self.layout = of, layout
+        self.weight = channels_last(weight.repeat(layout.lanes, 1, 1, 1))
+        self.bias = None if bias is None else bias.repeat(layout.lanes)
+        self.reverse: Tensor | None = None
+        if of.stride == (1, 1):
+            by_group = self.weight.unflatten(0, (layout.groups, -1)).transpose(1, 2).flip(3, 4)
+            self.reverse = channels_last(by_group.flatten(0, 1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        stride, padding = self.of.stride, self.of.padding
+        return F.conv2d(x, self.weight, self.bias, stride, padding, groups=self.layout.groups)
+
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        of, groups = self.of, self.layout.groups
+        if self.reverse is not None:
+            return F.conv2d(grad, self.reverse, padding=of.padding, groups=groups)
+        found: Tensor = torch.ops.aten.convolution_backward(
+            grad, entered, self.weight, None, of.stride, of.padding, of.dilation,
+            False, [0, 0], groups, [True, False, False],
+        )[0]  # fmt: skip
+        return found
+
+
+class Pointwise(Convolution):
+    """1x1: a product of matrices back; only for every stride-th pixel, the others' gradient being 0."""
+
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        members = self.layout.members
+        pixels = grad.permute(0, 2, 3, 1)
+        rows = pixels.reshape(-1, members, len(self.weight) // self.layout.groups).transpose(0, 1)
+        weight = self.weight[: len(self.weight) // self.layout.lanes].view(members, rows.shape[2], -1)
+        back = torch.bmm(rows, weight).transpose(0, 1)
+        return back.reshape(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+class Flattened(Layer):
+    """A convolution whose result is a batch of `Planes`."""
+
+    def __init__(self, plain: Convolution, before: Images, after: Planes) -> None:
+        self.plain, self.before, self.after = plain, before, after
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.before.to_planes(self.plain(x))
+
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        return self.plain.back(self.before.from_planes(grad, self.after.height, self.after.width), entered)
+
+
+class Product(Layer):
+    """Between `Planes`: a matrix of each pair of pixels that the kernel joins."""
+
+    def __init__(
+        self, of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Planes, after: Planes
+    ) -> None:
+        members, size = before.members, of.kernel_size[0]
+        rows = _taps(before.height, after.height, of)
+        columns = _taps(before.width, after.width, of)
+        tap = rows[:, None, :, None] * size + columns[None, :, None, :]
+        # Where the kernel does not reach, a tap of zeros.
+        apart = (rows[:, None, :, None] < 0) | (columns[None, :, None, :] < 0)
+        tap = tap.masked_fill(apart, size * size).flatten()
+        by_tap = weight.unflatten(0, (members, -1)).permute(3, 4, 0, 2, 1).flatten(0, 1)
+        joined = F.pad(by_tap.contiguous(), (0, 0, 0, 0, 0, 0, 0, 1))[tap]
+        joined = joined.view(before.pixels, after.pixels, *joined.shape[1:]).permute(2, 0, 3, 1, 4)
+        self.matrix = joined.reshape(members, before.pixels * joined.shape[2], -1)
+        self.bias = None if bias is None else after.channels(bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.bias is None:
+            return torch.bmm(x, self.matrix)
+        return torch.baddbmm(self.bias, x, self.matrix)
+
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        return torch.bmm(grad, self.matrix.transpose(1, 2))
+
+
+def _taps(before: int, after: int, of: nn.Conv2d) -> Tensor:
+    """(before, after): which of the kernel's places joins two pixels of a line; -1 if none does."""
+    size = of.kernel_size[0]
+    first = of.stride[0] * torch.arange(after) - int(of.padding[0])
+    tap = torch.arange(before)[:, None] - first
+    return tap.masked_fill((tap < 0) | (tap >= size), -1)
+
+
+class Stem(Layer):
+    """The first layer, 3x3 with padding, without stride. All members read the same image."""
+
+    def __init__(self, weight: Tensor, layout: Images) -> None:
+        self.layout = layout
+        self.weight = channels_last(weight.repeat(layout.lanes, 1, 1, 1))
+        self.taps = weight.flatten(1).t().contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=1, groups=self.layout.lanes)
+
+    def back(self, grad: Tensor, entered: Tensor) -> Tensor:
+        n, _, height, width = grad.shape
+        rows = grad.permute(0, 2, 3, 1).reshape(-1, self.taps.shape[1])
+        taps = (self.taps @ rows.t()).view(-1, 3, 3, n, height, width, self.layout.lanes)
+        padded = grad.new_zeros(len(taps), n, height + 2, width + 2, self.layout.lanes)
+        for i in range(3):
+            for j in range(3):
+                padded[:, :, i : i + height, j : j + width] += taps[:, i, j]
+        inner = padded[:, :, 1:-1, 1:-1]
+        return inner.permute(1, 4, 0, 2, 3).reshape(entered.shape)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """A copy in channels-last memory; even of one channel, where torch would see no need for one."""
+    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
