@@ -25,10 +25,15 @@ FULL_TRAININGS = 60
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def explanation(table: Table, workers: int, budget: int, seeds: int) -> str:
+def explanation(table: Table, workers: int, budget: int, seeds: int, share: float) -> str:
     """How the figures came about, in a few lines."""
     settings, length, last = len(table.settings), table.max_epochs, seeds - 1
     broken = sum(len(setting.curve) < length for setting in table.settings)
+    parts = ""
+    if share < 1:
+        parts = f"""
+Each search has its own random {share:.4g} of the settings, the same for all methods with a seed, and what it
+reaches is a share of their hypervolume."""
     return f"""\
 {settings} recorded settings of {length} epochs, {broken} diverged; objectives {", ".join(table.objectives)}.
 A search has {workers} workers and {budget} epochs ({budget / length:.4g} full trainings); seeds 0 to {last}.
@@ -36,7 +41,7 @@ An epoch takes the seconds that were recorded; one that diverges counts too. A s
 nearest to its proposal that it has not had yet, and is told that setting's values; methods of random order
 draw without replacement. Who has had every setting stands still. Only networks trained to their end count.
 The hypervolume's reference point is 0 in fractions that are maximised, the table's worst in others; that of
-all the table's networks is {table.full_hypervolume:.4f}."""
+all the table's networks is {table.full_hypervolume:.4f}.{parts}"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--objectives", default=OBJECTIVES, help=f"metrics, each NAME or NAME:min ({OBJECTIVES})"
     )
+    parser.add_argument(
+        "--share", default="1", help="of the settings, drawn anew for each seed, that a search has (1)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--plot", type=Path, help="beside the table as NAME-search.png if not given")
     parser.add_argument("--processes", help="searches that are computed at once; the CPUs if not given")
@@ -66,6 +74,22 @@ def _count(name: str, text: str | None, default: int) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise TableError(f"--{name} is {text}; a whole number of at least 1 is expected")
     return int(text)
+
+
+def _share(text: str, table: Table, seeds: int) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise TableError(f"--share is {text}; a number above 0 and at most 1 is expected")
+    for seed in range(seeds):
+        if table.part(share, seed).full_hypervolume <= 0:
+            raise TableError(
+                f"--share is {text}, which with seed {seed} leaves no network above the reference point; "
+                "a larger share is expected"
+            )
+    return share
 
 
 def _check_folder(name: str, file: Path) -> None:
@@ -83,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         processes = _count("processes", options.processes, cpu_count())
         budget = _count("budget", options.budget, 0)
         table = load(options.table, options.objectives.split(","))
+        share = _share(options.share, table, seeds)
         plot = options.plot or options.table.with_name(f"{options.table.stem}-search.png")
         if plot.suffix not in FORMATS:
             raise TableError(f"--plot is {plot}; a name that ends in {', '.join(FORMATS)} is expected")
@@ -93,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     budget = budget or FULL_TRAININGS * table.max_epochs
-    print(explanation(table, workers, budget, seeds), flush=True)
+    print(explanation(table, workers, budget, seeds, share), flush=True)
     for package, names in missing().items():
         print(
             f"without {', '.join(names)}: {package} is missing, which pip install 'rtune[peers]' installs",
@@ -101,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     results = []
     try:
-        for searches in compare(table, seeds, workers, budget, processes):
+        for searches in compare(table, seeds, workers, budget, processes, share):
             results.append(searches)
             print(f"{searches.method}: {searches.seconds:.1f} s", file=sys.stderr, flush=True)
     except SearchError as error:
@@ -116,8 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{search_summary.text(results)}")
     try:
         if options.json:
-            options.json.write_text(json.dumps([r.summary() for r in results], indent=1) + "\n")
+            options.json.write_text(json.dumps(search_summary.summaries(results), indent=1) + "\n")
         title = f"{options.table.stem}: {', '.join(table.objectives)}; {seeds} seeds, {workers} workers"
+        if share < 1:
+            title += f", each seed its own {share:.4g} of the settings"
         search_summary.plot(results, title, plot)
     except OSError as error:
         print(f"{error.filename} cannot be written: {error.strerror}", file=sys.stderr)

@@ -48,6 +48,24 @@ class Searches:
         return found
 
 
+def summaries(results: Sequence[Searches]) -> list[dict[str, Any]]:
+    """Each method's summary, with the share of seeds whose search ends with less than rtune's has."""
+    found = [result.summary() for result in results]
+    for result, summary in zip(results, found, strict=True):
+        below = _below(result, results)
+        if below is not None:
+            summary["below_rtune"] = round(below, 4)
+    return found
+
+
+def _below(result: Searches, results: Sequence[Searches]) -> float | None:
+    """None for rtune itself, and where it is not compared."""
+    ours = next((r for r in results if r.method == OURS), None)
+    if ours is None or result is ours:
+        return None
+    return float((result.shares[:, -1] < ours.shares[:, -1] - 1e-9).mean())
+
+
 def quantile(values: Sequence[float], q: float) -> float:
     """The quantile, interpolated as numpy does; inf where it lies beside an inf."""
     ordered = sorted(values)
@@ -79,14 +97,17 @@ def text(results: Sequence[Searches]) -> str:
             column = result.epochs_to(percent)
             low, middle, high = (_epochs(quantile(column, q)) for q in (0.25, 0.5, 0.75))
             row.append(middle if low == middle == high else f"{middle} [{low} {high}]")
+        below = _below(result, results)
+        row.append("" if below is None else f"{below:.0%}")
         epochs.append(row)
     return "\n".join(
         [
             "percent of the table's hypervolume after so many epochs, median [quartiles] over the seeds:",
             *_aligned([["", *map(str, looks)], *shares]),
             "",
-            "epochs until so many percent of it, median [quartiles]; never: not within the budget:",
-            *_aligned([["", *(f"{percent} %" for percent in TARGETS)], *epochs]),
+            "epochs until so many percent of it, median [quartiles]; never: not within the budget;",
+            f"below: the seeds with which a search ends with less than {OURS}'s:",
+            *_aligned([["", *(f"{percent} %" for percent in TARGETS), "below"], *epochs]),
         ]
     )
 

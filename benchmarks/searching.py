@@ -40,8 +40,10 @@ def missing() -> dict[str, tuple[str, ...]]:
     return {p: names for p, names in peers.PACKAGES.items() if importlib.util.find_spec(p) is None}
 
 
-def one(table: Table, name: str, seed: int, workers: int, budget: int) -> tuple[np.ndarray, float]:
-    """One simulated search.
+def one(
+    table: Table, name: str, seed: int, workers: int, budget: int, share: float = 1.0
+) -> tuple[np.ndarray, float]:
+    """One simulated search of a random share of the table, which the seed decides.
 
     Returns:
         (budget,), the share of the table's hypervolume after each epoch spent; and the seconds it took.
@@ -50,6 +52,7 @@ def one(table: Table, name: str, seed: int, workers: int, budget: int) -> tuple[
         SearchError: the method failed.
     """
     start = time.perf_counter()
+    table = table.part(share, seed)
     try:
         reached = simulate(table, makers(table, budget)[name](seed), workers, budget)
     except Exception as error:
@@ -58,7 +61,9 @@ def one(table: Table, name: str, seed: int, workers: int, budget: int) -> tuple[
     return reached / table.full_hypervolume, time.perf_counter() - start
 
 
-def compare(table: Table, seeds: int, workers: int, budget: int, processes: int) -> Iterator[Searches]:
+def compare(
+    table: Table, seeds: int, workers: int, budget: int, processes: int, share: float = 1.0
+) -> Iterator[Searches]:
     """Simulates every method's searches, spread over processes; yields each method when it is done.
 
     Args:
@@ -67,12 +72,15 @@ def compare(table: Table, seeds: int, workers: int, budget: int, processes: int)
         workers: networks that a search trains at once.
         budget: epochs that a search spends.
         processes: how many searches are computed at once, each on one thread.
+        share: of the settings that each search has, in (0, 1].
 
     Raises:
         SearchError: a method failed.
     """
     names = list(makers(table, budget))
-    jobs = (delayed(one)(table, name, seed, workers, budget) for name in names for seed in range(seeds))
+    jobs = (
+        delayed(one)(table, name, seed, workers, budget, share) for name in names for seed in range(seeds)
+    )
     # SMAC's proposals depend on the order of sets of texts, so on the hash seed of the process that makes
     # them; with one process that is this one, whose seed is set already.
     os.environ.setdefault("PYTHONHASHSEED", "0")

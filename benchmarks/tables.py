@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,12 @@ class Table:
     def encoded(self) -> np.ndarray:
         """(settings, features) in [0, 1], NaN where a column does not apply."""
         return np.array([self.encode(setting.values) for setting in self.settings])
+
+    def part(self, share: float, seed: int) -> "Table":
+        """The table of a random share of the settings, in (0, 1]; one setting at least."""
+        count = max(1, round(share * len(self.settings)))
+        kept = np.random.default_rng(seed).choice(len(self.settings), count, replace=False)
+        return replace(self, settings=[self.settings[place] for place in sorted(kept)])
 
     def encode(self, values: dict[str, Any]) -> np.ndarray:
         """Features of some values, as `encoded` has them; a choice is its position."""

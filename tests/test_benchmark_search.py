@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import search, searching
 from benchmarks.peers import ASHA, MOASHA, RandomOrder
-from benchmarks.search_summary import Searches, quantile
+from benchmarks.search_summary import Searches, quantile, summaries, text
 from benchmarks.simulation import Task, simulate
 from benchmarks.tables import Table, load
 from tests.recorded import OBJECTIVES, generated, made
@@ -223,6 +223,41 @@ def test_epochs_to_a_share_by_hand() -> None:
     assert found["final_hypervolume_quartiles"] == [0.625, 0.97]
 
 
+def test_seeds_that_end_below_rtune_by_hand() -> None:
+    def ending(method: str, *shares: float) -> Searches:
+        return Searches(method, np.array([[share] for share in shares]), 1.0)
+
+    results = [ending("peer", 0.5, 0.6, 0.7, 0.9), ending("rtune", 0.6, 0.6, 0.8, 0.8)]
+    assert [found.get("below_rtune") for found in summaries(results)] == [0.5, None]
+    assert [line.split()[-1] for line in text(results).splitlines()[-2:]] == ["50%", "never"]
+    assert "below_rtune" not in summaries(results[:1])[0]
+
+
+def test_with_a_share_each_seed_has_its_own_settings(table: Table) -> None:
+    parts = [table.part(0.5, seed) for seed in (0, 1, 0)]
+    names = [[id(setting) for setting in part.settings] for part in parts]
+    assert names[0] == names[2] != names[1]
+    everything = [id(setting) for setting in table.settings]
+    assert all(len(n) == round(len(everything) / 2) and set(n) <= set(everything) for n in names)
+    assert [n for n in everything if n in names[0]] == names[0]
+    assert [id(setting) for setting in table.part(1.0, 5).settings] == everything
+    # A search has its part alone, and what it reaches is measured against that.
+    for seed in range(3):
+        shares, _ = searching.one(table, "random, full length", seed, 3, 100, 0.5)
+        assert shares[-1] == pytest.approx(1)
+        assert (shares[:-1] <= 1 + 1e-9).all()
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_command_with_a_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, figures = generated(tmp_path / "tiny.csv"), tmp_path / "figures.json"
+    common = ["--table", str(file), "--seeds", "2", "--budget", "200", "--processes", "1"]
+    assert search.main([*common, "--share", "0.5", "--json", str(figures)]) == 0
+    assert "its own random 0.5 of the settings" in capsys.readouterr().out
+    random, *_ = json.loads(figures.read_text())
+    assert random["final_hypervolume_quartiles"] == [1, 1]
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=9), st.floats(0, 1))
 def test_quantile_is_numpys(values: list[float], q: float) -> None:
     assert quantile(values, q) == pytest.approx(np.quantile(values, q), abs=1e-6)
@@ -293,6 +328,9 @@ def test_a_missing_package_is_said_with_the_command(
         (["--seeds", "0"], "--seeds is 0; a whole number of at least 1 is expected"),
         (["--workers", "0"], "--workers is 0; a whole number of at least 1 is expected"),
         (["--budget", "0"], "--budget is 0; a whole number of at least 1 is expected"),
+        (["--share", "0"], "--share is 0; a number above 0 and at most 1 is expected"),
+        (["--share", "most"], "--share is most; a number above 0 and at most 1 is expected"),
+        (["--share", "nan"], "--share is nan; a number above 0 and at most 1 is expected"),
         (["--processes", "many"], "--processes is many; a whole number of at least 1 is expected"),
         (["--plot", "plot.txt"], "--plot is plot.txt; a name that ends in .png, .svg, .pdf is expected"),
         (["--json", "nowhere/f.json"], "--json is nowhere/f.json; its folder must exist"),
