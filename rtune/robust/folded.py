@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from rtune.robust import layers
 from rtune.robust.chain import ChainedPGD
-from rtune.robust.layers import Images, Layer, Layout, Stem
+from rtune.robust.layers import Layer, Layout, Stem
 from rtune.robust.models.resnet import PreActBlock
 
 # Instead of no spread at all: then nothing is away from the mean either.
@@ -25,17 +25,13 @@ class FoldedPGD(ChainedPGD):
     """See `ChainedPGD`; float32. A noisy network's noise is another draw than the plain attack's."""
 
     def _read(self, images: Tensor) -> None:
-        noisy = any(block.noise.gamma for block in self._blocks)
-        strides = [block.conv1.stride[0] for block in self._blocks]
-        layouts = layers.layouts(images, self.model.members, self.model.stem.out_channels, noisy, strides)
-        assert isinstance(layouts[0], Images)
-        self._images = layouts[0]
+        self._images, layouts = layers.layouts(images, self.model)
         self._last = layouts[-1]
         self._scale: dict[nn.BatchNorm2d, Tensor] = {}
         self._shift: dict[nn.BatchNorm2d, Tensor] = {}
         self._layers: dict[nn.Conv2d, Layer] = {}
         self._layouts: dict[PreActBlock, Layout] = {}
-        self._entry = Stem(self.model.stem.weight, layouts[0])
+        self._entry = Stem(self.model.stem.weight, self._images)
         for block, (before, after) in zip(self._blocks, pairwise(layouts), strict=True):
             self._layouts[block] = after
             self._normalisation(block.norm1, before)

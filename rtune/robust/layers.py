@@ -7,11 +7,14 @@ some layers have a way of their own.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 # Images of so few pixels are a row of a matrix.
 _PLANE = 4
@@ -127,24 +130,26 @@ class Planes(Layout):
         return each.view(len(each), self.members, -1).transpose(0, 1).repeat(1, 1, self.pixels)
 
 
-def layouts(images: Tensor, members: int, width: int, noisy: bool, strides: list[int]) -> list[Layout]:
-    """What each of a network's blocks reads, and what the last one gives.
+def layouts(images: Tensor, model: PreActNetwork) -> tuple[Images, list[Layout]]:
+    """What the stem reads, and for each block what it reads and, one more, what the last one gives.
 
     Args:
         images: (N, C, H, W), of which the shape counts.
-        members, width: members, and channels of one after the stem.
-        noisy: whether a block adds noise, whose strength depends on the whole batch.
-        strides: of the blocks.
+        model: the network, of which widths, strides and noise count.
     """
     n, _, height, side = images.shape
+    members, width, noisy = model.members, model.stem.out_channels, model.gamma > 0
     paired = members == 1 and not noisy and n % 2 == 0 and width <= _NARROW and height <= _SMALL
-    found: list[Layout] = [Images(members, 2 if paired else 1)]
-    for stride in strides:
+    entry = Images(members, 2 if paired else 1)
+    found: list[Layout] = [entry]
+    for block in model.blocks:
+        assert isinstance(block, PreActBlock)
+        stride = block.conv1.stride[0]
         height, side = -(-height // stride), -(-side // stride)
         # Where images are halved every path goes through a convolution, which can change the layout.
         small = isinstance(found[-1], Planes) or (stride > 1 and height * side <= _PLANE)
-        found.append(Planes(members, height, side) if small else found[0])
-    return found
+        found.append(Planes(members, height, side) if small else entry)
+    return entry, found
 
 
 class Layer(ABC):
@@ -182,18 +187,20 @@ class Convolution(Layer):
         self.of, self.layout = of, layout
         self.weight = channels_last(weight.repeat(layout.lanes, 1, 1, 1))
         self.bias = None if bias is None else bias.repeat(layout.lanes)
-        self.reverse: Tensor | None = None
-        if of.stride == (1, 1):
-            by_group = self.weight.unflatten(0, (layout.groups, -1)).transpose(1, 2).flip(3, 4)
-            self.reverse = channels_last(by_group.flatten(0, 1))
 
     def __call__(self, x: Tensor) -> Tensor:
         stride, padding = self.of.stride, self.of.padding
         return F.conv2d(x, self.weight, self.bias, stride, padding, groups=self.layout.groups)
 
+    @cached_property
+    def reverse(self) -> Tensor:
+        """The weight of the convolution that goes back."""
+        by_group = self.weight.unflatten(0, (self.layout.groups, -1)).transpose(1, 2).flip(3, 4)
+        return channels_last(by_group.flatten(0, 1))
+
     def back(self, grad: Tensor, entered: Tensor) -> Tensor:
         of, groups = self.of, self.layout.groups
-        if self.reverse is not None:
+        if of.stride == (1, 1):
             return F.conv2d(grad, self.reverse, padding=of.padding, groups=groups)
         found: Tensor = torch.ops.aten.convolution_backward(
             grad, entered, self.weight, None, of.stride, of.padding, of.dilation,

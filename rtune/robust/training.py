@@ -18,6 +18,7 @@ from rtune.robust.chain import fits
 from rtune.robust.data import Split, augmented, epoch_order, to_float
 from rtune.robust.evaluation import accuracy, right
 from rtune.robust.folded import FoldedPGD
+from rtune.robust.memory import keep_freed_memory
 from rtune.robust.pruning import Pruner
 
 
@@ -99,6 +100,8 @@ class Trainer:
         on_gpu = device.type == "cuda"
         self.slow = captured.obstacle() if fast and on_gpu else None
         self._fast = fast and self.slow is None
+        if self._fast and not on_gpu:
+            keep_freed_memory()
         self._recorded = self._fast and on_gpu
         self._data = torch.Generator(device)
         # What is recorded reads the learning rate from a tensor; else a number does.

@@ -11,6 +11,7 @@ from rtune.robust import PGD, PreActResNet
 from rtune.robust.folded import FoldedPGD
 from rtune.robust.layers import Flattened, Images, Layout, Planes, Pointwise, Product, Stem, layer, layouts
 from rtune.robust.models import PlainNet, WideResNet
+from rtune.robust.models.resnet import PreActNetwork
 
 
 def laid(x: Tensor, layout: Layout, before: Images) -> Tensor:
@@ -118,21 +119,17 @@ def test_a_layout_keeps_images_channels_and_members_apart(
 
 
 def test_small_images_become_rows_and_narrow_ones_pairs() -> None:
-    strides = [1, 2, 2, 1]
-    entry, *rest = layouts(torch.empty(6, 1, 8, 8), 1, 16, False, strides)
-    assert isinstance(entry, Images)
+    entry, found = layouts(torch.empty(6, 1, 8, 8), PreActResNet(20, in_channels=1))
     assert entry.lanes == 2
-    assert [type(layout) for layout in rest] == [Images, Images, Planes, Planes]
-    for images, members, width, noisy in [
-        (torch.empty(7, 1, 8, 8), 1, 16, False),
-        (torch.empty(6, 1, 8, 8), 2, 16, False),
-        (torch.empty(6, 1, 8, 8), 1, 32, False),
-        (torch.empty(6, 1, 8, 8), 1, 16, True),
-        (torch.empty(6, 3, 32, 32), 1, 16, False),
+    assert [type(layout) for layout in found] == 7 * [Images] + 3 * [Planes]
+    for images, model in [
+        (torch.empty(7, 1, 8, 8), PreActResNet(20)),
+        (torch.empty(6, 1, 8, 8), PreActResNet(20, members=2)),
+        (torch.empty(6, 1, 8, 8), PreActResNet(20, width=32)),
+        (torch.empty(6, 1, 8, 8), PreActResNet(20, gamma=0.1)),
+        (torch.empty(6, 3, 32, 32), PreActResNet(20)),
     ]:
-        (entry, *_) = layouts(images, members, width, noisy, strides)
-        assert isinstance(entry, Images)
-        assert entry.lanes == 1
+        assert layouts(images, model)[0].lanes == 1
     conv = nn.Conv2d(4, 4, 3, 2, 1, bias=False)
     plain, planes = Images(1, 1), Planes(1, 2, 2)
     made = layer(conv, conv.weight, None, plain, planes)
@@ -142,19 +139,30 @@ def test_small_images_become_rows_and_narrow_ones_pairs() -> None:
     assert isinstance(layer(point, point.weight, None, plain, plain), Pointwise)
 
 
-@pytest.mark.parametrize("shape", [(8, 1, 8, 8), (7, 1, 8, 8), (6, 3, 12, 10), (4, 1, 5, 3), (4, 2, 1, 1)])
-@pytest.mark.parametrize("kind", [PreActResNet, PlainNet, WideResNet])
-@pytest.mark.parametrize("members", [1, 2])
-def test_the_attack_is_the_plain_one(shape: tuple[int, int, int, int], kind: type, members: int) -> None:
-    """Of one step without a random start: each pixel goes where its gradient's sign says."""
+SHAPES = [(8, 1, 8, 8), (7, 1, 8, 8), (6, 3, 12, 10), (4, 1, 5, 3), (4, 2, 1, 1)]
+
+
+def network(kind: type[PreActNetwork], channels: int, members: int) -> PreActNetwork:
+    """With statistics and normalisations of no special values."""
     torch.manual_seed(0)
     sizes = {"depth": 10, "widen": 2, "width": 4} if kind is WideResNet else {"depth": 20, "width": 4}
-    model = kind(**sizes, in_channels=shape[1], members=members).double().eval()
+    model: PreActNetwork = kind(**sizes, in_channels=channels, members=members).double()  # type: ignore[call-arg]
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.get_buffer("running_mean"), 0, 0.1)
         nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0, 0.1)
+    return model
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [PreActResNet, PlainNet, WideResNet])
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_attack_is_the_plain_one(
+    shape: tuple[int, int, int, int], kind: type[PreActNetwork], members: int
+) -> None:
+    """Of one step without a random start: each pixel goes where its gradient's sign says."""
+    model = network(kind, shape[1], members).eval()
     images, labels = torch.rand(shape, dtype=torch.double), torch.randint(10, (shape[0],))
     attack = PGD(0.03, 0.02, 1, random_start=False)
     torch.testing.assert_close(FoldedPGD(model, attack)(model, images, labels), attack(model, images, labels))
