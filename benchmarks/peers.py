@@ -5,10 +5,11 @@ had yet, and that setting's values are what the sampler is told. Random ones dra
 """
 
 import datetime
+import itertools
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -239,6 +240,9 @@ class SMAC(Proposing):
             )
             space.add(condition)
         self._space = space
+        # Once all configurations of a small space are under way, SMAC would look for another one for ever.
+        few = list(itertools.islice(_configurations(table, list(table.ranges), {}), len(table.settings) + 1))
+        self._left = len(few) if len(few) <= len(table.settings) else len(table.settings)
         self._texts = {
             p: {str(v): v for v in r.values} for p, r in table.ranges.items() if isinstance(r, Choice)
         }
@@ -266,6 +270,9 @@ class SMAC(Proposing):
     def propose(self) -> dict[str, Any] | None:
         from smac.main.exceptions import ConfigurationSpaceExhaustedException
 
+        if self._left == 0:
+            return None
+        self._left -= 1
         try:
             with warnings.catch_warnings():
                 # Means of nothing, in the figures of its own log.
@@ -296,6 +303,20 @@ class SMAC(Proposing):
         costs = [1.0] * len(self.table.objectives) if point is None else [1.0 - float(v) for v in point]
         status = StatusType.CRASHED if point is None else StatusType.SUCCESS
         self._facade.tell(key, TrialValue(cost=costs, status=status), save=False)
+
+
+def _configurations(table: Table, paths: list[str], chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All values that the columns can have, one after the other; endless where a column has a range."""
+    if not paths:
+        yield chosen
+        return
+    path, *rest = paths
+    if not table.is_active(path, chosen):
+        yield from _configurations(table, rest, chosen)
+        return
+    domain = table.ranges[path]
+    for value in domain.values if isinstance(domain, Choice) else itertools.count():
+        yield from _configurations(table, rest, chosen | {path: value})
 
 
 def methods(table: Table, budget: int) -> dict[str, Callable[[int], Method]]:

@@ -124,20 +124,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"without {', '.join(names)}: {package} is missing, which pip install 'rtune[peers]' installs",
             file=sys.stderr,
         )
-    results = []
+    results, code = [], 0
     try:
         for searches in compare(table, seeds, workers, budget, processes, share):
+            if isinstance(searches, SearchError):
+                print(f"{searches}; it is left out", file=sys.stderr, flush=True)
+                code = 1
+                continue
             results.append(searches)
             print(f"{searches.method}: {searches.seconds:.1f} s", file=sys.stderr, flush=True)
-    except SearchError as error:
-        print(error, file=sys.stderr)
-        return 1
     except BrokenProcessPool:
         print("a process was killed, perhaps for memory; fewer --processes need less", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 1
+    if not results:
+        return code
     print(f"\n{search_summary.text(results)}")
     try:
         if options.json:
@@ -150,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     print(f"\nplot: {plot}")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -61,10 +62,18 @@ def one(
     return reached / table.full_hypervolume, time.perf_counter() - start
 
 
+def _tried(*arguments: Any) -> tuple[np.ndarray, float] | SearchError:
+    """`one`, its failure as a result: one method's must not cost the others'."""
+    try:
+        return one(*arguments)
+    except SearchError as error:
+        return error
+
+
 def compare(
     table: Table, seeds: int, workers: int, budget: int, processes: int, share: float = 1.0
-) -> Iterator[Searches]:
-    """Simulates every method's searches, spread over processes; yields each method when it is done.
+) -> Iterator[Searches | SearchError]:
+    """Simulates every method's searches, spread over processes; yields each when done, or why it failed.
 
     Args:
         table: the recorded settings.
@@ -73,13 +82,10 @@ def compare(
         budget: epochs that a search spends.
         processes: how many searches are computed at once, each on one thread.
         share: of the settings that each search has, in (0, 1].
-
-    Raises:
-        SearchError: a method failed.
     """
     names = list(makers(table, budget))
     jobs = (
-        delayed(one)(table, name, seed, workers, budget, share) for name in names for seed in range(seeds)
+        delayed(_tried)(table, name, seed, workers, budget, share) for name in names for seed in range(seeds)
     )
     # SMAC's proposals depend on the order of sets of texts, so on the hash seed of the process that makes
     # them; with one process that is this one, whose seed is set already.
@@ -90,4 +96,6 @@ def compare(
         results = Parallel(return_as="generator")(jobs)
         for name in names:
             done = [next(results) for _ in range(seeds)]
-            yield Searches(name, np.array([shares for shares, _ in done]), sum(s for _, s in done))
+            failed = next((found for found in done if isinstance(found, SearchError)), None)
+            whole = [found for found in done if not isinstance(found, SearchError)]
+            yield failed or Searches(name, np.array([s for s, _ in whole]), sum(s for _, s in whole))

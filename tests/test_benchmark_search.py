@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import search, searching
-from benchmarks.peers import ASHA, MOASHA, RandomOrder
+from benchmarks.peers import ASHA, MOASHA, RandomOrder, _configurations
 from benchmarks.search_summary import Searches, quantile, summaries, text
 from benchmarks.simulation import Task, simulate
-from benchmarks.tables import Table, load
+from benchmarks.tables import Setting, Table, load
+from rtune.ranges import Choice, Range, Uniform
 from tests.recorded import OBJECTIVES, generated, made
 
 
@@ -269,6 +271,7 @@ def test_a_quantile_beside_never_is_never() -> None:
     assert quantile([math.inf, math.inf, math.inf, 1], 0.5) == math.inf
 
 
+ONES = np.ones(2)
 FAST = ("random, full length", "ASHA on the mean", "rtune")
 
 
@@ -379,8 +382,39 @@ def test_a_failure_is_one_sentence(
         raise ValueError("not today")
 
     monkeypatch.setattr(ASHA, "report", broken)
-    file = generated(tmp_path / "tiny.csv")
-    assert search.main(["--table", str(file), "--seeds", "1", "--processes", "1"]) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "ASHA on the mean failed with seed 0: ValueError: not today"
-    assert not (tmp_path / "tiny-search.png").exists()
+    file, figures = generated(tmp_path / "tiny.csv"), tmp_path / "figures.json"
+    common = ["--table", str(file), "--seeds", "1", "--processes", "1"]
+    assert search.main([*common, "--json", str(figures)]) == 1
+    sentence = "ASHA on the mean failed with seed 0: ValueError: not today; it is left out"
+    assert sentence in capsys.readouterr().err.splitlines()
+    assert [record["method"] for record in json.loads(figures.read_text())] == [FAST[0], FAST[2]]
+    assert (tmp_path / "tiny-search.png").exists()
+    monkeypatch.setattr(searching, "one", lambda *_: (_ for _ in ()).throw(searching.SearchError("no")))
+    assert search.main(common) == 1
+    assert capsys.readouterr().err.count("no; it is left out") == len(FAST)
+
+
+@pytest.mark.parametrize("columns", [{"a": ("x", "y", "z")}, {"a": (True, False)}, {"a": (1,), "b": ("u",)}])
+def test_smac_ends_where_a_table_has_more_settings_than_its_values_allow(
+    columns: dict[str, tuple[Any, ...]],
+) -> None:
+    if "smac" in searching.missing():
+        pytest.skip("its package is not installed")
+    settings = [
+        Setting({name: each[i % len(each)] for name, each in columns.items()}, np.full((2, 2), 0.1 * i), ONES)
+        for i in range(1, 9)
+    ]
+    ranges: dict[str, Range] = {name: Choice(each) for name, each in columns.items()}
+    small = Table(("a", "b"), 2, settings, ranges, {})
+    shares, _ = searching.one(small, "SMAC ParEGO", 0, 4, 16)
+    assert 0 < shares[-1] <= 1
+
+
+def test_the_configurations_of_a_small_space_are_counted_as_they_depend_on_each_other() -> None:
+    ranges: dict[str, Range] = {"kind": Choice(("x", "y")), "x.size": Choice((1, 2, 3)), "r": Choice((0,))}
+    table = Table(("a", "b"), 1, [], ranges, {"x.size": ("kind", ("x",))})
+    found = list(_configurations(table, list(ranges), {}))
+    assert len(found) == 4
+    assert {"kind": "y", "r": 0} in found
+    endless = Table(("a", "b"), 1, [], ranges | {"lr": Uniform(0.1, 1)}, table.openers)
+    assert len(list(islice(_configurations(endless, list(endless.ranges), {}), 100))) == 100

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtune import rungs
@@ -162,6 +162,33 @@ def test_what_a_point_adds_to_its_front_does_not_hang_on_units_or_labels(
 ) -> None:
     front = np.array([p for p, rank in zip(points, slow_ranks(points), strict=True) if rank == 0])
     assert spread((front * scale)[:, relabel]) == pytest.approx(spread(front), abs=1e-12)
+
+
+# As accuracies over ten images: points that add the same to a front are common.
+GRID = st.lists(st.tuples(*[st.integers(0, 10).map(lambda i: i / 10)] * 3), min_size=1, max_size=12)
+
+
+@settings(max_examples=300)
+@given(
+    GRID, st.tuples(*[st.sampled_from([1e-3, 1.0, 3.0, 100.0])] * 3), st.permutations(range(3)), st.booleans()
+)
+@example([(0.1, 0.7, 0.8), (0.3, 0.2, 0.4), (0.7, 0.7, 0.2)], (1, 1, 1), [2, 1, 0], False)
+@example([(0.7, 0.8, 0.4), (0.9, 0.8, 0.2), (0.7, 0.5, 0.6), (0.1, 0.9, 0.5)], (100, 1, 1), [0, 1, 2], False)
+@example([(0.4, 0.6, 0), (0.5, 0.5, 0), (0.3, 0.7, 0), (0.4, 0.6, 0)], (100, 1, 1), [0, 1, 2], True)
+def test_scaling_and_relabelling_objectives_change_no_decision(
+    points: list[tuple[float, ...]], scale: tuple[float, ...], relabel: list[int], two: bool
+) -> None:
+    def history(moved: list[tuple[float, ...]]) -> list[object]:
+        halving, told = ParetoHalving([1], 2), []
+        for i, point in enumerate(moved):
+            told.append(halving.report(f"t{i}", 1, point))
+            told.append((halving.promotable(), halving.promotable(1.5)))
+        return told
+
+    kept = [k for k in relabel if k < 2] if two else relabel
+    labels = sorted(kept)
+    plain = [tuple(p[k] for k in labels) for p in points]
+    assert history(plain) == history([tuple(p[k] * scale[k] for k in kept) for p in points])
 
 
 @given(st.permutations(range(12)))

@@ -17,9 +17,10 @@ from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether this attack on this network can be such a chain."""
+    """Whether this attack on this network, which is not compacted, can be such a chain."""
     return (
         isinstance(model, PreActNetwork)
+        and all(isinstance(block.read, nn.Identity) for block in model.blocks)
         and attack.loss == "cross_entropy"
         and attack.restarts == attack.eot_draws == 1
     )

@@ -67,7 +67,7 @@ class Images(Layout):
 
     def normal(self, like: Tensor) -> Tensor:
         n, channels, height, width = like.shape
-        return torch.randn(n, height, width, channels).permute(0, 3, 1, 2)
+        return torch.randn(n, height, width, channels, device=like.device).permute(0, 3, 1, 2)
 
     def pooled(self, x: Tensor) -> Tensor:
         return self.one_by_one(x.mean(dim=(2, 3), keepdim=True)).flatten(1)
@@ -121,7 +121,7 @@ class Planes(Layout):
         return x.sum(dim=(1, 2))
 
     def normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape)
+        return torch.randn(like.shape, device=like.device)
 
     def pooled(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.pixels, -1).mean(dim=2).transpose(0, 1).flatten(1)

@@ -8,6 +8,9 @@ import numpy as np
 _MARGIN = 0.1
 # Exact hypervolume contributions take too long for large fronts in more dimensions than this.
 _EXACT_DIMENSIONS = 3
+# Decimals to which what points add is compared: equal figures in other units, or in another order, differ by
+# rounding, and who goes on must not hang on that.
+_DECIMALS = 9
 
 
 class Fronts:
@@ -119,7 +122,7 @@ def spread(points: np.ndarray) -> np.ndarray:
 
 def _ordered(points: np.ndarray, members: np.ndarray) -> list[int]:
     """Places in a front from best to worst; equal ones in order of arrival."""
-    return [int(i) for i in np.lexsort((members, -spread(points)))]
+    return [int(i) for i in np.lexsort((members, -spread(points).round(_DECIMALS)))]
 
 
 def _beaten(points: np.ndarray, by: np.ndarray) -> np.ndarray:
