@@ -135,6 +135,21 @@ def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectiv
     ]
     line = f"rung at epoch {record['rung']}: {where}: {went}"
     if not better:
-        return line + "; no trial there was as good in every objective"
+        return line + "; no trial there was as good in every objective" + _tie(position, others, names)
     more = f" and {len(better) - _NAMED} more" if len(better) > _NAMED else ""
     return line + f"; as good in every objective and better in one: {', '.join(better[:_NAMED])}{more}"
+
+
+def _tie(position: int, others: dict[str, dict[str, Any]], names: list[str]) -> str:
+    """How a trial's place among the best of its rung came about, if it shares their rank."""
+    fronts = Fronts()
+    for name, theirs in others.items():
+        fronts.add(name, np.array([theirs[n] for n in names], float))
+    front = len(fronts.ranked()[0])
+    if front == 1:
+        return ""
+    others_too = "of another one" if front == 2 else f"of {front - 1} others"
+    return (
+        f", which is true {others_too} too; by what each adds to the hypervolume "
+        f"it has place {position} of these {front}"
+    )

@@ -60,6 +60,22 @@ def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -
     assert list(explain.explain(log, SPEC, "t0004"))[1:] == ["  diverged in epoch 1/9: the loss is nan"]
 
 
+def test_a_place_among_equals_is_told_with_what_decided_it() -> None:
+    search = Search(of_spec(SPEC), [], (records := []).append)
+    first, second, third = SPEC.search.objectives
+    for own in ((0.5, 0.5, 0.5), (0.6, 0.6, 0.1), (0.1, 0.1, 0.52)):
+        trial = search.next_trial()
+        report = figures(0.0) | dict(zip((first, second, third), own, strict=True))
+        search.report(trial.id, 1, report)
+    line = list(explain.explain(records, SPEC, "t0003"))[1]
+    assert line.endswith(
+        "place 3 of the 3 that had reached it; the best 1 may go on: stopped; no trial there was as good in "
+        "every objective, which is true of 2 others too; by what each adds to the hypervolume it has place 3 "
+        "of these 3"
+    )
+    assert "true of another one too" in list(explain.explain(records, SPEC, "t0002"))[1]
+
+
 def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
     """A better and a worse training of 9 epochs, a replicate of the better, then a launch of longer ones."""
     records: list[dict[str, Any]] = [logs.launch(max_epochs=9, rungs=[])]
