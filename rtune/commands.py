@@ -245,6 +245,8 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFo
     click.echo(f"{facts['run']}: {facts['trials']} trials: {_states(facts)}{replicates}")
     objectives = ", ".join(facts["objectives"])
     click.echo(summary.saving(ledger, max_epochs))
+    if (stops := summary.stops(ledger)) is not None:
+        click.echo(stops)
     click.echo(f"hypervolume of {objectives}: {facts['hypervolume']:.3f}")
     click.echo(
         f"size {summary.size(facts['bytes'])}, of which checkpoints {summary.size(facts['checkpoint_bytes'])}"

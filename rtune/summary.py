@@ -10,6 +10,9 @@ from analysis.front import hypervolume
 from rtune.ledger import Ledger, Trial
 from rtune.spec import Spec
 
+# So many of the trials that were stopped at a rung are named.
+_NAMED = 6
+
 
 def trials(ledger: Ledger, spec: Spec) -> int:
     """Trials of the whole run, as the newest launch has it."""
@@ -87,6 +90,21 @@ def saving(ledger: Ledger, max_epochs: int) -> str:
     return (
         f"{epochs}; without early stopping these trials would have taken {unstopped}: {share} % saved{more}"
     )
+
+
+def stops(ledger: Ledger) -> str | None:
+    """How many of the search's own trials are stopped at which rung, and the first of them; None if none."""
+    at: dict[int, list[str]] = {}
+    for trial in list(ledger.own.values()):
+        if trial.status == "stopped":
+            at.setdefault(trial.epoch, []).append(trial.id)
+    if not at:
+        return None
+    told = []
+    for epoch, names in sorted(at.items()):
+        first = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        told.append(f"{len(names)} at epoch {epoch} ({first})")
+    return f"stopped: {'; '.join(told)}; --explain ID says why"
 
 
 def settings(values: dict[str, Any]) -> str:

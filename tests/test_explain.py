@@ -141,4 +141,12 @@ def test_savings_count_what_stopped_trials_did_not_train(log: list[dict[str, Any
     assert (
         summary.saving(search.ledger, 9)
     ) == "5 epochs run; without early stopping these trials would have taken 13: 62 % saved"
+    assert summary.stops(search.ledger) == "stopped: 1 at epoch 1 (t0003); --explain ID says why"
+    assert summary.stops(Search(of_spec(SPEC), [], [].append).ledger) is None
+    for number in range(5, 12):
+        log.append(logs.trial(number))
+        log.append(logs.epoch(number, 1, **figures(0.1)) | {"decision": "stop"})
+    many = Search(of_spec(SPEC), log, lambda record: None).ledger
+    names = "t0003, t0005, t0006, t0007, t0008, t0009, ..."
+    assert summary.stops(many) == f"stopped: 8 at epoch 1 ({names}); --explain ID says why"
     assert summary.saving(Search(of_spec(SPEC), [], log.append).ledger, 9).startswith("0 epochs run, none")
