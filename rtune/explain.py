@@ -7,7 +7,7 @@ import numpy as np
 
 from rtune import rungs, summary
 from rtune.ledger import Launch, fold, validation_images
-from rtune.search.fronts import Fronts
+from rtune.search.fronts import EXACT_DIMENSIONS, Fronts
 from rtune.spec import Spec
 
 # So many of the trials that are better in every respect are named.
@@ -149,7 +149,5 @@ def _tie(position: int, others: dict[str, dict[str, Any]], names: list[str]) -> 
     if front == 1:
         return ""
     others_too = "of another one" if front == 2 else f"of {front - 1} others"
-    return (
-        f", which is true {others_too} too; by what each adds to the hypervolume "
-        f"it has place {position} of these {front}"
-    )
+    by = "what each adds to the hypervolume" if len(names) <= EXACT_DIMENSIONS else "the distance to the next"
+    return f", which is true {others_too} too; by {by} it has place {position} of these {front}"

@@ -160,7 +160,10 @@ class Layer(ABC):
 
     @abstractmethod
     def back(self, grad: Tensor, entered: Tensor) -> Tensor:
-        """Gradient of what the layer read, of which `entered` has the shape, from that of what it gave."""
+        """Gradient of what the layer read, which is `entered`, from that of what it gave.
+
+        A `Pointwise` one's is that of the pixels which it read alone.
+        """
 
 
 def layer(of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Layout, after: Layout) -> Layer:

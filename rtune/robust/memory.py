@@ -5,8 +5,7 @@ import functools
 
 # glibc's own numbers, from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# What is freed at the heap's end goes back to the system above this; a step of the largest networks that
-# train on a CPU holds about half of it.
+# What is freed at the heap's end goes back to the system above this.
 _KEPT = 256 * 2**20
 # The most that glibc takes from its heap.
 _FROM_HEAP = 32 * 2**20

@@ -7,7 +7,7 @@ import numpy as np
 # the best in one objective counts even if it is the worst in all others, but not for much.
 _MARGIN = 0.1
 # Exact hypervolume contributions take too long for large fronts in more dimensions than this.
-_EXACT_DIMENSIONS = 3
+EXACT_DIMENSIONS = 3
 # Decimals to which what points add is compared: equal figures in other units, or in another order, differ by
 # rounding, and who goes on must not hang on that.
 _DECIMALS = 9
@@ -115,7 +115,7 @@ def spread(points: np.ndarray) -> np.ndarray:
         return np.zeros(1)
     low, high = points.min(axis=0), points.max(axis=0)
     scaled = (points - low) / np.where(high > low, high - low, 1.0)
-    if points.shape[1] <= _EXACT_DIMENSIONS:
+    if points.shape[1] <= EXACT_DIMENSIONS:
         return np.asarray(moocore.hv_contributions(scaled, ref=-_MARGIN, maximise=True))
     return np.array([np.partition(np.abs(scaled - p).sum(axis=1), 1)[1] for p in scaled])
 
