@@ -187,7 +187,7 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
 
 
 def demand(device: str, members: int) -> tuple[int, int]:
-    """FLOP of one image, products with the padding too, and bytes if what layers pass on is written and read once.
+    """FLOP of one image, products with the padding too, and bytes if what layers pass on is moved once.
 
     A step of the attack is a forward pass and the input's gradient, training a forward pass and both
     gradients; activations count at 2 bytes on a GPU, where they are bfloat16, and at 4 on a CPU.
