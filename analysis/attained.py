@@ -62,8 +62,8 @@ def attainment_test(
     searched: Sequence[str] = (),
     draws: int = 1000,
     seed: int = 0,
-) -> tuple[float, float, int] | None:
-    """The largest attainment difference, and how likely one as large is between sets of one kind.
+) -> tuple[float, float, float, int] | None:
+    """The largest attainment differences, and how likely one as large is between sets of one kind.
 
     A permutation test: the sets of both sides are divided anew, in every way there is where these are at
     most `draws`, and the largest difference in either direction counts (the two-sample test of Shaw et al.
@@ -76,19 +76,23 @@ def attainment_test(
         seed: of the draws.
 
     Returns:
-        The difference as a share of the sets, in [0, 1], its p-value, and the number of sets a side; None
-        where a side has fewer than two.
+        By how much A is ahead of B where it is furthest, and B of A, as shares of the sets in [0, 1]; the
+        p-value of the larger; the number of sets a side. None where a side has fewer than two.
     """
     asked = parse_all(objectives)
     sets = _paired(a, b, asked, searched)
     if sets is None:
         return None
     pooled, count = [*sets[0], *sets[1]], len(sets[0])
-    largest = [
-        _largest(*([pooled[j] for j in np.flatnonzero(side)] for side in (chosen, ~chosen)))
-        for chosen in divisions(2 * count, count, draws, np.random.default_rng(seed))
-    ]
-    return largest[0] / count, float(np.mean(np.array(largest) >= largest[0])), count
+    ahead = np.array(
+        [
+            _ahead(*([pooled[j] for j in np.flatnonzero(side)] for side in (chosen, ~chosen)))
+            for chosen in divisions(2 * count, count, draws, np.random.default_rng(seed))
+        ]
+    )
+    largest = ahead.max(axis=1)
+    a_ahead, b_ahead = ahead[0] / count
+    return float(a_ahead), float(b_ahead), float(np.mean(largest >= largest[0])), count
 
 
 def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -136,8 +140,10 @@ def _differences(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np
     return found
 
 
-def _largest(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    return float(np.abs(_differences(ours, theirs)[:, 4]).max(initial=0))
+def _ahead(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> tuple[float, float]:
+    """By how many sets ours are ahead where they are furthest, and theirs."""
+    more = _differences(ours, theirs)[:, 4]
+    return float(more.max(initial=0)), float((-more).max(initial=0))
 
 
 def by_runs(a: pd.DataFrame, b: pd.DataFrame) -> bool:

@@ -113,10 +113,10 @@ def _compared(
         draws=draws,
         searched=view.searched,
     )
-    return [*found.sentences(*names), *_attained(view, whole)]
+    return [*found.sentences(*names), *_attained(view, whole, names)]
 
 
-def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
+def _attained(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> Iterator[str]:
     """How far the sides are apart from set to set of seeds, in each two objectives."""
     asked = {o.name: o for o in view.objectives}
     for x, y in pagedata.pairs(view.objectives):
@@ -124,17 +124,20 @@ def _attained(view: View, sides: list[pd.DataFrame]) -> Iterator[str]:
             tested = attainment_test(sides[0], sides[1], [asked[x], asked[y]], view.searched, _draws(view))
             if tested is None:
                 continue
-            most, p, count = tested
+            *ahead, p, count = tested
             plane = f"In {asked[x].label} and {asked[y].label}"
             sets = f"{'runs' if by_runs(*sides) else 'sets of seeds'} ({count} a side)"
-            if most == 0:
+            if max(ahead) == 0:
                 yield f"{plane} the {sets} of both sides attain the same."
                 continue
-            least = 2 / comb(2 * count, count)
-            few = ", the least that so few can give," if p <= least * (1 + 1e-9) and least > 0.001 else ""
+            # The one that is further ahead first.
+            (most, name), (least, other) = sorted(zip(ahead, names, strict=True), key=lambda one: -one[0])
+            elsewhere = f" (elsewhere {100 * least:.0f} more of {other})" if least > 0 else ""
+            fewest = 2 / comb(2 * count, count)
+            few = ", the least that so few can give," if p <= fewest * (1 + 1e-9) and fewest > 0.001 else ""
             yield (
-                f"{plane} the sides are furthest apart where a network as good is attained by "
-                f"{100 * most:.0f} percentage points more of one side's {sets} than of the other's; "
+                f"{plane} the {sets} are furthest apart where a network as good is attained by "
+                f"{100 * most:.0f} percentage points more of those of {name} than of {other}{elsewhere}; "
                 f"{p_words(p)}{few} for such a difference between sets of one kind."
             )
 

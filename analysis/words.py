@@ -130,6 +130,13 @@ def sparsest(view: View) -> str | None:
     )
 
 
+def _duration(seconds: float) -> str:
+    """`5.1 hours`, `12 minutes`; seconds below two minutes."""
+    if seconds >= 7200:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+
+
 def saved(view: View) -> str:
     """What the trials cost, and what early stopping saved."""
     spent = [float(one.rows[name].sum()) for one in view.runs for name in ("train_seconds", "eval_seconds")]
@@ -142,7 +149,7 @@ def saved(view: View) -> str:
         more += int(one.trials["epochs"].sum() - own["epochs"].sum())
         unstopped += int(np.where(own["status"] == "stopped", longest, own["epochs"]).sum())
     added = f" and {more:,} more by replicates" if more else ""
-    took = f"{summary.clock(seconds)} of training and evaluation (added up over trials)"
+    took = f"{_duration(seconds)} of training and evaluation (added up over trials)"
     text = f"{run:,} epoch{'s were' if run != 1 else ' was'} run{added}, {took}"
     if unstopped <= run:
         return text + "; early stopping saved none."

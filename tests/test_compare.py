@@ -252,6 +252,10 @@ def test_attainment_differs_as_counted(a: Any, b: Any, cheap: bool) -> None:
         holds = found["x_low"].lt(x) & found["x_high"].gt(x) & found["y_low"].lt(y) & found["y_high"].gt(y)
         assert holds.sum() <= 1
         assert found.loc[holds, "difference"].sum() == pytest.approx((attained[0] - attained[1]) / count)
+    tested = attainment_test(sides[0], sides[1], names, draws=5)
+    assert tested is not None
+    differences = [0.0, *found["difference"]]
+    assert tested[:2] == pytest.approx((max(differences), -min(differences)))
 
 
 def test_attainment_is_compared_over_seeds_too() -> None:
@@ -272,11 +276,12 @@ def test_the_attainment_test_looks_at_every_division_of_few_sets() -> None:
     """Three sets a side of one network each, on a line: those of one side are all better."""
     sides = [frame([(x, 0.5) for x in xs], run=range(3)) for xs in ((0.7, 0.8, 0.9), (0.4, 0.5, 0.6))]
     # Between 0.6 and 0.7 all of one side and none of the other: in 2 of the 20 divisions.
-    assert attainment_test(sides[0], sides[1], PAIR) == (1.0, 0.1, 3)
-    assert attainment_test(sides[0], sides[0], PAIR) == (0.0, 1.0, 3)
+    assert attainment_test(sides[0], sides[1], PAIR) == (1.0, 0.0, 0.1, 3)
+    assert attainment_test(sides[1], sides[0], PAIR) == (0.0, 1.0, 0.1, 3)
+    assert attainment_test(sides[0], sides[0], PAIR) == (0.0, 0.0, 1.0, 3)
     drawn = attainment_test(sides[0], sides[1], PAIR, draws=15)
     assert drawn is not None
-    assert drawn[1] >= 1 / 16
+    assert drawn[2] >= 1 / 16
     assert attainment_test(sides[0], sides[1].iloc[:1], PAIR) is None
 
 
@@ -290,7 +295,7 @@ def test_p_values_of_attainment_hold_what_they_say() -> None:
         ]
         tested = attainment_test(sides[0], sides[1], PAIR, draws=100)
         assert tested is not None
-        found.append(tested[1])
+        found.append(tested[2])
     assert np.mean(np.array(found) <= 0.1) < 0.2
 
 

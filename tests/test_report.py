@@ -14,6 +14,7 @@ import yaml
 import analysis
 from analysis import report, tables, words
 from analysis.objectives import ObjectiveError
+from analysis.sidebyside import sections
 from analysis.view import view
 from rtune import spec, summary
 from rtune.ledger import fold
@@ -82,6 +83,8 @@ def test_it_tells_the_saving_that_rtune_status_tells(tmp_path: Path) -> None:
     page = words.saved(view([folder]))
     assert page.startswith(f"{run} epochs were run")
     assert page.endswith(f"taken {unstopped} epochs, so {share} % were saved.")
+    seconds = int(run) * 1.7
+    assert f"run, {seconds / 60:.0f} minutes of training and evaluation" in page
 
 
 def test_it_escapes_what_it_shows(tmp_path: Path) -> None:
@@ -199,6 +202,17 @@ def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches
 def test_too_many_kinds_of_several_runs_are_told_apart_by_run(tmp_path: Path) -> None:
     found = view([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
     assert set(found.networks["kind"]) == {"a", "b", "c"}
+
+
+def test_it_tells_which_run_is_ahead(tmp_path: Path) -> None:
+    """Whichever is asked first; of three sets of seeds a side, none of one kind could be further apart."""
+    good, poor = fronts.make(tmp_path, "good", seeds=3, shift=0.5), fronts.make(tmp_path, "poor", seeds=3)
+    for folders in ((good, poor), (poor, good)):
+        (said,) = (said for title, said in sections(view(folders)) if title.startswith("Runs"))
+        (plane,) = (one for one in said if one.startswith("In robust accuracy and natural accuracy"))
+        assert "the sets of seeds (3 a side) are furthest apart where a network as good is attained by" in plane
+        assert "100 percentage points more of those of good than of poor; p = 0.100" in plane
+        assert ", the least that so few can give, for such a difference between sets of one kind." in plane
 
 
 def test_no_picture_of_an_earlier_report_stays(tmp_path: Path) -> None:
