@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.front import knee
 from analysis.objectives import Objective, values
 from analysis.view import View
-from rtune import schema, summary
+from rtune import schema
 from rtune.config import EvaluationConfig
 
 # The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.

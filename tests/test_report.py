@@ -210,7 +210,7 @@ def test_it_tells_which_run_is_ahead(tmp_path: Path) -> None:
     for folders in ((good, poor), (poor, good)):
         (said,) = (said for title, said in sections(view(folders)) if title.startswith("Runs"))
         (plane,) = (one for one in said if one.startswith("In robust accuracy and natural accuracy"))
-        assert "the sets of seeds (3 a side) are furthest apart where a network as good is attained by" in plane
+        assert "the sets of seeds (3 a side) are furthest apart where a network as good is" in plane
         assert "100 percentage points more of those of good than of poor; p = 0.100" in plane
         assert ", the least that so few can give, for such a difference between sets of one kind." in plane
 
