@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks import textbook
 from benchmarks.processor import processor
@@ -187,21 +187,32 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
 
 
 def demand(device: str, members: int) -> tuple[int, int]:
-    """FLOP of one image, products with the padding too, and bytes if what layers pass on is moved once.
+    """FLOP of one image, without products with the padding, and bytes if what layers pass on is moved once.
 
     A step of the attack is a forward pass and the input's gradient, training a forward pass and both
     gradients; activations count at 2 bytes on a GPU, where they are bfloat16, and at 4 on a CPU.
     """
     channels, side = (3, 32) if device == "cuda" else (1, 8)
     model = textbook.network(members, channels).eval()
-    seen = []
+    flop, moved = [], []
+
+    def see(layer: nn.Conv2d | nn.Linear, given: tuple[Tensor], made: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            flop.append(2 * layer.weight.numel())
+        else:
+            # Ones through a kernel of ones: how many pixels of the image each place of the result reads.
+            ones, kernel = torch.ones_like(given[0][:, :1]), torch.ones_like(layer.weight[:1, :1])
+            reads = F.conv2d(ones, kernel, stride=layer.stride, padding=layer.padding)
+            flop.append(2 * layer.in_channels * layer.out_channels * int(reads.sum()))
+            moved.append(given[0].numel() + made.numel())
+
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(lambda _, x, y: seen.append(x[0].numel() + y.numel()))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(see)
+    with torch.no_grad():
         model(torch.rand(1, channels, side, side))
     passes = 2 * textbook.STEPS + 3
-    return passes * counter.get_total_flops(), passes * sum(seen) * (2 if device == "cuda" else 4)
+    return passes * sum(flop), passes * sum(moved) * (2 if device == "cuda" else 4)
 
 
 def profile(device: str, members: int, pruning: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import throughput
 from tests.conftest import ROOT
 
 
@@ -42,3 +43,16 @@ def test_throughput_has_a_row_for_each_implementation(tmp_path: Path) -> None:
         assert row["images_per_second"] > 0
         assert f"{row['images_per_second']:,.0f} images/s" in said
     assert "where rtune's time goes" in said
+
+
+def test_the_work_of_a_training_counts_no_product_with_the_padding() -> None:
+    """ResNet20 on 8x8 images, by hand: in a line of n pixels a 3x3 kernel reads 3 n - 2, with stride 2 from
+    8 pixels 11 and from 4 pixels 5."""
+    stem, head = 22**2 * 16, 640
+    stages = 6 * 22**2 * 16 * 16, 5 * 10**2 * 32 * 32, 5 * 4**2 * 64 * 64
+    halving = 11**2 * 16 * 32 + 5**2 * 32 * 64
+    shortcuts = 4**2 * 16 * 32 + 2**2 * 32 * 64
+    products = stem + sum(stages) + halving + shortcuts + head
+    # Ten steps of two passes, and three of training.
+    assert throughput.demand("cpu", 1)[0] == 23 * 2 * products
+    assert throughput.demand("cpu", 5)[0] == 5 * 23 * 2 * products
