@@ -33,11 +33,11 @@ HEAD = ["--num-cpus=0", "--include-dashboard=false"]
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[list[Host]]:
-    """A head without room for trials, one worker with one core, and two machines outside the cluster."""
-    with hosts.network(tmp_path / "hosts", 4) as found:
+    """A head without room for trials, one worker with one core, and three machines outside the cluster."""
+    with hosts.network(tmp_path / "hosts", 5) as found:
         head, worker, *_ = found
         for host in found:  # what workers see is what their raylet was started with
-            host.environment["TRACE"] = str(tmp_path / "trace")
+            host.environment["TRACE"] = str(tmp_path / f"trace-{host.ip}")
         hosts.start_ray(head, head, *HEAD)
         hosts.start_ray(worker, head, "--num-cpus=1")
         yield found
@@ -56,6 +56,12 @@ def trains(host: Host) -> bool:
     return any(name.startswith("ray::ImplicitFu") for name in host.names())
 
 
+def in_the_middle_of_a_trial(worker: Host) -> bool:
+    """Of eight epochs; those before its last have been reported."""
+    what, _, epoch = Path(worker.environment["TRACE"]).read_text().splitlines()[-1].split()
+    return what == "begin" and 4 <= int(epoch) <= 7
+
+
 def refused(head: Host, folder: Path, *args: str, **environment: str) -> str:
     """The one sentence with which a search is refused."""
     output, _ = (process := search(head, folder, *args, **environment)).communicate(timeout=60)
@@ -69,34 +75,40 @@ def refused(head: Host, folder: Path, *args: str, **environment: str) -> str:
 def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewhere(
     machines: list[Host], tmp_path: Path
 ) -> None:
-    head, worker, late, other = machines
-    sizes = ["--trials", "3", "--max-epochs", "8", "--set", "search.early_stopping=null"]
+    head, worker, late, other, bare = machines
+    sizes = ["--trials", "8", "--max-epochs", "8", "--set", "search.early_stopping=null"]
     process = search(head, tmp_path, *sizes, module="tests.traced")
     run = tmp_path / "runs" / "run"
     wait_for(logged(run, 1))
     assert trains(worker)
     assert not trains(head)
-    # One with other sources of rtune joins, and one that has all it needs.
-    old = tmp_path / "old"
-    shutil.copytree(ROOT / "rtune", old / "rtune")
-    (old / "rtune" / "robust" / "attacks.py").open("a").write("\n# changed\n")
-    other.environment["PYTHONPATH"] = str(old)
-    for host, cores in ((other, 2), (late, 1)):
+    # One that has all it needs joins, one with other sources of rtune, and one that lacks a module, to which
+    # trials come before it has answered what it has.
+    for host, folders in ((other, ["rtune", "tests"]), (bare, ["rtune"])):
+        host.environment["PYTHONPATH"] = str(tmp_path / host.ip / "code")
+        for folder in folders:
+            shutil.copytree(ROOT / folder, tmp_path / host.ip / "code" / folder)
+        with (tmp_path / host.ip / "code" / "rtune" / "machine.py").open("a") as file:
+            file.write("\nimport time\n\ntime.sleep(15)\n" if host is bare else "\n# changed\n")
+    for host, cores in ((late, 1), (bare, 2), (other, 2)):
         hosts.start_ray(host, head, f"--num-cpus={cores}")
-    wait_for(lambda: trains(late))
-    wait_for(logged(run, 5))
+    wait_for(lambda: trains(late) and not trains(bare) and not trains(other))
+    wait_for(lambda: in_the_middle_of_a_trial(worker))
     worker.kill()
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     assert f"machine {late.ip} (host3) has joined" in output
     assert f"machine {other.ip} (host4) is left out: it has rtune's code " in output
-    assert output.count("is left out") == 1
+    why = "it cannot run rtune: ModuleNotFoundError: No module named 'tests'"
+    assert f"machine {bare.ip} (host5) is left out: {why}" in output
+    assert output.count("is left out") == 2
     assert "broke and is tried again from its checkpoint: the actor" in output.lower()
-    assert check_whole(run, 8)["status"].tolist() == ["finished"] * 24
+    assert check_whole(run, 8)["status"].tolist() == ["finished"] * 64
     trials = fold(RunFolder(run).read().records).trials
     (moved,) = [t for t in trials.values() if any(r["epoch"] > 1 for r in t.retries)]
     # From its checkpoint: what was saved before the machine died was not trained again.
-    begun = [line.split() for line in (tmp_path / "trace").read_text().splitlines()]
+    traces = [Path(host.environment["TRACE"]).read_text() for host in (worker, late)]
+    begun = [line.split() for line in "".join(traces).splitlines()]
     epochs = [int(epoch) for what, trial, epoch in begun if (what, trial) == ("begin", moved.id)]
     assert sorted(set(epochs)) == list(range(1, 9))
     assert len(epochs) <= 9
@@ -125,7 +137,7 @@ def ask(host: Host, *addresses: str, **environment: str) -> list[str]:
 def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
     machines: list[Host], tmp_path: Path
 ) -> None:
-    head, worker, outside, guarded = machines
+    head, worker, outside, guarded, _ = machines
     here = f"{head.ip}:{hosts.PORT}"
     web = outside.start(sys.executable, "-m", "http.server", "8080")
     found = ask(

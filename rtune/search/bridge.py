@@ -183,18 +183,20 @@ class BridgeCallback(_NeverSaved, Callback):
         self._progress = progress
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        self._broke(trial.config["trial"], self._watch.hung(trial) or words(_last_line(trial)))
+        trace = _trace(trial)
+        error = self._watch.hung(trial) or words(trace.splitlines()[-1])
+        self._broke(trial.config["trial"], error, machine.unfit(trace))
 
     def all_broke(self, error: str) -> None:
         """The same has happened to every trial under way."""
         for name in self._search.under_way():
             self._broke(name, error)
 
-    def _broke(self, name: str, error: str) -> None:
+    def _broke(self, name: str, error: str, unfit: tuple[str, str] | None = None) -> None:
         if self._search.ledger.trials[name].status != "running":
             return  # its worker died after the last word on it
-        if (found := machine.unfit(error)) is not None:
-            self._machine_failed(name, *found)
+        if unfit is not None:
+            self._machine_failed(name, *unfit)
             return
         with self._ending.saving():
             if self._health.may_retry(name, error):
@@ -220,10 +222,9 @@ class BridgeCallback(_NeverSaved, Callback):
             self._search.retry(name, why)
 
 
-def _last_line(trial: RayTrial) -> str:
-    """The last line of the trial's newest traceback, which names the error."""
+def _trace(trial: RayTrial) -> str:
+    """The trial's newest traceback, of whose lines the last names the error."""
     # Not trial.get_error(): that looks where Ray uploads the file at the end of the run.
     file = trial.error_file
-    text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "the worker died without a word"
+    text = Path(file).read_text(errors="replace").strip() if file and Path(file).is_file() else ""
+    return text or "the worker died without a word"

@@ -125,15 +125,17 @@ class Machines(Callback):
         usable = (node for node in self._with_room() if node["NodeID"] not in self._aside)
         self.slots = sum(fit(self._limits, node["Resources"]) for node in usable)
 
-    def blame(self, node: str, problem: str) -> bool:
-        """A trial could not run on a machine: sets it aside. False if no other is left."""
-        self._set_aside(node, problem)
+    def blame(self, which: str, problem: str) -> bool:
+        """A trial could not run on a machine, by id or address: sets it aside. False if no other is left."""
+        for node in self._with_room():
+            if which in (node["NodeID"], node["NodeManagerAddress"]):
+                self._set_aside(node["NodeID"], problem)
         return any(n["NodeID"] not in self._aside for n in self._with_room())
 
     def name(self, node: str) -> str:
-        """Address and host name of a machine, whose id is all that Ray tells of it here and there."""
+        """Address and host name of a machine, of which Ray tells the id or the address, here and there."""
         if node not in self._names:
-            found = [n for n in ray.nodes() if n["NodeID"] == node]
+            found = [n for n in ray.nodes() if node in (n["NodeID"], n["NodeManagerAddress"])]
             return _name(found[0]) if found else node
         return self._names[node]
 
@@ -204,5 +206,5 @@ def _outcome(check: ray.ObjectRef[Any]) -> str | None:
     except Exception as error:
         # The last line names the error: that a module is missing, above all rtune itself.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"it cannot run rtune: {lines[-1] if lines else type(error).__name__}"
+        return machine.cannot_run(lines[-1] if lines else type(error).__name__)
     return found
