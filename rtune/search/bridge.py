@@ -184,7 +184,7 @@ class BridgeCallback(_NeverSaved, Callback):
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         trace = _trace(trial)
-        error = self._watch.hung(trial) or words(trace.splitlines()[-1])
+        error = self._watch.hung(trial) or words(trace.splitlines()[-1].strip())
         self._broke(trial.config["trial"], error, machine.unfit(trace))
 
     def all_broke(self, error: str) -> None:
