@@ -11,7 +11,7 @@ demo: $(READY)  ## A real search on scikit-learn's digits, about two minutes on 
 test: $(READY) lint  ## Everything that must hold.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates; half an hour.
+test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates, oracles; half an hour.
 	$(BIN)/python -m pytest -m long
 
 chaos: $(READY)  ## Two searches under SIGKILL for eight minutes; prints what survived.

@@ -1,12 +1,13 @@
 """Our attacks beside foolbox's: same network, same images; `python -m benchmarks.oracles`.
 
 Trains four small networks (ordinary and noisy, on digits and, where its files are at hand, on
-Fashion-MNIST) and prints robust accuracies under both libraries' attacks. The test suite asserts that
-they lie within half a point of each other.
+Fashion-MNIST) and prints robust accuracies under both libraries' attacks. The tests assert that they
+lie within half a point of each other.
 """
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -42,6 +43,8 @@ from rtune.robust import (
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts it
 CPU = torch.device("cpu")
+# A trained network, images to attack it on, epsilon.
+Case = tuple[nn.Module, Split, float]
 
 
 @dataclass(frozen=True)
@@ -154,21 +157,31 @@ def _accuracy(model: nn.Module, split: Split, attack: Attack, seed: int) -> floa
         return outcomes(model, split, attack, draws).double().mean().item()
 
 
-def networks(quick: bool = False) -> Iterator[tuple[str, nn.Module, Split, float]]:
-    """Name, trained network, validation images and epsilon; without its files, no Fashion-MNIST."""
+def networks(quick: bool = False) -> dict[str, Callable[[], Case]]:
+    """By name what trains a network, once; without its files, no Fashion-MNIST."""
+    found: dict[str, Callable[[], Case]] = {}
     for noisy in (False, True):
         kind = "noisy" if noisy else "ordinary"
-        train, validation = load("digits")
-        everything = Split(
-            torch.cat([train.images, validation.images]), torch.cat([train.labels, validation.labels])
-        )
-        yield f"digits, {kind}", _train(train, noisy, 0.07, 4, 4), everything, 0.07
+        found[f"digits, {kind}"] = functools.cache(functools.partial(_digits, noisy))
         if (FASHION_MNIST / "train-images-idx3-ubyte.gz").is_file():
-            train, validation = load("fashion-mnist", FASHION_MNIST, download=False)
-            small = Split(train.images[:1500], train.labels[:1500])
-            images = 400 if quick else 1000
-            some = Split(validation.images[:images], validation.labels[:images])
-            yield f"fashion-mnist, {kind}", _train(small, noisy, 0.05, 3, 2 if quick else 4), some, 0.05
+            found[f"fashion-mnist, {kind}"] = functools.cache(functools.partial(_fashion_mnist, noisy, quick))
+    return found
+
+
+def _digits(noisy: bool) -> Case:
+    train, validation = load("digits")
+    everything = Split(
+        torch.cat([train.images, validation.images]), torch.cat([train.labels, validation.labels])
+    )
+    return _train(train, noisy, 0.07, 4, 4), everything, 0.07
+
+
+def _fashion_mnist(noisy: bool, quick: bool) -> Case:
+    train, validation = load("fashion-mnist", FASHION_MNIST, download=False)
+    small = Split(train.images[:1500], train.labels[:1500])
+    images = 400 if quick else 1000
+    some = Split(validation.images[:images], validation.labels[:images])
+    return _train(small, noisy, 0.05, 3, 2 if quick else 4), some, 0.05
 
 
 def _train(train: Split, noisy: bool, epsilon: float, epochs: int, width: int) -> nn.Module:
@@ -192,7 +205,8 @@ def main() -> None:
     options = parser.parse_args()
     found = []
     steps, tries = (3, 2) if options.quick else (10, 3)
-    for name, model, split, epsilon in networks(options.quick):
+    for name, make in networks(options.quick).items():
+        model, split, epsilon = make()
         rows = [*compare(model, split, epsilon, steps, tries)]
         if not is_noisy(model):
             some = Split(split.images[:300], split.labels[:300])
