@@ -155,7 +155,7 @@ def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_
     said = (
         "The actor is dead because its worker process has died. Traceback (most recent call last):\n"
         "RuntimeError: The actor with name ImplicitFunc failed to import on the worker. This may\n\n"
-        "Traceback (most recent call last):\n    actor_class = pickle.loads(pickled_class)\n"
+        "Traceback (most recent call last):\n    ...\n"
         "ModuleNotFoundError: No module named 'rtune'\n\n"
         "An unexpected internal error occurred while the worker was executing a task."
     )
