@@ -196,7 +196,8 @@ class BridgeCallback(_NeverSaved, Callback):
         if self._search.ledger.trials[name].status != "running":
             return  # its worker died after the last word on it
         if unfit is not None:
-            self._machine_failed(name, *unfit)
+            node, why = unfit
+            self._machine_failed(name, node, words(why))
             return
         with self._ending.saving():
             if self._health.may_retry(name, error):
