@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import re
 from pathlib import Path
 
 from rtune.storage import Place, StorageError, place
@@ -11,30 +10,17 @@ from rtune.storage import Place, StorageError, place
 # What decides a trial's numbers or reads and writes its files; Ray itself compares Python and Ray.
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pyarrow")
 CODE = "rtune's code"
-# In Ray's words on an actor that died: it could not be imported, where it was, the error that says why.
-_NOT_IMPORTED = "failed to import on the worker"
-_ADDRESS = re.compile(r"^\s*ip: (\S+)$", re.M)
-_MISSING = re.compile(r"^(\w+Error: .+)$", re.M)
 
 
 class Unfit(Exception):
     """A trial cannot run where it is, and is not to blame. The message: the node, a colon, the reason."""
 
 
-def unfit(trace: str) -> tuple[str, str] | None:
-    """Machine and reason, where the machine is to blame for a worker's traceback, not the trial.
-
-    Its last line is that of an `Unfit`, which names the node; or Ray could not import what it was to run,
-    and names the machine's address.
-    """
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    kind, mark, words = (lines or [""])[-1].partition(f"{Unfit.__module__}.{Unfit.__name__}: ")
+def unfit(line: str) -> tuple[str, str] | None:
+    """Node and reason, where the last line of a traceback is that of an `Unfit`."""
+    kind, mark, words = line.partition(f"{Unfit.__module__}.{Unfit.__name__}: ")
     node, colon, reason = words.partition(": ")
-    if mark and colon and not kind:
-        return node, reason
-    _, mark, after = trace.partition(_NOT_IMPORTED)
-    address, missing = _ADDRESS.search(trace), _MISSING.search(after)
-    return (address[1], cannot_run(missing[1])) if mark and address and missing else None
+    return (node, reason) if mark and colon and not kind else None
 
 
 def cannot_run(error: str) -> str:

@@ -13,6 +13,7 @@ from ray.exceptions import ActorDiedError
 
 from rtune import build, checkpoint, machine, schema, spec, trial
 from rtune.robust import data
+from rtune.search import health
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -147,7 +148,7 @@ def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason:
         line = traceback.format_exc().splitlines()[-1]
     assert machine.unfit(line) == ("5e3f", reason)
     assert machine.unfit(f"ValueError: {line}") is None
-    assert machine.unfit(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
+    assert health.unfit(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
     assert copy.copy(machine.Unfit("5e3f: x")).args == ("5e3f: x",)  # made anew, as on its way from a worker
 
 
@@ -163,9 +164,9 @@ def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_
         error_message=said, actor_id=b"0" * 16, node_ip_address="10.0.0.4", class_name="ImplicitFunc", pid=7
     )
     trace = f"Failure # 1\n{ActorDiedError(context)}"
-    assert machine.unfit(trace) == (
+    assert health.unfit(trace) == (
         "10.0.0.4",
         "it cannot run rtune: ModuleNotFoundError: No module named 'rtune'",
     )
-    assert machine.unfit(trace.replace("failed to import", "failed to please")) is None
-    assert machine.unfit("") is None
+    assert health.unfit(trace.replace("failed to import", "failed to please")) is None
+    assert health.unfit("") is None

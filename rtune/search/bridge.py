@@ -11,9 +11,9 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from rtune import machine, schema, sharing
+from rtune import schema, sharing
 from rtune.ledger import Trial
-from rtune.search.health import Health, words
+from rtune.search.health import Health, last_line, unfit, words
 from rtune.search.interrupt import Interrupt
 from rtune.search.machines import Machines
 from rtune.search.progress import Progress
@@ -184,19 +184,19 @@ class BridgeCallback(_NeverSaved, Callback):
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         trace = _trace(trial)
-        error = self._watch.hung(trial) or words(trace.splitlines()[-1].strip())
-        self._broke(trial.config["trial"], error, machine.unfit(trace))
+        error = self._watch.hung(trial) or words(last_line(trace))
+        self._broke(trial.config["trial"], error, unfit(trace))
 
     def all_broke(self, error: str) -> None:
         """The same has happened to every trial under way."""
         for name in self._search.under_way():
             self._broke(name, error)
 
-    def _broke(self, name: str, error: str, unfit: tuple[str, str] | None = None) -> None:
+    def _broke(self, name: str, error: str, blamed: tuple[str, str] | None = None) -> None:
         if self._search.ledger.trials[name].status != "running":
             return  # its worker died after the last word on it
-        if unfit is not None:
-            node, why = unfit
+        if blamed is not None:
+            node, why = blamed
             self._machine_failed(name, node, words(why))
             return
         with self._ending.saving():

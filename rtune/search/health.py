@@ -3,12 +3,19 @@
 import re
 from dataclasses import dataclass, field
 
+from rtune import machine
+
 # A launch ends when its first trials, so many, have all failed for good in the same way.
 FIRST = 3
 # Words of Ray's that stand for a lost machine or network: no trial is to blame.
 _MACHINE = re.compile(
     r"^the (actor|worker|node)\b.*(node (has )?died|owner has died|terminated|preempt|is unavailable)", re.I
 )
+
+# And on an actor that could not be imported: that, where it was, the error that says why.
+_NOT_IMPORTED = "failed to import on the worker"
+_ADDRESS = re.compile(r"^\s*ip: (\S+)$", re.M)
+_MISSING = re.compile(r"^(\w+Error: .+)$", re.M)
 
 
 @dataclass
@@ -49,6 +56,20 @@ class Health:
 def _kind(error: str) -> str:
     """What kind of error a line names: its words up to the first colon, without numbers."""
     return re.sub(r"[\d./]+", "", error.partition(":")[0])
+
+
+def unfit(trace: str) -> tuple[str, str] | None:
+    """Machine, by id or address, and reason, where it is to blame for a worker's traceback, not the trial."""
+    if (found := machine.unfit(last_line(trace))) is not None:
+        return found
+    _, mark, after = trace.partition(_NOT_IMPORTED)
+    address, missing = _ADDRESS.search(trace), _MISSING.search(after)
+    return (address[1], machine.cannot_run(missing[1])) if mark and address and missing else None
+
+
+def last_line(trace: str) -> str:
+    """The line of a traceback that names the error."""
+    return trace.strip().rpartition("\n")[2].strip()
 
 
 def words(line: str) -> str:
