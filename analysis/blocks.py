@@ -13,7 +13,7 @@ import pyarrow.json
 
 from rtune import log, schema
 from rtune.log import Log
-from rtune.storage import Place, StorageError
+from rtune.storage.places import Place, StorageError
 
 T = TypeVar("T")
 

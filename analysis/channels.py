@@ -10,7 +10,7 @@ from safetensors.numpy import load
 
 from rtune import checkpointfile
 from rtune.checkpointfile import CheckpointError
-from rtune.storage import Place, StorageError, place
+from rtune.storage.places import Place, StorageError, place
 
 # Below it a channel counts as zero (section 4; `rtune.robust.channel_sparsity`).
 ZERO = 1e-15

@@ -21,7 +21,7 @@ from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lin
 from rtune import schema
 from rtune.ledger import Ledger
 from rtune.runfolder import RunFolder, storage_errors
-from rtune.storage import Place
+from rtune.storage.places import Place
 
 Record = dict[str, Any]
 

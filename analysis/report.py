@@ -14,7 +14,7 @@ from analysis.objectives import Asked, ObjectiveError
 from analysis.page import page
 from analysis.view import View, damage, view
 from rtune.runfolder import RunError, RunFailure, RunFolder, storage_errors
-from rtune.storage import Place, place
+from rtune.storage.places import Place, place
 
 # Format -> the file it makes.
 FORMATS = {

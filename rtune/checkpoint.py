@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rtune import checkpointfile
 from rtune.checkpointfile import FORMAT, CheckpointError, Where, epoch_of, path_of
-from rtune.storage import Place, place
+from rtune.storage.places import Place, place
 
 __all__ = [
     "FORMAT",

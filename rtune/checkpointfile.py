@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
-from rtune.storage import Place
+from rtune.storage.places import Place
 
 FORMAT = 2
 _FILE = re.compile(r"epoch-(\d+)\.safetensors")

@@ -13,7 +13,7 @@ from rich.table import Table
 import analysis
 from rtune import attack_names, chosen, explain, runfolder, schema, spec, summary
 from rtune.ledger import Ledger, fold
-from rtune.storage import LocalPlace, StorageError
+from rtune.storage.places import LocalPlace, StorageError
 
 _STATES = (*schema.STATUSES, "waiting")
 

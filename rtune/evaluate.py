@@ -26,7 +26,7 @@ from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
 from rtune.robust.carlini import CarliniL2
 from rtune.robust.evaluation import check_classes, outcomes
 from rtune.runfolder import RunFolder
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]

@@ -17,7 +17,7 @@ import numpy as np
 from rtune import checkpoint
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunFolder
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 
 class Keeper:

@@ -18,8 +18,8 @@ from typing import IO, Any, Protocol
 import orjson
 
 from rtune import schema
-from rtune.lock import Lock, Lost
-from rtune.storage import LocalPlace, Place, StorageError
+from rtune.storage.lock import Lock, Lost
+from rtune.storage.places import LocalPlace, Place, StorageError
 
 # Which kinds stand where; what stands elsewhere is foreign.
 _KINDS = {

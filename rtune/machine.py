@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from rtune.storage import Place, StorageError, place
+from rtune.storage.places import Place, StorageError, place
 
 # What decides a trial's numbers or reads and writes its files; Ray itself compares Python and Ray.
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pyarrow")

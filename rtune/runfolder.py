@@ -22,9 +22,10 @@ from typing import Any
 
 import yaml
 
-from rtune import lock, log, schema, spec, yamlfile
+from rtune import log, schema, spec, yamlfile
 from rtune.log import Log, Writer
-from rtune.storage import LocalPlace, Place, StorageError, place
+from rtune.storage import lock
+from rtune.storage.places import LocalPlace, Place, StorageError, place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rtune import build
 from rtune.robust import Diverged, Split
 from rtune.robust.training import deterministic
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 PREFIX = "rtune-gpu-"
 # How notes begin that are of the machine, not of the trial.

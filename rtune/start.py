@@ -22,7 +22,7 @@ from rtune.runfolder import RunError, RunFolder
 from rtune.search import contact, resources
 from rtune.search.interrupt import Interrupt
 from rtune.search.quiet import Diversion
-from rtune.storage import Place, StorageError, place
+from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
     from rtune import estimate

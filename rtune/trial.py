@@ -23,7 +23,7 @@ from rtune.robust import (
 )
 from rtune.robust.data import SOURCES
 from rtune.robust.training import deterministic
-from rtune.storage import StorageError, place
+from rtune.storage.places import StorageError, place
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ if not Path("/dev/nvidiactl").exists():
 import pytest
 import torch
 
-from rtune.storage import Place, place
+from rtune.storage.places import Place, place
 from tests import s3, small_run
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import torch
 
 from rtune import checkpoint
 from rtune.checkpoint import Checkpoint, CheckpointError
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 CONFIG: dict[str, Any] = {"model": {"width": 4}}
 

@@ -20,7 +20,7 @@ from analysis import blocks, columns
 from rtune import spec
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
-from rtune.storage import LocalPlace, Place
+from rtune.storage.places import LocalPlace, Place
 from tests.logs import (
     DAMAGES,
     LOGS,

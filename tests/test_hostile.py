@@ -22,7 +22,7 @@ from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 from tests.conftest import Evil, fill
 from tests.test_resume import picture_of, resume
 from tests.test_runfolder import RECORDS, make

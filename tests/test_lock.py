@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from rtune import lock
-from rtune.lock import InUseError, Lost
-from rtune.storage import Place, StorageError, place
+from rtune.storage import lock
+from rtune.storage.lock import InUseError, Lost
+from rtune.storage.places import Place, StorageError, place
 from tests import s3
 from tests.conftest import wait_for
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from rtune import lock, log, schema, storage
+from rtune import log, schema
 from rtune.log import Writer
-from rtune.storage import Place, StorageError, place
+from rtune.storage import lock, places
+from rtune.storage.places import Place, StorageError, place
 from tests import s3
 from tests.conftest import wait_for
 
@@ -122,7 +123,7 @@ def test_an_outage_neither_stops_the_search_nor_loses_a_record(
 def test_an_outage_beyond_patience_is_told_at_the_next_record_and_at_the_end(
     store: s3.Server, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "PATIENCE", 1.6)
+    monkeypatch.setattr(places, "PATIENCE", 1.6)
     monkeypatch.setattr(lock, "IMPATIENCE", 0.0)
     writer = open_log(remote.patient())
     writer.append(record(0))

@@ -13,7 +13,7 @@ from rtune.search import machines
 from rtune.search.interrupt import Interrupt
 from rtune.search.machines import Machines
 from rtune.search.resources import Limits
-from rtune.storage import LocalPlace, StorageError, place
+from rtune.storage.places import LocalPlace, StorageError, place
 
 A_AND_B = ["it lacks a", "it lacks b"]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, explain, keeping, lock, rungs
+from rtune import checkpoint, explain, keeping, rungs
 from rtune.cli import main
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
@@ -19,7 +19,8 @@ from rtune.search.health import Health, words
 from rtune.search.plan import begin, of_launch, of_spec
 from rtune.search.resources import Limits
 from rtune.search.state import Search
-from rtune.storage import LocalPlace
+from rtune.storage import lock
+from rtune.storage.places import LocalPlace
 from tests import small_run
 from tests.test_state import drive, make_spec, metrics, picture
 

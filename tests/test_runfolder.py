@@ -13,7 +13,7 @@ from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 TREE = {
     "data": {"dataset": "digits"},

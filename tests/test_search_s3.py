@@ -9,7 +9,7 @@ import pytest
 
 import analysis
 from rtune.runfolder import RunFolder
-from rtune.storage import place
+from rtune.storage.places import place
 from tests import s3
 from tests.conftest import Rtune, wait_for
 from tests.searches import TINY, check_kept, check_whole, kill, start

@@ -14,7 +14,7 @@ import torch
 from rtune import sharing
 from rtune.robust import Diverged
 from rtune.sharing import Host
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 DATA = {name: (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)) for name in ("train", "validation")}
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rtune import storage
-from rtune.storage import PARTIAL, LocalPlace, Place, RemotePlace, StorageError, place
+from rtune.storage import places
+from rtune.storage.places import PARTIAL, LocalPlace, Place, RemotePlace, StorageError, place
 from tests import s3
 
 BIG = 20_000_000  # more than a store takes in one request
@@ -250,7 +250,7 @@ def test_a_passing_failure_is_not_worth_a_word(store: s3.Server, remote: RemoteP
 
 
 def test_patience_has_an_end(store: s3.Server, remote: RemotePlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PATIENCE", 1.6)
+    monkeypatch.setattr(places, "PATIENCE", 1.6)
     with store.outage():
         for action in ACTIONS[1:3]:
             assert " seconds: " in sentence(lambda action=action: action(remote.patient()))  # type: ignore[misc]

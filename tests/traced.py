@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from rtune import checkpoint, trial
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:

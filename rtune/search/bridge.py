@@ -19,7 +19,7 @@ from rtune.search.machines import Machines
 from rtune.search.progress import Progress
 from rtune.search.state import Search
 from rtune.search.watch import Watch
-from rtune.storage import StorageError
+from rtune.storage.places import StorageError
 
 
 class _NeverSaved:

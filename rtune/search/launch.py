@@ -48,7 +48,7 @@ from rtune.search.replicates import Asked  # noqa: E402
 from rtune.search.resources import Limits, Room  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
 from rtune.search.watch import Watch  # noqa: E402
-from rtune.storage import StorageError  # noqa: E402
+from rtune.storage.places import StorageError  # noqa: E402
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rtune import machine
 from rtune.search.interrupt import Interrupt
 from rtune.search.resources import Limits, ResourceError, fit
-from rtune.storage import Place, StorageError
+from rtune.storage.places import Place, StorageError
 
 # Seconds between two looks at the cluster, for a machine to answer at launch, and for a first trial to begin.
 _PERIOD, _PATIENCE, _IDLE = 2.0, 60.0, 30.0

@@ -19,7 +19,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from rtune.storage import IMPATIENCE, LocalPlace, Place, StorageError
+from rtune.storage.places import IMPATIENCE, LocalPlace, Place, StorageError
 
 # A claim is renewed so often (seconds), and may be void when it has not been for so long ...
 RENEWED = 10.0
