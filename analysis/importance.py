@@ -15,8 +15,8 @@ import pandas as pd
 
 from analysis.objectives import Asked, Objective, parse_all, values
 from analysis.settings import judged, setting, thinned
-from rtune.ranges import Range, Uniform
-from rtune.spec import Spec
+from rtune.config.ranges import Range, Uniform
+from rtune.config.spec import Spec
 
 # What stands for all objectives at once.
 ALL = "all"

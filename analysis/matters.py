@@ -12,7 +12,7 @@ from analysis.objectives import Objective
 from analysis.settings import setting
 from analysis.threshold import FORMULAS, Band, band, threshold
 from analysis.view import View
-from rtune.spec import Spec
+from rtune.config.spec import Spec
 
 # Plots of one setting each; beyond that the most important ones.
 MOST_SLICES = 12

@@ -12,7 +12,7 @@ from analysis.front import hypervolume, knee
 from analysis.objectives import Objective, values
 from analysis.view import View
 from rtune import schema
-from rtune.ranges import Choice
+from rtune.config.ranges import Choice
 
 # Networks beside the front that are drawn, and plots of pairs.
 MOST_POINTS, MOST_PAIRS = 3000, 6

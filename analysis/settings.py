@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rtune import fields, schema
-from rtune.config import SELECTORS
-from rtune.spec import Spec
+from rtune import schema
+from rtune.config import fields
+from rtune.config.sections import SELECTORS
+from rtune.config.spec import Spec
 
 # A training that came to its end, or that a rung judged.
 JUDGED = ("finished", "stopped")

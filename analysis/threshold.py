@@ -14,8 +14,8 @@ from analysis.front import front
 from analysis.importance import membership
 from analysis.objectives import Asked, parse_all, values
 from analysis.settings import judged, numbers, once, setting, thinned
-from rtune.ranges import Uniform
-from rtune.spec import Spec
+from rtune.config.ranges import Uniform
+from rtune.config.spec import Spec
 
 Formula = Callable[[np.ndarray], np.ndarray]
 

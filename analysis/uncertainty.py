@@ -14,7 +14,7 @@ from analysis.front import front
 from analysis.objectives import Asked, Objective, parse_all, values
 from analysis.seeds import attainment, replicates
 from rtune import schema
-from rtune.config import EvaluationConfig
+from rtune.config.sections import EvaluationConfig
 
 __all__ = ["SURE", "Gap", "Optimism", "attainment", "membership", "optimism", "replicates", "wilson"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.front import front, hypervolume, reference
 from analysis.load import Run, networks, read
 from analysis.objectives import Asked, Objective, ObjectiveError, parse_all
-from rtune.config import EvaluationConfig
+from rtune.config.sections import EvaluationConfig
 from rtune.ledger import validation_images
 from rtune.runfolder import RunError, RunFolder
 

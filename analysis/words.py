@@ -9,7 +9,7 @@ from analysis.front import knee
 from analysis.objectives import Objective, values
 from analysis.view import View
 from rtune import schema
-from rtune.config import EvaluationConfig
+from rtune.config.sections import EvaluationConfig
 
 # The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.
 _KEPT = 0.9

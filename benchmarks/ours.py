@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.simulation import Task
 from benchmarks.tables import Table
-from rtune.config import EarlyStopping
+from rtune.config.sections import EarlyStopping
 from rtune.search.plan import Plan
 from rtune.search.state import Search
 

@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from benchmarks.simulation import Method, Task
 from benchmarks.tables import Table
-from rtune.ranges import Choice
+from rtune.config.ranges import Choice
 from rtune.search import optuna_space
 
 Point = np.ndarray

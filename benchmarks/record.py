@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from benchmarks.arms import pooled, stratified
-from rtune import build, spec
+from rtune import build
+from rtune.config import spec
 from rtune.ledger import Trial
 from rtune.robust import Diverged, Split
 from rtune.search.plan import of_spec

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rtune import spec
+from rtune.config import spec
 from rtune.runfolder import RunFolder
 
 # Trials at once: so many are begun together, and their epochs alternate in the log.

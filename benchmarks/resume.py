@@ -20,7 +20,8 @@ from unittest import mock
 
 import numpy as np
 
-from rtune import build, schema, spec, start
+from rtune import build, schema, start
+from rtune.config import spec
 from rtune.log import Writer
 from rtune.runfolder import RunFolder
 from rtune.search import launch, plan, resources

@@ -26,7 +26,8 @@ from rich.console import Console
 
 import analysis
 from benchmarks.resume import figures
-from rtune import spec, summary
+from rtune import summary
+from rtune.config import spec
 from rtune.keeping import Keeper
 from rtune.ledger import Trial, fold
 from rtune.runfolder import RunFolder

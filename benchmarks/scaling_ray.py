@@ -21,7 +21,8 @@ from ray import cloudpickle, tune
 from rich.console import Console
 
 import rtune.trial
-from rtune import schema, spec
+from rtune import schema
+from rtune.config import spec
 from rtune.runfolder import RunFolder
 from rtune.search import bridge, launch, resources
 from rtune.search.interrupt import Interrupt

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import hypervolume
-from rtune.ranges import Choice, Range, Uniform
+from rtune.config.ranges import Choice, Range, Uniform
 
 FRACTIONS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity")
 METRICS = (*FRACTIONS, "train_seconds")

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtune.config import AttackConfig, DataConfig, EvaluationConfig, ModelConfig, PruningConfig, TrialConfig
+from rtune.config.sections import (
+    AttackConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PruningConfig,
+    TrialConfig,
+)
 from rtune.robust import (
     ADMM,
     PGD,

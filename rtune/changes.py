@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rtune.spec import Spec
+from rtune.config.spec import Spec
 
 # Dotted paths of search.yaml that decide no result: they may be edited (docs/resume.md).
 FREE = (

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from rtune import __version__, attack_names, spec, yamlfile
+from rtune import __version__
+from rtune.config import attack_names, spec, yaml_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
@@ -345,7 +346,7 @@ def spaces() -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON schema of search files, for editors."""
-    from rtune.jsonschema import search_file_schema
+    from rtune.config.json_schema import search_file_schema
 
     click.echo(json.dumps(search_file_schema(), indent=2))
 
@@ -385,6 +386,6 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals or not path:
         raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
     try:
-        return path, yamlfile.parse_value(value)
-    except yamlfile.YamlError as error:
+        return path, yaml_file.parse_value(value)
+    except yaml_file.YamlError as error:
         raise UsageFailure(f"--set {path}: {error}") from None

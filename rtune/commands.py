@@ -11,7 +11,8 @@ import click
 from rich.table import Table
 
 import analysis
-from rtune import attack_names, chosen, explain, runfolder, schema, spec, summary
+from rtune import chosen, explain, runfolder, schema, summary
+from rtune.config import attack_names, spec
 from rtune.ledger import Ledger, fold
 from rtune.storage.places import LocalPlace, StorageError
 

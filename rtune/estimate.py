@@ -17,7 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
-from rtune import pace, spec, summary
+from rtune import pace, summary
+from rtune.config import spec
 from rtune.ledger import Trial
 from rtune.search import plan, resources
 from rtune.search.plan import Plan, Values

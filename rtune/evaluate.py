@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtune import build, checkpoint, robust, schema
-from rtune.attack_names import AttackName, Settings
 from rtune.checkpoint import CheckpointError
+from rtune.config.attack_names import AttackName, Settings
 from rtune.ledger import Trial, fold
 from rtune.log import Writer
 from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagnostics

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from rtune import build, rungs, spec
-from rtune.config import TrialConfig
+from rtune import build
+from rtune.config import rungs, spec
+from rtune.config.sections import TrialConfig
 from rtune.ledger import Trial
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import SOURCES, MissingDataError

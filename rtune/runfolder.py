@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from rtune import log, schema, spec, yamlfile
+from rtune import log, schema
+from rtune.config import spec, yaml_file
 from rtune.log import Log, Writer
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace, Place, StorageError, place
@@ -59,9 +60,9 @@ class RunFolder:
             except UnicodeDecodeError as error:
                 raise RunError(f"{self.place} is not a usable run folder: {file}: {error}") from None
         try:
-            tree, origins = yamlfile.parse(self.text, str(file))
+            tree, origins = yaml_file.parse(self.text, str(file))
             self.spec = spec.from_tree(tree, origins, str(file))
-        except (yamlfile.YamlError, spec.SpecError) as error:
+        except (yaml_file.YamlError, spec.SpecError) as error:
             raise RunError(f"{self.place} is not a usable run folder: {error}") from None
         version = (tree.get("provenance") or {}).get("schema")
         if version != schema.VERSION:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import analysis
-from rtune import __version__, changes, chosen, conclude, runfolder, schema, spec, summary
+from rtune import __version__, changes, chosen, conclude, runfolder, schema, summary
+from rtune.config import spec
 from rtune.ledger import Ledger, fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search import contact, resources

@@ -10,8 +10,9 @@ import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, machine, rungs, schema, sharing
-from rtune.config import TrialConfig
+from rtune import build, checkpoint, machine, schema, sharing
+from rtune.config import rungs
+from rtune.config.sections import TrialConfig
 from rtune.robust import (
     Diverged,
     Network,

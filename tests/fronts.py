@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rtune import changes, schema, spec
+from rtune import changes, schema
+from rtune.config import spec
 from rtune.runfolder import RunFolder
 
 TREE: dict[str, Any] = {

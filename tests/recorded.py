@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import Setting, Table
-from rtune.ranges import Uniform
+from rtune.config.ranges import Uniform
 
 HEADER = ["config", "epoch", "natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity"]
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from rtune import build, spec, trial
+from rtune import build, trial
+from rtune.config import spec
 from rtune.runfolder import RunFolder
 from rtune.search import plan
 from rtune.search.resources import Limits

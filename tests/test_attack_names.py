@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtune import attack_names
-from rtune.attack_names import AttackName, AttackNameError, Settings, parse
+from rtune.config import attack_names
+from rtune.config.attack_names import AttackName, AttackNameError, Settings, parse
 
 
 def test_names_by_hand() -> None:

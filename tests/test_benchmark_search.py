@@ -17,7 +17,7 @@ from benchmarks.peers import ASHA, MOASHA, RandomOrder, _configurations
 from benchmarks.search_summary import Searches, quantile, summaries, text
 from benchmarks.simulation import Task, simulate
 from benchmarks.tables import Setting, Table, load
-from rtune.ranges import Choice, Range, Uniform
+from rtune.config.ranges import Choice, Range, Uniform
 from tests.recorded import OBJECTIVES, generated, made
 
 

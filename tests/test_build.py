@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from rtune import build, spec
-from rtune.config import ModelConfig, TrialConfig
+from rtune import build
+from rtune.config import spec
+from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
 from tests.robust.test_data import write_cifar

@@ -14,7 +14,7 @@ from torch import nn
 
 from analysis.channels import ZERO, channel_norms, histogram
 from rtune import build, checkpoint, evaluate
-from rtune.config import ModelConfig, TrialConfig
+from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.ledger import fold
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox

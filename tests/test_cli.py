@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rtune import spec
 from rtune.cli import main
+from rtune.config import spec
 
 BAD = {
     "search digits --set model.widht=8": "unknown field; did you mean width?",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import blocks, columns
-from rtune import spec
+from rtune.config import spec
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
 from rtune.storage.places import LocalPlace, Place

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import analysis
-from rtune import build, checkpoint, spec, trial
+from rtune import build, checkpoint, trial
+from rtune.config import spec
 from rtune.robust import Trainer, data
 from rtune.search.plan import of_spec
 from rtune.search.state import Search

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import estimates, tables
-from rtune import estimate, pace, spec
+from rtune import estimate, pace
 from rtune.cli import main
-from rtune.config import EarlyStopping
+from rtune.config import spec
+from rtune.config.sections import EarlyStopping
 from rtune.robust import Split, Trainer
 from rtune.search.plan import Plan
 from rtune.search.resources import Limits, Room

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rtune import explain, schema, spec, summary
+from rtune import explain, schema, summary
+from rtune.config import spec
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from tests import logs

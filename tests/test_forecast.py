@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtune import spec
+from rtune.config import spec
+from rtune.config.ranges import Uniform
 from rtune.ledger import Trial
-from rtune.ranges import Uniform
 from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, of_spec
 from rtune.search.sampler import Sampler

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rtune import rungs
+from rtune.config import rungs
 from rtune.search.fronts import Fronts, spread
 from rtune.search.halving import ParetoHalving
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from analysis.importance import ALL, FEWEST, FEWEST_BEST, importance, membership
-from rtune import spec
+from rtune.config import spec
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "channel_sparsity"]
 TREE: dict[str, Any] = {

@@ -218,7 +218,7 @@ class TestImage:
 
     def test_it_brings_the_images_that_the_job_searches_on(self) -> None:
         """Pods come without a data set; the head sends its images to the workers."""
-        from rtune import spec
+        from rtune.config import spec
 
         (baked,) = re.findall(r'^ARG DATASETS="(.*)"$', "\n".join(self.lines), re.MULTILINE)
         asked = check.options(check.read("rayjob.yaml")["spec"]["entrypoint"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from rtune import spec
+from rtune.config import spec
 from rtune.search import machines
 from rtune.search.interrupt import Interrupt
 from rtune.search.machines import Machines

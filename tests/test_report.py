@@ -16,7 +16,8 @@ from analysis import report, tables, words
 from analysis.objectives import ObjectiveError
 from analysis.sidebyside import sections
 from analysis.view import view
-from rtune import spec, summary
+from rtune import summary
+from rtune.config import spec
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 from tests import fronts, logs

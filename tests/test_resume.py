@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, explain, keeping, rungs
+from rtune import checkpoint, explain, keeping
 from rtune.cli import main
+from rtune.config import rungs
 from rtune.ledger import fold
 from rtune.runfolder import RunFolder
 from rtune.search.health import Health, words
@@ -47,7 +48,7 @@ def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **cha
     if changes:
         tree = search_spec.to_tree()
         tree["search"] |= changes
-        from rtune import spec
+        from rtune.config import spec
 
         search_spec = spec.from_tree(tree, {}, "test")
     limits = Limits.of(search_spec.search, trials, ends[-1])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import analysis
-from rtune import runfolder, schema, spec
+from rtune import runfolder, schema
+from rtune.config import spec
 from rtune.ledger import fold
 from rtune.runfolder import RunError, RunFolder
 from rtune.search.plan import of_spec

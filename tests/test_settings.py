@@ -8,7 +8,7 @@ import pytest
 
 from analysis import settings
 from analysis.settings import judged, numbers, once, setting, thinned
-from rtune import spec
+from rtune.config import spec
 
 POINTS: dict[str, Any] = {
     "pruning": {"rvsm": {"beta": 0.5, "lambda_1": 0.01}},

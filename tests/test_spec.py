@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtune import ranges, spec
-from rtune.jsonschema import search_file_schema
+from rtune.config import ranges, spec
+from rtune.config.json_schema import search_file_schema
 
 GOOD = """\
 data: {dataset: digits}
@@ -236,7 +236,7 @@ def test_times() -> None:
 def test_names_agree_with_the_science() -> None:
     from typing import get_args
 
-    from rtune.config import DataConfig, ModelConfig
+    from rtune.config.sections import DataConfig, ModelConfig
     from rtune.robust.data import SOURCES
     from rtune.robust.models import DEPTHS
 

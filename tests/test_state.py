@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtune import schema, spec
+from rtune import schema
+from rtune.config import spec
 from rtune.search.plan import Plan, of_spec
 from rtune.search.state import Search
 

@@ -13,7 +13,7 @@ from benchmarks import record
 from benchmarks.ours import Rtune
 from benchmarks.simulation import simulate
 from benchmarks.tables import FRACTIONS, Setting, Table, TableError, load
-from rtune.ranges import Choice, Uniform
+from rtune.config.ranges import Choice, Uniform
 from rtune.robust import Split
 from tests.recorded import OBJECTIVES, write
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from analysis.threshold import FEW, apart, band, spearman, threshold
-from rtune import build, spec
-from rtune.config import PruningConfig
+from rtune import build
+from rtune.config import spec
+from rtune.config.sections import PruningConfig
 from rtune.robust.pruning import prox
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "channel_sparsity"]

@@ -11,7 +11,8 @@ import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
-from rtune import build, checkpoint, machine, schema, spec, trial
+from rtune import build, checkpoint, machine, schema, trial
+from rtune.config import spec
 from rtune.robust import data
 from rtune.search import health
 

@@ -16,7 +16,7 @@ from analysis.front import front
 from analysis.objectives import parse_all, values
 from analysis.seeds import replicate_sets
 from analysis.uncertainty import SURE, attainment, membership, optimism, replicates, wilson
-from rtune.config import EvaluationConfig
+from rtune.config.sections import EvaluationConfig
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
 PAIR = ["robust_accuracy", "weight_sparsity"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rtune.rungs import bracket, quota
+from rtune.config.rungs import bracket, quota
 from rtune.search.fronts import Fronts
 
 Point = Sequence[float]

@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from rtune.ranges import Choice, Range
+from rtune.config.ranges import Choice, Range
 
 
 def distribution(domain: Range) -> BaseDistribution:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtune import changes, rungs, schema
-from rtune.config import EarlyStopping
+from rtune import changes, schema
+from rtune.config import rungs
+from rtune.config.ranges import Range
+from rtune.config.sections import EarlyStopping
+from rtune.config.spec import Spec
 from rtune.ledger import Ledger
-from rtune.ranges import Range
 from rtune.search.resources import Limits
-from rtune.spec import Spec
 
 Values = dict[str, Any]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import joblib
 
-from rtune.config import SearchSettings
+from rtune.config.sections import SearchSettings
 
 
 class ResourceError(Exception):

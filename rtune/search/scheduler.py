@@ -11,7 +11,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from rtune import rungs
+from rtune.config import rungs
 from rtune.search.halving import ParetoHalving
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from rtune import rungs
-from rtune.config import EarlyStopping
+from rtune.config import rungs
+from rtune.config.sections import EarlyStopping
 from rtune.ledger import Ledger, Trial
 from rtune.search import replicates
 from rtune.search.halving import ParetoHalving, Verdict

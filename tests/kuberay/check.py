@@ -11,8 +11,9 @@ import click
 import jsonschema
 import yaml
 
-from rtune import __version__, spec
+from rtune import __version__
 from rtune.cli import main
+from rtune.config import spec
 from rtune.search import resources
 from tests.conftest import ROOT
 

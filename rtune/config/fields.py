@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from rtune.config import ONLY_UNDER, SELECTORS, SearchFile, Section, TrialConfig
+from rtune.config.sections import ONLY_UNDER, SELECTORS, SearchFile, Section, TrialConfig
 
 
 def section_type(annotation: Any) -> type[Section] | None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rtune import fields, ranges, yamlfile
-from rtune.config import (
+from rtune.config import fields, ranges, yaml_file
+from rtune.config.sections import (
     FIXED,
     SEARCHABLE,
     SELECTORS,
@@ -104,8 +104,8 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
         SpecError: see the module.
     """
     try:
-        tree, origins = yamlfile.read(path)
-    except yamlfile.YamlError as error:
+        tree, origins = yaml_file.read(path)
+    except yaml_file.YamlError as error:
         raise SpecError(str(error)) from None
     for dotted, value in overrides:
         _override(tree, origins, dotted, value)
@@ -303,7 +303,7 @@ def find(name: str) -> Path:
 
 def built_in() -> dict[str, Path]:
     """Name -> file of the spaces that come with rtune."""
-    folder = Path(__file__).resolve().parent.parent / "search_spaces"
+    folder = Path(__file__).resolve().parents[2] / "search_spaces"
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 

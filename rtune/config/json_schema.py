@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rtune.config import FIXED, SEARCHABLE, SearchFile
-from rtune.ranges import KINDS
+from rtune.config.ranges import KINDS
+from rtune.config.sections import FIXED, SEARCHABLE, SearchFile
 
 
 def search_file_schema() -> dict[str, Any]:
