@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.view import View
 from rtune import __version__
-from rtune.ledger import Launch
+from rtune.run.ledger import Launch
 
 _PAPER = """@article{dinh2020sparsity,
   title   = {Sparsity Meets Robustness: Channel Pruning for the Feynman-Kac Formalism

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.json
 
-from rtune import log, schema
-from rtune.log import Log
+from rtune.run import log, schema
+from rtune.run.log import Log
 from rtune.storage.places import Place, StorageError
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ FIELDS = pa.schema([pa.field("kind", pa.string()), *REQUIRED, *schema.RUNG])
 # Bytes: so much is read line by line because of one bad line, and so much is in memory a few times over.
 _BLOCK = 16 * 2**20
 _AHEAD = 3
-# As `rtune.log.Writer` begins the line of an epoch.
+# As `rtune.run.log.Writer` begins the line of an epoch.
 _EPOCH = b'{"kind":"epoch",'
 # Seconds below which milliseconds are the same by floats and by Python's integers.
 _EXACT_TIME = 2.0**43
@@ -71,7 +71,7 @@ def blocks(folder: Place) -> Iterator[tuple[Block, Parsed | None]]:
 
 
 def read_lines(folder: Place, block: Block, known: dict[str, int]) -> Log:
-    """A block as `rtune.log.read` reads it, which see."""
+    """A block as `rtune.run.log.read` reads it, which see."""
     found = Log()
     for piece in block:
         part = log.read(_Lines(folder, piece), known)
@@ -197,7 +197,7 @@ def _places(data: bytes, character: bytes) -> np.ndarray:
 
 
 def fits(epochs: pa.Table) -> bool:
-    """The check of `rtune.log` that a record is whole, for a table of epochs."""
+    """The check of `rtune.run.log` that a record is whole, for a table of epochs."""
     for field in epochs.schema:
         column = epochs[field.name]
         if field.name not in FIELDS.names:
@@ -220,7 +220,7 @@ def fits(epochs: pa.Table) -> bool:
 
 
 def _is_plain(column: pa.ChunkedArray) -> bool:
-    """Whether a column that no schema knows has but values that `rtune.log` lets pass."""
+    """Whether a column that no schema knows has but values that `rtune.run.log` lets pass."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return True
     values = column.drop_null().to_numpy()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load
 
-from rtune import checkpointfile
-from rtune.checkpointfile import CheckpointError
+from rtune.run import checkpoint_file
+from rtune.run.checkpoint_file import CheckpointError
 from rtune.storage.places import Place, StorageError, place
 
 # Below it a channel counts as zero (section 4; `rtune.robust.channel_sparsity`).
@@ -74,7 +74,7 @@ def histogram(norms: Mapping[str, np.ndarray]) -> Histogram:
 
 def _read(file: Place) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and convolution weights of a checkpoint."""
-    header, tensors = checkpointfile.read(file.read(), load, _parts)
+    header, tensors = checkpoint_file.read(file.read(), load, _parts)
     own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     weights = {name.removesuffix(".weight"): tensor for name, tensor in own.items() if tensor.ndim == 4}
     if not weights:
@@ -84,7 +84,7 @@ def _read(file: Place) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, weights
 
 
-def _parts(tensors: Mapping[str, np.ndarray]) -> Iterator[checkpointfile.Part]:
+def _parts(tensors: Mapping[str, np.ndarray]) -> Iterator[checkpoint_file.Part]:
     for name, tensor in tensors.items():
         content = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
         yield name, f"torch.{tensor.dtype.name}", tensor.shape, content

@@ -10,7 +10,7 @@ from analysis import constraints, details, tables, words
 from analysis.front import knee
 from analysis.objectives import Asked, parse
 from analysis.view import View, damage, view
-from rtune.runfolder import RunFailure, RunFolder
+from rtune.run.folder import RunFailure, RunFolder
 
 
 @dataclass(frozen=True)

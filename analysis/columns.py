@@ -1,9 +1,9 @@
 """A run's log as columns: what tables and reports of millions of epochs are made of.
 
-Whoever goes on with a search reads the log record by record (`rtune.log`) and folds it (`rtune.ledger`). Here
-epochs, which are nearly all of it, are parsed by pyarrow and checked as whole columns, block by block; only
-the other records become Python objects, and they go through that same check and that same fold. A block in
-which anything is amiss is read record by record after all: one place decides what is left out and says so.
+A resumed search reads the log record by record (`rtune.run.log`) and folds it (`rtune.run.ledger`). Here the
+records of epochs, which are nearly all of it, are parsed by pyarrow and checked as whole columns, block by
+block. Only the other records become Python objects; they go through the same check and the same fold. A block
+with any unusual line is read record by record, so that one place decides which records are left out.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
-from rtune import schema
-from rtune.ledger import Ledger
-from rtune.runfolder import RunFolder, storage_errors
+from rtune.run import schema
+from rtune.run.folder import RunFolder, storage_errors
+from rtune.run.ledger import Ledger
 from rtune.storage.places import Place
 
 Record = dict[str, Any]
@@ -36,7 +36,7 @@ class Columns:
     """What a log says, n epochs in the order they were written.
 
     Attributes:
-        ledger: as `rtune.ledger.fold` makes it, but for the records of epochs, which are empty.
+        ledger: as `rtune.run.ledger.fold` makes it, but for the records of epochs, which are empty.
         trial: (n,) each epoch's trial, as its place in the ledger.
         epochs: metrics, `rung`, `rung_position`, `rung_size` and `time` (milliseconds), by name, in parts.
         notes: a line for each record that was left out.

@@ -15,7 +15,7 @@ from analysis.front import front, reference
 from analysis.kinds import Difference, at_equal, by_kind
 from analysis.objectives import Asked, Objective, number, parse_all, values
 from analysis.seeds import replicates
-from rtune import schema
+from rtune.run import schema
 
 __all__ = ["Comparison", "Difference", "at_equal", "by_kind", "compare", "p_value"]
 

@@ -11,8 +11,8 @@ from analysis.evaluations import evaluations
 from analysis.objectives import number
 from analysis.seeds import replicates
 from analysis.view import View
-from rtune import schema
-from rtune.checkpointfile import path_of
+from rtune.run import schema
+from rtune.run.checkpoint_file import path_of
 
 # Reading a checkpoint takes longer the larger the networks; a front beyond this has no histograms past it.
 MOST_HISTOGRAMS = 200

@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.load import Run, networks, read
-from rtune import schema
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
 
 # Settings that tell two columns of one attack apart. An ordinary network is asked once, a noisy one
 # `noise_draws` times: that alone makes no second column.
@@ -17,7 +17,7 @@ _TELLING = ("epsilon", "step_size", "restarts", "eot_draws", "noise_draws", "see
 
 
 def evaluations(run: str | Path | RunFolder | Run) -> pd.DataFrame:
-    """One row a network, attack and its settings, in the columns of `rtune.schema.EVALUATIONS`.
+    """One row a network, attack and its settings, in the columns of `rtune.run.schema.EVALUATIONS`.
 
     `accuracy` is a fraction of `images`; for a noisy network the mean over `noise_draws` passes,
     with their standard deviation as `accuracy_std`. A row speaks of the network at `epoch`, which

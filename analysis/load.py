@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from analysis import columns
 from analysis.columns import Columns, uncollected
-from rtune import schema
-from rtune.ledger import Launch, Trial
-from rtune.log import Log
-from rtune.runfolder import RunFolder, find
+from rtune.run import schema
+from rtune.run.folder import RunFolder, find_run
+from rtune.run.ledger import Launch, Trial
+from rtune.run.log import Log
 
 # How Arrow's types become pandas' ones: whole numbers stay whole where some are missing.
 _WHOLE = {pa.int64(): pd.Int64Dtype()}.get
@@ -70,7 +70,7 @@ def read(run: str | Path | RunFolder) -> Run:
     Raises:
         RunError: `run` is no run folder, or cannot be read.
     """
-    folder = run if isinstance(run, RunFolder) else find(str(run))
+    folder = run if isinstance(run, RunFolder) else find_run(str(run))
     found = columns.read(folder)
     waiting = _waiting(folder)
     trials = list(found.ledger.trials.values())
@@ -80,7 +80,7 @@ def read(run: str | Path | RunFolder) -> Run:
 
 
 def load(run: str | Path | RunFolder) -> pd.DataFrame:
-    """All rows of a run, one a trial and epoch, in the columns of `rtune.schema`.
+    """All rows of a run, one a trial and epoch, in the columns of `rtune.run.schema`.
 
     `status` is the trial's as of now, on each of its rows. A trial that diverged or failed has
     a last row for the epoch it broke in, with `error` and without metrics. The searched values
@@ -95,7 +95,7 @@ def load(run: str | Path | RunFolder) -> pd.DataFrame:
 @uncollected()
 def table(run: str | Path | RunFolder) -> pa.Table:
     """`load` as a pyarrow table with its full schema."""
-    folder = run if isinstance(run, RunFolder) else find(str(run))
+    folder = run if isinstance(run, RunFolder) else find_run(str(run))
     found = columns.read(folder)
     trials = list(found.ledger.trials.values())
     fields, made = zip(*_columns(found, trials, folder.spec.searched(), _waiting(folder)), strict=True)

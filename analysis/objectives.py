@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rtune import schema
-from rtune.runfolder import RunError
+from rtune.run import schema
+from rtune.run.folder import RunError
 
 # The smaller the better, unless said otherwise; all others are fractions that one wants large.
 MINIMISED = schema.COSTS

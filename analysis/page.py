@@ -18,7 +18,7 @@ from analysis.objectives import Objective, number
 from analysis.paper import rows_for
 from analysis.tables import front_table
 from analysis.view import View, remarks
-from rtune import schema
+from rtune.run import schema
 
 SPLITS = ("test", "validation")
 _HERE = Path(__file__).parent

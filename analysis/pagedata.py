@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.front import hypervolume, knee
 from analysis.objectives import Objective, values
 from analysis.view import View
-from rtune import schema
 from rtune.config.ranges import Choice
+from rtune.run import schema
 
 # Networks beside the front that are drawn, and plots of pairs.
 MOST_POINTS, MOST_PAIRS = 3000, 6

@@ -13,7 +13,7 @@ from analysis.evaluations import evaluations
 from analysis.objectives import Asked, ObjectiveError
 from analysis.page import page
 from analysis.view import View, damage, view
-from rtune.runfolder import RunError, RunFailure, RunFolder, storage_errors
+from rtune.run.folder import RunError, RunFailure, RunFolder, storage_errors
 from rtune.storage.places import Place, place
 
 # Format -> the file it makes.

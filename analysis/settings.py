@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rtune import schema
 from rtune.config import fields
 from rtune.config.sections import SELECTORS
 from rtune.config.spec import Spec
+from rtune.run import schema
 
 # A training that came to its end, or that a rung judged.
 JUDGED = ("finished", "stopped")

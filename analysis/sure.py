@@ -13,7 +13,7 @@ from analysis.pagedata import pairs
 from analysis.seeds import attainment, replicates
 from analysis.uncertainty import membership, optimism, wilson
 from analysis.view import View
-from rtune import schema
+from rtune.run import schema
 
 # Of the bootstrap; fewer for large runs.
 _DRAWS, _LARGE = 1000, 10_000

@@ -13,8 +13,8 @@ from analysis.dominance import REACH, Field, chances, could_matter
 from analysis.front import front
 from analysis.objectives import Asked, Objective, parse_all, values
 from analysis.seeds import attainment, replicates
-from rtune import schema
 from rtune.config.sections import EvaluationConfig
+from rtune.run import schema
 
 __all__ = ["SURE", "Gap", "Optimism", "attainment", "membership", "optimism", "replicates", "wilson"]
 

@@ -12,8 +12,8 @@ from analysis.front import front, hypervolume, reference
 from analysis.load import Run, networks, read
 from analysis.objectives import Asked, Objective, ObjectiveError, parse_all
 from rtune.config.sections import EvaluationConfig
-from rtune.ledger import validation_images
-from rtune.runfolder import RunError, RunFolder
+from rtune.run.folder import RunError, RunFolder
+from rtune.run.ledger import validation_images
 
 # More kinds of networks than that cannot be told apart in a plot.
 MOST_KINDS = 8

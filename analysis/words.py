@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.front import knee
 from analysis.objectives import Objective, values
 from analysis.view import View
-from rtune import schema
 from rtune.config.sections import EvaluationConfig
+from rtune.run import schema
 
 # The share of the best robust accuracy that a network must keep to be named as the sparsest useful one.
 _KEPT = 0.9

@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from benchmarks.processor import processor
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
 
 _SETTINGS = ("points=[]", "model.network=resnet", "pruning.method=rgsm", "search.sampler=random")
 

@@ -23,8 +23,8 @@ import torch
 from benchmarks.arms import pooled, stratified
 from rtune import build
 from rtune.config import spec
-from rtune.ledger import Trial
 from rtune.robust import Diverged, Split
+from rtune.run.ledger import Trial
 from rtune.search.plan import of_spec
 from rtune.search.sampler import Sampler
 from rtune.trial import measure_epoch

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rtune.config import spec
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
 
 # Trials at once: so many are begun together, and their epochs alternate in the log.
 _ABREAST = 500

@@ -20,10 +20,11 @@ from unittest import mock
 
 import numpy as np
 
-from rtune import build, schema, start
+from rtune import build, start
 from rtune.config import spec
-from rtune.log import Writer
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
+from rtune.run.log import Writer
 from rtune.search import launch, plan, resources
 from rtune.search.dashboard import Dashboard
 from rtune.search.state import Search

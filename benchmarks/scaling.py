@@ -26,11 +26,11 @@ from rich.console import Console
 
 import analysis
 from benchmarks.resume import figures
-from rtune import summary
 from rtune.config import spec
-from rtune.keeping import Keeper
-from rtune.ledger import Trial, fold
-from rtune.runfolder import RunFolder
+from rtune.run import summary
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Trial, fold
+from rtune.run.retention import Keeper
 from rtune.search import plan, resources
 from rtune.search.dashboard import Dashboard
 from rtune.search.plan import Plan

@@ -21,9 +21,9 @@ from ray import cloudpickle, tune
 from rich.console import Console
 
 import rtune.trial
-from rtune import schema
 from rtune.config import spec
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
 from rtune.search import bridge, launch, resources
 from rtune.search.interrupt import Interrupt
 from rtune.search.progress import Progress

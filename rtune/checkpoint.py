@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rtune import checkpointfile
-from rtune.checkpointfile import FORMAT, CheckpointError, Where, epoch_of, path_of
+from rtune.run import checkpoint_file
+from rtune.run.checkpoint_file import FORMAT, CheckpointError, Where, epoch_of, path_of
 from rtune.storage.places import Place, place
 
 __all__ = [
@@ -64,7 +64,7 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
     }
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     path = path_of(folder, checkpoint.epoch)
-    digest = checkpointfile.digest(text, _parts(tensors))
+    digest = checkpoint_file.digest(text, _parts(tensors))
     place(path).write(save(tensors, {"rtune": text, "digest": digest}))
     drop(folder, KEPT)
     return path
@@ -84,7 +84,7 @@ def read(path: Path | Place) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     try:
-        header, tensors = checkpointfile.read(data, load, _parts)
+        header, tensors = checkpoint_file.read(data, load, _parts)
     except CheckpointError as error:
         raise CheckpointError(f"{path} {error}") from None
     kinds = {"trial": str, "config": dict, "history": list}
@@ -137,7 +137,7 @@ def paths(folder: Where) -> list[Where]:
     return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
 
 
-def _parts(tensors: Mapping[str, Tensor]) -> Iterator[checkpointfile.Part]:
+def _parts(tensors: Mapping[str, Tensor]) -> Iterator[checkpoint_file.Part]:
     for name, tensor in tensors.items():
         content = tensor.reshape(-1).view(torch.uint8).numpy().data
         yield name, str(tensor.dtype), tuple(tensor.shape), content

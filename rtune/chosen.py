@@ -3,7 +3,7 @@
 import pandas as pd
 
 import analysis
-from rtune.runfolder import RunError, RunFolder
+from rtune.run.folder import RunError, RunFolder
 
 
 def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:

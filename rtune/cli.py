@@ -358,7 +358,7 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from rtune.runfolder import RunError, RunFailure
+        from rtune.run.folder import RunError, RunFailure
 
         if isinstance(error, RunFailure):
             click.echo(f"rtune: {error}", err=True)

@@ -11,9 +11,11 @@ import click
 from rich.table import Table
 
 import analysis
-from rtune import chosen, explain, runfolder, schema, summary
+from rtune import chosen, explain
 from rtune.config import attack_names, spec
-from rtune.ledger import Ledger, fold
+from rtune.run import schema, summary
+from rtune.run.folder import RunError, RunFailure, RunFolder, find_run, storage_errors
+from rtune.run.ledger import Ledger, fold
 from rtune.storage.places import LocalPlace, StorageError
 
 _STATES = (*schema.STATUSES, "waiting")
@@ -21,16 +23,16 @@ _STATES = (*schema.STATUSES, "waiting")
 
 def results(run: str, runs: str, kind: str, output: Path | None) -> None:
     """All rows of a run on standard output or in a file."""
-    folder = runfolder.find(run, runs)
+    folder = find_run(run, runs)
     try:
         _write_results(folder, kind, output)
     except BrokenPipeError:
         raise
     except (OSError, StorageError) as error:
-        raise runfolder.RunFailure(f"the results cannot be written: {error}") from None
+        raise RunFailure(f"the results cannot be written: {error}") from None
 
 
-def _write_results(folder: runfolder.RunFolder, kind: str, output: Path | None) -> None:
+def _write_results(folder: RunFolder, kind: str, output: Path | None) -> None:
     import pyarrow.parquet
 
     if kind == "parquet":
@@ -51,7 +53,7 @@ def _write_results(folder: runfolder.RunFolder, kind: str, output: Path | None) 
 
 def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
     """Where a run stands, or what became of one trial and why."""
-    folder = runfolder.find(run, runs)
+    folder = find_run(run, runs)
     log = folder.read()
     if trial is not None:
         try:
@@ -70,7 +72,7 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
             found["interrupted"] = found.pop("running")
     concurrency = ledger.launches[-1].concurrency if ledger.launches else 1
     objectives = folder.spec.search.objectives
-    with runfolder.storage_errors():
+    with storage_errors():
         files = folder.place.files()
     facts = {
         "run": str(folder.place),
@@ -95,11 +97,11 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
 
 def prune_checkpoints(run: str, runs: str) -> None:
     """Deletes checkpoints that neither the front nor a trial under way needs, and says what that freed."""
-    from rtune import keeping
+    from rtune.run import retention
 
-    folder = runfolder.find(run, runs)
-    with runfolder.storage_errors():
-        done = keeping.prune(folder)
+    folder = find_run(run, runs)
+    with storage_errors():
+        done = retention.prune(folder)
     click.echo(
         f"files deleted: {done.files}, freed: {summary.size(done.bytes)}; "
         f"left: networks of the front {done.of_front}, others of trials under way {done.under_way}"
@@ -118,7 +120,7 @@ def report(
     from analysis import report as making
 
     wanted = making.parse_formats(formats)
-    folders = [runfolder.find(run, runs) for run in named]
+    folders = [find_run(run, runs) for run in named]
     if len(folders) > 1 and output is None:
         output = Path("report")
     asked = _asked(objectives)
@@ -148,9 +150,9 @@ def best(
     from analysis import choosing
 
     if maximize is not None and minimize is not None:
-        raise runfolder.RunError("--maximize and --minimize are both given; one of them must go")
+        raise RunError("--maximize and --minimize are both given; one of them must go")
     one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
-    folders = [runfolder.find(run, runs) for run in named]
+    folders = [find_run(run, runs) for run in named]
     found = choosing.choose(folders, _asked(objectives), one, constraints)
     for sentence in found.damage():
         _note(sentence)
@@ -162,7 +164,7 @@ def export(run: str, runs: str, trial: str, output: Path | None) -> None:
     """Writes a network as a file and says what it is."""
     from rtune import export as exporting
 
-    folder = runfolder.find(run, runs)
+    folder = find_run(run, runs)
     click.echo(exporting.export(folder, trial, output or Path(f"{trial}.pt2")))
 
 
@@ -185,7 +187,7 @@ def evaluate(
 ) -> int:
     """Attacks networks of a run, prints what is known of them, writes the report; exit code."""
     names = attack_names.parse(attacks)
-    folder = runfolder.find(run, runs)
+    folder = find_run(run, runs)
     own = folder.spec.file.evaluation
     default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
     fixed = attack_names.Settings(
@@ -226,7 +228,7 @@ def evaluate(
     return 1 if troubles else 0
 
 
-def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str) -> Table | str:
+def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:
     """Figures of these trials on a split beside those of the search; a sentence if there are none."""
     columns, rows, remark = analysis.evaluation_table(folder, split, trials)
     if not rows:
@@ -239,7 +241,7 @@ def _evaluation_table(folder: runfolder.RunFolder, trials: list[str], split: str
     return table
 
 
-def _print_status(facts: dict[str, Any], ledger: Ledger, folder: runfolder.RunFolder) -> None:
+def _print_status(facts: dict[str, Any], ledger: Ledger, folder: RunFolder) -> None:
     max_epochs = summary.max_epochs(ledger, folder.spec)
     again = facts["replicates"]
     replicates = f"; {sum(again.values())} replicates: {_states(again)}" if any(again.values()) else ""

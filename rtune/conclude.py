@@ -7,9 +7,9 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
-from rtune import summary
-from rtune.ledger import fold, validation_images
-from rtune.runfolder import RunError, RunFolder
+from rtune.run import summary
+from rtune.run.folder import RunError, RunFolder
+from rtune.run.ledger import fold, validation_images
 
 
 def conclude(folder: RunFolder, reason: str | None, command: str) -> int:

@@ -17,9 +17,10 @@ from typing import Any
 import click
 import numpy as np
 
-from rtune import pace, summary
+from rtune import pace
 from rtune.config import spec
-from rtune.ledger import Trial
+from rtune.run import summary
+from rtune.run.ledger import Trial
 from rtune.search import plan, resources
 from rtune.search.plan import Plan, Values
 from rtune.search.resources import Limits, Room

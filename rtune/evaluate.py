@@ -16,16 +16,17 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtune import build, checkpoint, robust, schema
+from rtune import build, checkpoint, robust
 from rtune.checkpoint import CheckpointError
 from rtune.config.attack_names import AttackName, Settings
-from rtune.ledger import Trial, fold
-from rtune.log import Writer
 from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagnostics
 from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
 from rtune.robust.carlini import CarliniL2
 from rtune.robust.evaluation import check_classes, outcomes
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Trial, fold
+from rtune.run.log import Writer
 from rtune.storage.places import StorageError
 
 BATCH_SIZE = 256

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from rtune import summary
 from rtune.config import rungs
 from rtune.config.spec import Spec
-from rtune.ledger import Launch, fold, validation_images
+from rtune.run import summary
+from rtune.run.ledger import Launch, fold, validation_images
 from rtune.search.fronts import EXACT_DIMENSIONS, Fronts
 
 # So many of the trials that are better in every respect are named.

@@ -9,10 +9,10 @@ import torch
 
 from rtune.checkpoint import CheckpointError
 from rtune.evaluate import load_network
-from rtune.ledger import fold
 from rtune.robust.compact import compact, footprint
 from rtune.robust.data import SOURCES
-from rtune.runfolder import RunError, RunFailure, RunFolder
+from rtune.run.folder import RunError, RunFailure, RunFolder
+from rtune.run.ledger import fold
 
 
 def export(folder: RunFolder, name: str, output: Path) -> str:

@@ -13,9 +13,9 @@ import torch
 from rtune import build
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
-from rtune.ledger import Trial
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import SOURCES, MissingDataError
+from rtune.run.ledger import Trial
 from rtune.search import plan
 from rtune.search.resources import Limits, Room
 from rtune.search.state import Search

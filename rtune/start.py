@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import analysis
-from rtune import __version__, changes, chosen, conclude, runfolder, schema, summary
+from rtune import __version__, chosen, conclude
 from rtune.config import spec
-from rtune.ledger import Ledger, fold
-from rtune.runfolder import RunError, RunFolder
+from rtune.run import changes, schema, summary
+from rtune.run.folder import LaunchError, RunError, RunFolder, find_run, storage_errors
+from rtune.run.ledger import Ledger, fold
 from rtune.search import contact, resources
 from rtune.search.interrupt import Interrupt
 from rtune.search.quiet import Diversion
@@ -44,7 +45,7 @@ def search(
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    runfolder.available(runs, name)
+    new_run(runs, name)
     limits = resources.Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
     if asked is not None:
         from rtune import estimate
@@ -75,7 +76,7 @@ def replicate(
     """Adds trials that repeat settings of a run with other seeds, and finishes those under way; exit code.
 
     Args:
-        run, runs: as `rtune.runfolder.find` takes them.
+        run, runs: as `rtune.run.folder.find` takes them.
         address: of a Ray cluster.
         which: `front`, `best`, `all`, or trials with commas, among the search's own.
         seeds: with how many seeds each setting is to be trained in all.
@@ -112,7 +113,7 @@ class _Repeats:
 
 def _found(run: str, runs: str) -> tuple[RunFolder, list[dict[str, Any]], Ledger]:
     """A run that a launch may go on with, its records and what they amount to. Raises RunError."""
-    folder = runfolder.find(run, runs)
+    folder = find_run(run, runs)
     with folder.launch():
         pass  # who may not write, or not now, hears of it before Ray starts
     records = folder.read().records
@@ -271,7 +272,7 @@ def _launch(
                     )
     except resources.ResourceError as error:
         raise spec.SpecError(str(error)) from None
-    except runfolder.LaunchError as error:
+    except LaunchError as error:
         assert folder is not None
         click.echo(f"rtune: {conclude.broken_off(str(error), folder, command())}", err=True)
         return 1
@@ -287,7 +288,7 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
     """Context in which the framework's words go to the run folder's launch.log; to a store at its end."""
     target = folder.place / "launch.log"
     if target.local is not None:
-        with runfolder.storage_errors():
+        with storage_errors():
             diversion.into(target.local)
         yield
         return

@@ -10,7 +10,7 @@ import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, machine, schema, sharing
+from rtune import build, checkpoint, machine, sharing
 from rtune.config import rungs
 from rtune.config.sections import TrialConfig
 from rtune.robust import (
@@ -24,6 +24,7 @@ from rtune.robust import (
 )
 from rtune.robust.data import SOURCES
 from rtune.robust.training import deterministic
+from rtune.run import schema
 from rtune.storage.places import StorageError, place
 
 
@@ -140,7 +141,7 @@ def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str |
 
 
 def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
-    """Trains one epoch and measures the network it ends with (`rtune.schema.EPOCH`)."""
+    """Trains one epoch and measures the network it ends with (`rtune.run.schema.EPOCH`)."""
     start = time.perf_counter()
     trainer.train_epoch()
     trained = time.perf_counter()

@@ -23,9 +23,9 @@ import pandas as pd
 import psutil
 
 import analysis
-from rtune import schema
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from tests.searches import start

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from rtune import changes, schema
 from rtune.config import spec
-from rtune.runfolder import RunFolder
+from rtune.run import changes, schema
+from rtune.run.folder import RunFolder
 
 TREE: dict[str, Any] = {
     "description": "<script>alert(1)</script> & more",

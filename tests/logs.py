@@ -7,16 +7,16 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from rtune import schema
-from rtune.ledger import Trial, fold
-from rtune.runfolder import RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Trial, fold
 
 Record = dict[str, Any]
 Segments = list[list[Record]]
 
 
 def written(records: list[Record]) -> bytes:
-    """As `rtune.log.Writer` writes them."""
+    """As `rtune.run.log.Writer` writes them."""
     return _lines(records, separators=(",", ":"))
 
 

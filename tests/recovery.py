@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtune.ledger import Trial, fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Trial, fold
 from tests import hosts
 from tests.conftest import wait_for
 from tests.searches import TINY, logged

@@ -7,7 +7,7 @@ import torch
 
 from rtune import build, trial
 from rtune.config import spec
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
 from rtune.search import plan
 from rtune.search.resources import Limits
 from rtune.search.state import Search

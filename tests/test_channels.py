@@ -15,10 +15,10 @@ from torch import nn
 from analysis.channels import ZERO, channel_norms, histogram
 from rtune import build, checkpoint, evaluate
 from rtune.config.sections import ModelConfig, TrialConfig
-from rtune.ledger import fold
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from tests.conftest import Evil
 
 NETWORKS: list[dict[str, Any]] = [

@@ -13,8 +13,8 @@ import torch
 import analysis
 from analysis import words
 from rtune.evaluate import load_network
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from tests import fronts, logs
 from tests.conftest import ROOT, Rtune
 

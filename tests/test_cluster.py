@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from tests import hosts
 from tests.conftest import ROOT, wait_for
 from tests.hosts import Host

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import analysis
 from analysis import blocks, columns
 from rtune.config import spec
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from rtune.storage.places import LocalPlace, Place
 from tests.logs import (
     DAMAGES,

@@ -19,10 +19,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save
 
 import analysis
-from rtune import checkpoint, checkpointfile
+from rtune import checkpoint
 from rtune.cli import main
 from rtune.robust import PGD, PreActResNet, accuracy, autoattack, load_test, seeded
-from rtune.runfolder import RunFolder
+from rtune.run import checkpoint_file
+from rtune.run.folder import RunFolder
 from tests.conftest import ROOT, Evil
 
 CPU = torch.device("cpu")
@@ -228,7 +229,7 @@ def _whole_numbers(path: Path) -> None:
 def _strange_header(path: Path) -> None:
     text = json.dumps({"format": checkpoint.FORMAT})
     tensors = {"a": torch.zeros(1)}
-    digest = checkpointfile.digest(text, checkpoint._parts(tensors))
+    digest = checkpoint_file.digest(text, checkpoint._parts(tensors))
     path.write_bytes(save(tensors, {"rtune": text, "digest": digest}))
 
 
@@ -370,7 +371,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_known_stays(
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rtune.runfolder.Writer.append", refuse)
+    monkeypatch.setattr("rtune.run.folder.Writer.append", refuse)
     done = evaluate(run, "--trials", "t0001", "--attacks", "fgsm")
     assert done.exit_code == 1
     assert "the evaluation ended early; what it printed is saved: [Errno 28] No space left" in done.stderr

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 import analysis
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from tests.conftest import fill, wait_for
 from tests.searches import TINY, check_kept, check_whole, family, logged, start
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rtune.config import spec
 from rtune.config.ranges import Uniform
-from rtune.ledger import Trial
+from rtune.run.ledger import Trial
 from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, of_spec
 from rtune.search.sampler import Sampler

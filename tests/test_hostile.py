@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import analysis
 from rtune import checkpoint, trial
 from rtune.cli import main
-from rtune.ledger import fold
-from rtune.runfolder import RunError, RunFolder
+from rtune.run.folder import RunError, RunFolder
+from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage.places import StorageError

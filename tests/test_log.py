@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rtune import log, schema
-from rtune.log import Writer
+from rtune.run import log, schema
+from rtune.run.log import Writer
 from rtune.storage import lock, places
 from rtune.storage.places import Place, StorageError, place
 from tests import s3

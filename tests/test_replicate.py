@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rtune import explain, keeping, schema, summary
-from rtune.ledger import Ledger, fold
-from rtune.runfolder import RunFolder
+from rtune import explain
+from rtune.run import retention, schema, summary
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Ledger, fold
 from rtune.search.dashboard import Dashboard
 from rtune.search.plan import of_spec
 from rtune.search.progress import Progress
@@ -330,6 +331,6 @@ def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
         path = folder.trial_folder(one.id).local / f"epoch-{one.epoch:04d}.safetensors"
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
-    keeping.prune(folder)
+    retention.prune(folder)
     left = sorted(path.parent.name for path in folder.place.local.rglob("*.safetensors"))
     assert left == ["t0001", "t0001r1"]

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 import analysis
 from rtune import build, trial
 from rtune.cli import main
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from rtune.search import plan
 from tests.conftest import Rtune, wait_for
 from tests.searches import TINY, check_kept, kill, logged, start

@@ -16,10 +16,10 @@ from analysis import report, tables, words
 from analysis.objectives import ObjectiveError
 from analysis.sidebyside import sections
 from analysis.view import view
-from rtune import summary
 from rtune.config import spec
-from rtune.ledger import fold
-from rtune.runfolder import RunError, RunFolder
+from rtune.run import summary
+from rtune.run.folder import RunError, RunFolder
+from rtune.run.ledger import fold
 from tests import fronts, logs
 from tests.conftest import Rtune, wait_for
 

@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis import report
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
 from tests import browser, fronts
 from tests.browser import Seen
 

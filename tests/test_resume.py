@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, explain, keeping
+from rtune import checkpoint, explain
 from rtune.cli import main
 from rtune.config import rungs
-from rtune.ledger import fold
-from rtune.runfolder import RunFolder
+from rtune.run import retention
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import fold
 from rtune.search.health import Health, words
 from rtune.search.plan import begin, of_launch, of_spec
 from rtune.search.resources import Limits
@@ -281,15 +282,15 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
             path.write_bytes(b"x" * 10)
     ledger = fold(log)
     assert [ledger.trials[name].status for name in names] == ["running", "stopped", "stopped", "stopped"]
-    done = keeping.prune(folder)
+    done = retention.prune(folder)
     assert (done.files, done.of_front, done.under_way) == (0, 4, 0)  # t0001 outdoes all, and is not done
     for epoch in range(2, 10):
         search.report(names[0], epoch, dict.fromkeys(metrics("t0001", 1), 0.9) | {"images": 100})
     (folder.trial_folder(names[1]).local / "epoch-0002.safetensors").write_bytes(b"not in the log yet")
-    done = keeping.prune(folder)
+    done = retention.prune(folder)
     assert (done.files, done.bytes) == (5, 50)
     writer.__exit__(None, None, None)
-    assert keeping.prune(folder).files == 1
+    assert retention.prune(folder).files == 1
 
 
 # --- judging failures ---------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import analysis
-from rtune import runfolder, schema
 from rtune.config import spec
-from rtune.ledger import fold
-from rtune.runfolder import RunError, RunFolder
+from rtune.run import schema
+from rtune.run.folder import RunError, RunFolder, new_run
+from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage.places import StorageError
@@ -177,7 +177,7 @@ def test_what_is_no_run_folder_is_said(tmp_path: Path, content: str | None, mess
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
 def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match="must be letters"):
-        runfolder.available(tmp_path, name)
+        new_run(tmp_path, name)
 
 
 def test_a_taken_name_is_refused_and_nothing_touched(tmp_path: Path) -> None:

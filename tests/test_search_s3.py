@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
 from rtune.storage.places import place
 from tests import s3
 from tests.conftest import Rtune, wait_for

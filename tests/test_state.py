@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtune import schema
 from rtune.config import spec
+from rtune.run import schema
 from rtune.search.plan import Plan, of_spec
 from rtune.search.state import Search
 

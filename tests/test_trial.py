@@ -11,9 +11,10 @@ import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
-from rtune import build, checkpoint, machine, schema, trial
+from rtune import build, checkpoint, machine, trial
 from rtune.config import spec
 from rtune.robust import data
+from rtune.run import schema
 from rtune.search import health
 
 TREE = {

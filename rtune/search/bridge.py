@@ -11,8 +11,9 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from rtune import schema, sharing
-from rtune.ledger import Trial
+from rtune import sharing
+from rtune.run import schema
+from rtune.run.ledger import Trial
 from rtune.search.health import Health, last_line, unfit, words
 from rtune.search.interrupt import Interrupt
 from rtune.search.machines import Machines

@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-from rtune import schema
+from rtune.run import schema
 from rtune.search import optuna_space
 from rtune.search.plan import Plan
 

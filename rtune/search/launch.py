@@ -34,10 +34,10 @@ from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
 
 from rtune import build, sharing  # noqa: E402
 from rtune import trial as worker  # noqa: E402
-from rtune.keeping import Keeper  # noqa: E402
-from rtune.ledger import Trial, fold  # noqa: E402
-from rtune.log import Writer  # noqa: E402
-from rtune.runfolder import LaunchError, RunFolder  # noqa: E402
+from rtune.run.folder import LaunchError, RunFolder  # noqa: E402
+from rtune.run.ledger import Trial, fold  # noqa: E402
+from rtune.run.log import Writer  # noqa: E402
+from rtune.run.retention import Keeper  # noqa: E402
 from rtune.search import bridge, plan, resources  # noqa: E402
 from rtune.search.dashboard import Dashboard  # noqa: E402
 from rtune.search.health import Health  # noqa: E402

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtune import changes, schema
 from rtune.config import rungs
 from rtune.config.ranges import Range
 from rtune.config.sections import EarlyStopping
 from rtune.config.spec import Spec
-from rtune.ledger import Ledger
+from rtune.run import changes, schema
+from rtune.run.ledger import Ledger
 from rtune.search.resources import Limits
 
 Values = dict[str, Any]

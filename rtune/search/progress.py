@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtune import summary
-from rtune.ledger import Trial
+from rtune.run import summary
+from rtune.run.ledger import Trial
 from rtune.search.state import Search
 
 _STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red"}

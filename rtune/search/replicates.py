@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rtune.ledger import Ledger, Trial
-from rtune.schema import REPLICATE
+from rtune.run.ledger import Ledger, Trial
+from rtune.run.schema import REPLICATE
 
 # More seeds of one setting than that are a slip of the hand.
 MOST_SEEDS = 1000

@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from rtune.ledger import Trial
+from rtune.run.ledger import Trial
 from rtune.search import optuna_space
 from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, Values

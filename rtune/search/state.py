@@ -8,7 +8,7 @@ from typing import Any
 
 from rtune.config import rungs
 from rtune.config.sections import EarlyStopping
-from rtune.ledger import Ledger, Trial
+from rtune.run.ledger import Ledger, Trial
 from rtune.search import replicates
 from rtune.search.halving import ParetoHalving, Verdict
 from rtune.search.plan import Plan

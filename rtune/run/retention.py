@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rtune import checkpoint
-from rtune.ledger import Ledger, fold
-from rtune.runfolder import RunFolder
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Ledger, fold
 from rtune.storage.places import StorageError
 
 

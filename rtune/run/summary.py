@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.front import hypervolume
 from rtune.config.spec import Spec
-from rtune.ledger import Ledger, Trial
+from rtune.run.ledger import Ledger, Trial
 
 # So many of the trials that were stopped at a rung are named.
 _NAMED = 6

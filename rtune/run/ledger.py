@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rtune.schema import REPLICATE
+from rtune.run.schema import REPLICATE
 
 
 @dataclass

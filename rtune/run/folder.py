@@ -22,9 +22,9 @@ from typing import Any
 
 import yaml
 
-from rtune import log, schema
 from rtune.config import spec, yaml_file
-from rtune.log import Log, Writer
+from rtune.run import log, schema
+from rtune.run.log import Log, Writer
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace, Place, StorageError, place
 
@@ -73,7 +73,7 @@ class RunFolder:
         cls, runs: str | Path | Place, name: str, search: spec.Spec, provenance: dict[str, Any]
     ) -> "RunFolder":
         """Makes the run `name` in the folder `runs`, or raises RunError and leaves nothing behind."""
-        target = available(runs, name)
+        target = new_run(runs, name)
         tree = search.to_tree() | {"provenance": provenance | {"schema": schema.VERSION}}
         text = yaml.safe_dump(tree, sort_keys=False).encode()
         with storage_errors(f"run folder {target} cannot be made"):
@@ -174,7 +174,7 @@ def _make(path: Path, text: bytes) -> None:
         raise
 
 
-def available(runs: str | Path | Place, name: str) -> Place:
+def new_run(runs: str | Path | Place, name: str) -> Place:
     """The place of a new run. Raises RunError if the name is taken or cannot be a folder's."""
     if not _NAME.fullmatch(name):
         raise RunError(
@@ -191,7 +191,7 @@ def available(runs: str | Path | Place, name: str) -> Place:
     return target
 
 
-def find(run: str, runs: str = "runs") -> RunFolder:
+def find_run(run: str, runs: str = "runs") -> RunFolder:
     """The run folder at a path or URI, or of that name in `runs`. Raises RunError."""
     if "://" in run:
         return RunFolder(run)

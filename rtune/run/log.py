@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 
 import orjson
 
-from rtune import schema
+from rtune.run import schema
 from rtune.storage.lock import Lock, Lost
 from rtune.storage.places import LocalPlace, Place, StorageError
 
