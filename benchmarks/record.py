@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from benchmarks.arms import pooled, stratified
-from rtune import build
 from rtune.config import spec
 from rtune.robust import Diverged, Split
 from rtune.run.ledger import Trial
 from rtune.search.plan import of_spec
 from rtune.search.sampler import Sampler
-from rtune.trial import measure_epoch
+from rtune.worker import build
+from rtune.worker.loop import measure_epoch
 
 METRICS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity", "train_seconds")
 

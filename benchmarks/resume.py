@@ -20,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 
-from rtune import build, start
+from rtune import start
 from rtune.config import spec
 from rtune.run import schema
 from rtune.run.folder import RunFolder
@@ -28,6 +28,7 @@ from rtune.run.log import Writer
 from rtune.search import launch, plan, resources
 from rtune.search.dashboard import Dashboard
 from rtune.search.state import Search
+from rtune.worker import build
 
 _TINY = {"model.width": 2, "attack.steps": 1, "evaluation.steps": 1, "training.batch_size": 256}
 

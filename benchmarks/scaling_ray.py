@@ -20,7 +20,7 @@ import psutil
 from ray import cloudpickle, tune
 from rich.console import Console
 
-import rtune.trial
+import rtune.worker.loop
 from rtune.config import spec
 from rtune.run import schema
 from rtune.run.folder import RunFolder
@@ -63,7 +63,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         tempfile.TemporaryDirectory() as scratch,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         mock.patch.object(resources, "local", return_value=room),
-        mock.patch.object(rtune.trial, "run", run),
+        mock.patch.object(rtune.worker.loop, "run", run),
         _timed(Search, "report", own),
         _timed(Search, "next_trial", own),
         _timed(Progress, "on_change", own),
@@ -92,7 +92,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
 
 
 def report_only(task: dict[str, Any], workers: int) -> None:
-    """A trial that trains nothing, once all workers are up; stands in for `rtune.trial.run`."""
+    """A trial that trains nothing, once all workers are up; stands in for `rtune.worker.loop.run`."""
     up = Path(task["folder"]).parents[1] / "up"
     up.mkdir(exist_ok=True)
     (up / f"{os.getpid()}").touch()

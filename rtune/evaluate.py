@@ -16,8 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtune import build, checkpoint, robust
-from rtune.checkpoint import CheckpointError
+from rtune import robust
 from rtune.config.attack_names import AttackName, Settings
 from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagnostics
 from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
@@ -28,6 +27,8 @@ from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
 from rtune.storage.places import StorageError
+from rtune.worker import build, checkpoint
+from rtune.worker.checkpoint import CheckpointError
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]

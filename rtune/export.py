@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from rtune.checkpoint import CheckpointError
 from rtune.evaluate import load_network
 from rtune.robust.compact import compact, footprint
 from rtune.robust.data import SOURCES
 from rtune.run.folder import RunError, RunFailure, RunFolder
 from rtune.run.ledger import fold
+from rtune.worker.checkpoint import CheckpointError
 
 
 def export(folder: RunFolder, name: str, output: Path) -> str:

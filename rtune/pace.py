@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rtune import build
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
 from rtune.robust import DataError, Diverged, Network, Split, footprint
@@ -19,6 +18,7 @@ from rtune.run.ledger import Trial
 from rtune.search import plan
 from rtune.search.resources import Limits, Room
 from rtune.search.state import Search
+from rtune.worker import build
 
 # Seconds of measuring: of one setting's training and of its evaluation each, and when no other is begun.
 _EACH, _ALL = 1.0, 12.0

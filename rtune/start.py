@@ -19,7 +19,7 @@ import analysis
 from rtune import __version__, chosen, conclude
 from rtune.config import spec
 from rtune.run import changes, schema, summary
-from rtune.run.folder import LaunchError, RunError, RunFolder, find_run, storage_errors
+from rtune.run.folder import LaunchError, RunError, RunFolder, find_run, new_run, storage_errors
 from rtune.run.ledger import Ledger, fold
 from rtune.search import contact, resources
 from rtune.search.interrupt import Interrupt
@@ -308,8 +308,8 @@ def _check_data(search_spec: spec.Spec) -> str:
 
     Returns their fingerprint.
     """
-    from rtune import build
     from rtune.robust import DataError
+    from rtune.worker import build
 
     try:
         return build.fingerprint(search_spec.file.data, search_spec.search.seed)

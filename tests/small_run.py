@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from rtune import build, trial
 from rtune.config import spec
 from rtune.run.folder import RunFolder
 from rtune.search import plan
 from rtune.search.resources import Limits
 from rtune.search.state import Search
+from rtune.worker import build, loop
 
 TREE: dict[str, Any] = {
     "data": {"dataset": "digits"},
@@ -56,6 +56,6 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
                 "shares_gpu": False,
                 "versions": None,
             }
-            for epoch, metrics in trial.epochs(task, *splits):
+            for epoch, metrics in loop.epochs(task, *splits):
                 search.report(found.id, epoch, metrics)
     return folder

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from rtune import build
 from rtune.config import spec
 from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
+from rtune.worker import build
 from tests.robust.test_data import write_cifar
 
 # network -> its section, the class, members and gamma that must come out, and the stem's channels.

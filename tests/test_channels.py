@@ -13,12 +13,13 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from analysis.channels import ZERO, channel_norms, histogram
-from rtune import build, checkpoint, evaluate
+from rtune import evaluate
 from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
+from rtune.worker import build, checkpoint
 from tests.conftest import Evil
 
 NETWORKS: list[dict[str, Any]] = [

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from rtune import checkpoint
-from rtune.checkpoint import Checkpoint, CheckpointError
 from rtune.storage.places import StorageError
+from rtune.worker import checkpoint
+from rtune.worker.checkpoint import Checkpoint, CheckpointError
 
 CONFIG: dict[str, Any] = {"model": {"width": 4}}
 

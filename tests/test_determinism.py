@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import analysis
-from rtune import build, checkpoint, trial
 from rtune.config import spec
 from rtune.robust import Trainer, data
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
+from rtune.worker import build, checkpoint, loop
 from tests.conftest import Rtune
 from tests.test_state import TREE as SEARCHED
 from tests.test_state import metrics
@@ -95,8 +95,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(task: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        monkeypatch.setattr(trial.tune, "report", rows.append)
-        trial.run(task, build.pack(*data.load("digits")))
+        monkeypatch.setattr(loop.tune, "report", rows.append)
+        loop.run(task, build.pack(*data.load("digits")))
         return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
     return run
@@ -176,11 +176,11 @@ def test_the_flag_ends_with_a_trial_that_is_stopped_or_raises(
     def report(_: dict[str, Any]) -> None:
         raise end
 
-    monkeypatch.setattr(trial.tune, "report", report)
+    monkeypatch.setattr(loop.tune, "report", report)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with pytest.raises(end):
-        trial.run(task(tmp_path, deterministic=True), build.pack(*data.load("digits")))
+        loop.run(task(tmp_path, deterministic=True), build.pack(*data.load("digits")))
     assert seen == [ON]
     assert settings() == (False, True, ":16:8")
 

@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save
 
 import analysis
-from rtune import checkpoint
 from rtune.cli import main
 from rtune.robust import PGD, PreActResNet, accuracy, autoattack, load_test, seeded
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
+from rtune.worker import checkpoint
 from tests.conftest import ROOT, Evil
 
 CPU = torch.device("cpu")

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, trial
 from rtune.cli import main
 from rtune.run.folder import RunError, RunFolder
 from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage.places import StorageError
+from rtune.worker import checkpoint, loop
 from tests.conftest import Evil, fill
 from tests.test_resume import picture_of, resume
 from tests.test_runfolder import RECORDS, make
@@ -123,9 +123,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     next(worker), next(worker)
     damage(home / "epoch-0002.safetensors")
     trained: list[int] = []
-    measure = trial.measure_epoch
+    measure = loop.measure_epoch
     monkeypatch.setattr(
-        trial, "measure_epoch", lambda t, *rest: trained.append(t.epoch + 1) or measure(t, *rest)
+        loop, "measure_epoch", lambda t, *rest: trained.append(t.epoch + 1) or measure(t, *rest)
     )
     if damage is folder:
         shutil.rmtree(home / "epoch-0002.safetensors")  # a file can be written there again

@@ -12,11 +12,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 import analysis
-from rtune import build, trial
 from rtune.cli import main
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search import plan
+from rtune.worker import build, loop
 from tests.conftest import Rtune, wait_for
 from tests.searches import TINY, check_kept, kill, logged, start
 from tests.test_resume import picture_of
@@ -196,5 +196,5 @@ def check_replicates(folder: RunFolder, seeds: int) -> None:
         "shares_gpu": False,
         "versions": None,
     }
-    alone = [figures["robust_accuracy"] for _, figures in trial.epochs(task, *splits)]
+    alone = [figures["robust_accuracy"] for _, figures in loop.epochs(task, *splits)]
     assert alone == [record["robust_accuracy"] for record in found.epochs]

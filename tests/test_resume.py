@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import checkpoint, explain
+from rtune import explain
 from rtune.cli import main
 from rtune.config import rungs
 from rtune.run import retention
@@ -23,6 +23,7 @@ from rtune.search.resources import Limits
 from rtune.search.state import Search
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace
+from rtune.worker import checkpoint
 from tests import small_run
 from tests.test_state import drive, make_spec, metrics, picture
 
@@ -198,7 +199,7 @@ def test_limits_may_be_edited(run: Path) -> None:
 
 
 def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtune.build.fingerprint", lambda *_: "another")
+    monkeypatch.setattr("rtune.worker.build.fingerprint", lambda *_: "another")
     monkeypatch.setattr("rtune.search.launch.cluster", lambda address: __import__("contextlib").nullcontext())
     done = resume(run, "--trials", "3")
     assert done.exit_code == 2, done.output

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from rtune import sharing
 from rtune.robust import Diverged
-from rtune.sharing import Host
 from rtune.storage.places import StorageError
+from rtune.worker import gpu_host
+from rtune.worker.gpu_host import Host
 
 DATA = {name: (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)) for name in ("train", "validation")}
 
@@ -48,7 +48,7 @@ def task(name: str, logged: int = 0) -> dict[str, Any]:
     return {"trial": name, "folder": f"/runs/{name}", "device": "cpu", "logged": logged}
 
 
-def host(train: sharing.Epochs) -> Host:
+def host(train: gpu_host.Epochs) -> Host:
     made = Host(train)
     made.give(DATA, "cpu", False)
     return made
@@ -79,7 +79,7 @@ def test_a_host_asks_for_the_images_once() -> None:
 def test_where_memory_has_no_room_trials_wait_and_none_fails(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "_PATIENCE", 0.05)
+    monkeypatch.setattr(gpu_host, "_PATIENCE", 0.05)
     memory = Memory(room)
     one = host(memory.epochs)
     found: dict[str, tuple[list[int], list[str]]] = {}
@@ -97,7 +97,7 @@ def test_where_memory_has_no_room_trials_wait_and_none_fails(
     assert {name: epochs for name, (epochs, _) in found.items()} == {name: [1, 2, 3] for name in "abcde"}
     assert memory.most <= room
     notes = {note for _, said in found.values() for note in said}
-    assert all(note.startswith(f"{sharing.THE_GPU}'s memory has room for ") for note in notes)
+    assert all(note.startswith(f"{gpu_host.THE_GPU}'s memory has room for ") for note in notes)
 
 
 def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> None:
@@ -141,7 +141,7 @@ def test_what_ends_a_trial_is_told(error: Exception, key: str) -> None:
 def test_a_dead_worker_is_forgotten_and_its_trial_goes_on_with_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharing, "_PATIENCE", 0.05)
+    monkeypatch.setattr(gpu_host, "_PATIENCE", 0.05)
     memory = Memory(1)
     one = host(memory.epochs)
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from analysis.threshold import FEW, apart, band, spearman, threshold
-from rtune import build
 from rtune.config import spec
 from rtune.config.sections import PruningConfig
 from rtune.robust.pruning import prox
+from rtune.worker import build
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "channel_sparsity"]
 METHODS = [("rvsm", p) for p in ("l0", "l1", "transformed_l1")] + [

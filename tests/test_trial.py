@@ -11,11 +11,11 @@ import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
-from rtune import build, checkpoint, machine, trial
 from rtune.config import spec
 from rtune.robust import data
 from rtune.run import schema
 from rtune.search import health
+from rtune.worker import build, checkpoint, loop, machine
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -50,7 +50,7 @@ def task(folder: Path, logged: int = 0) -> dict[str, Any]:
 
 
 def epochs(told: dict[str, Any], notes: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    return trial.epochs(told, *data.load("digits"), notes)
+    return loop.epochs(told, *data.load("digits"), notes)
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -124,21 +124,21 @@ def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its checkpoints would be lost with another disk; its numbers are not those of other versions."""
-    monkeypatch.setattr(trial, "_node", lambda: "5e3f")
+    monkeypatch.setattr(loop, "_node", lambda: "5e3f")
     packed = build.pack(*data.load("digits"))
     run = tmp_path / "runs" / "run"
     told = task(run / "trials" / "t0001") | {"versions": machine.versions(), "run": str(run)}
     with pytest.raises(machine.Unfit, match=f"^5e3f: it has another {run} than this machine; run fol"):
-        trial.run(told, packed)
+        loop.run(told, packed)
     assert not (tmp_path / "runs").exists()
     old = told | {"versions": machine.versions() | {"torch": "1.0"}}
     with pytest.raises(machine.Unfit, match=r"^5e3f: it has torch [\d.]+, not 1.0; install the same on all"):
-        trial.run(old, packed)
+        loop.run(old, packed)
     run.mkdir(parents=True)
     (run / "search.yaml").touch()
     rows: list[Any] = []
-    monkeypatch.setattr(trial.tune, "report", rows.append)
-    trial.run(told, packed)
+    monkeypatch.setattr(loop.tune, "report", rows.append)
+    loop.run(told, packed)
     assert len(rows) == 3
 
 

@@ -20,18 +20,18 @@ from typing import Any
 
 import torch
 
-from rtune import checkpoint, trial
 from rtune.storage.places import StorageError
+from rtune.worker import checkpoint, loop
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:
-    """What Ray Tune calls instead of `rtune.trial.run`."""
+    """What Ray Tune calls instead of `rtune.worker.loop.run`."""
     name = task["trial"]
     if task["device"] == "cuda":
         # Not writable: the machine's one copy.
         say(f"gpu {name} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {data['train'][0].flags.writeable}")
     task = {**task, "device": os.environ.get("DEVICE", task["device"])}
-    measure, write = trial.measure_epoch, checkpoint.write
+    measure, write = loop.measure_epoch, checkpoint.write
 
     def measured(trainer: Any, *args: Any) -> dict[str, Any]:
         say(f"begin {name} {trainer.epoch + 1}")
@@ -44,11 +44,11 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
         return path
 
     # Ray uses a worker again for the next trial: what is replaced is put back.
-    trial.measure_epoch, checkpoint.write = measured, written
+    loop.measure_epoch, checkpoint.write = measured, written
     try:
-        trial.run(task, data)
+        loop.run(task, data)
     finally:
-        trial.measure_epoch, checkpoint.write = measure, write
+        loop.measure_epoch, checkpoint.write = measure, write
 
 
 def say(line: str) -> None:

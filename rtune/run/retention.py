@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from rtune import checkpoint
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
 from rtune.storage.places import StorageError
+from rtune.worker import checkpoint
 
 
 class Keeper:

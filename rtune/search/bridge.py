@@ -11,7 +11,6 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from rtune import sharing
 from rtune.run import schema
 from rtune.run.ledger import Trial
 from rtune.search.health import Health, last_line, unfit, words
@@ -21,6 +20,7 @@ from rtune.search.progress import Progress
 from rtune.search.state import Search
 from rtune.search.watch import Watch
 from rtune.storage.places import StorageError
+from rtune.worker import gpu_host
 
 
 class _NeverSaved:
@@ -141,7 +141,7 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         name = trial.config["trial"]
         for note in result.get("notes", ()):
-            if not note.startswith(sharing.THE_GPU):
+            if not note.startswith(gpu_host.THE_GPU):
                 self._progress.on_note(f"{name}: {note}")
             elif note not in self._said:
                 self._said.add(note)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from rtune import machine
+from rtune.worker import machine
 
 # A launch ends when its first trials, so many, have all failed for good in the same way.
 FIRST = 3

@@ -32,8 +32,6 @@ from ray import tune  # noqa: E402
 from ray.autoscaler.v2.utils import is_autoscaler_v2  # noqa: E402
 from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
 
-from rtune import build, sharing  # noqa: E402
-from rtune import trial as worker  # noqa: E402
 from rtune.run.folder import LaunchError, RunFolder  # noqa: E402
 from rtune.run.ledger import Trial, fold  # noqa: E402
 from rtune.run.log import Writer  # noqa: E402
@@ -49,6 +47,8 @@ from rtune.search.resources import Limits, Room  # noqa: E402
 from rtune.search.state import Search  # noqa: E402
 from rtune.search.watch import Watch  # noqa: E402
 from rtune.storage.places import StorageError  # noqa: E402
+from rtune.worker import build, gpu_host  # noqa: E402
+from rtune.worker import loop as worker  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -134,7 +134,7 @@ def launch(
         folder: the run.
         limits: of this launch.
         concurrency: trials at once; None for as many as there is room for at any time.
-        data: `rtune.build.fingerprint` of the data.
+        data: `rtune.worker.build.fingerprint` of the data.
         progress: is told of every change.
         interrupt: asks for the end.
         machines: of a cluster; None on this machine alone.
@@ -197,7 +197,7 @@ class _Launch:
                 self._fit(search)
             finally:
                 if 0 < self.limits.gpus_per_trial < 1:
-                    sharing.dismiss()
+                    gpu_host.dismiss()
                 dashboard.close()
         if not search.is_done() and not self.ending.is_over:
             self.ending.fail("Ray Tune ended it")

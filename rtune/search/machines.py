@@ -13,10 +13,10 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rtune import machine
 from rtune.search.interrupt import Interrupt
 from rtune.search.resources import Limits, ResourceError, fit
 from rtune.storage.places import Place, StorageError
+from rtune.worker import machine
 
 # Seconds between two looks at the cluster, for a machine to answer at launch, and for a first trial to begin.
 _PERIOD, _PATIENCE, _IDLE = 2.0, 60.0, 30.0
@@ -27,7 +27,7 @@ class Machines(Callback):
 
     A machine that lacks something is set aside: placement groups take its room, a trial's share each as it
     becomes free, so that Ray Tune finds none there. A trial that is quicker finds out by itself
-    (`rtune.machine.Unfit`) and goes on elsewhere.
+    (`rtune.worker.machine.Unfit`) and goes on elsewhere.
 
     A context, at whose end nothing of the checks is left behind.
 
@@ -37,7 +37,7 @@ class Machines(Callback):
         say: is given a sentence for the person.
 
     Attributes:
-        versions: what all machines must have (`rtune.machine.versions`).
+        versions: what all machines must have (`rtune.worker.machine.versions`).
         slots: trials at once on the machines that may run any.
     """
 

@@ -78,8 +78,8 @@ def begin(
         plan: made from it and the limits.
         limits: of this launch.
         concurrency: trials at once.
-        data: `rtune.build.fingerprint` of the data.
-        images: `rtune.build.images`: how many train, and how many measure.
+        data: `rtune.worker.build.fingerprint` of the data.
+        images: `rtune.worker.build.images`: how many train, and how many measure.
         command: `search`, `resume` or `replicate`.
         asked: the options that say which trials it trains.
     """

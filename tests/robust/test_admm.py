@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rtune import checkpoint
 from rtune.robust import (
     ADMM,
     PGD,
@@ -26,6 +25,7 @@ from rtune.robust import (
     load,
     weight_sparsity,
 )
+from rtune.worker import checkpoint
 
 RECIPE = Recipe(max_epochs=4, batch_size=16, milestones=(0.5,), crop_padding=0, flip=False)
 

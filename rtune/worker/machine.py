@@ -97,7 +97,7 @@ def _version(package: str) -> str:
 def _digest() -> str:
     """Of all sources of this package, eight hex digits."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
+    root = Path(__file__).resolve().parents[1]
     for file in sorted(root.rglob("*.py")):
         digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:8]

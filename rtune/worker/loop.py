@@ -10,7 +10,6 @@ import ray
 import torch
 from ray import tune
 
-from rtune import build, checkpoint, machine, sharing
 from rtune.config import rungs
 from rtune.config.sections import TrialConfig
 from rtune.robust import (
@@ -26,6 +25,7 @@ from rtune.robust.data import SOURCES
 from rtune.robust.training import deterministic
 from rtune.run import schema
 from rtune.storage.places import StorageError, place
+from rtune.worker import build, checkpoint, gpu_host, machine
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
             `logged` (epochs already in the run's log), `rungs` (their epochs), `max_epochs` (where the trial
             ends), `threads`, `device`, `shares_gpu` (with other trials), `versions` (that this machine must
             have; None for any), and with versions `run` (the run folder, likewise a path or URI).
-        data: the splits, from `rtune.build.pack`.
+        data: the splits, from `rtune.worker.build.pack`.
 
     Raises:
         Unfit: this machine has other versions or another disk, or its storage fails.
@@ -57,7 +57,7 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
 def _reports(task: dict[str, Any], data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What Ray Tune is to be told, an epoch at a time."""
     if task["shares_gpu"]:
-        yield from sharing.epochs(task, data)
+        yield from gpu_host.epochs(task, data)
         return
     # Around the trial, not the worker: Ray uses it again for the next one.
     with deterministic(task["config"]["training"]["deterministic"]):
@@ -104,7 +104,7 @@ def epochs(
     device = torch.device(task["device"])
     trainer = build.trainer(config, train, task["seed"])
     if notes is not None and trainer.slow is not None:
-        notes.append(f"{sharing.THE_GPU} trains in plain float32, much slower: {trainer.slow}")
+        notes.append(f"{gpu_host.THE_GPU} trains in plain float32, much slower: {trainer.slow}")
     fresh = trainer.state_dict()
     saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _flaw(c, fresh))
     use = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"

@@ -20,10 +20,10 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rtune import build
 from rtune.robust import Diverged, Split
 from rtune.robust.training import deterministic
 from rtune.storage.places import StorageError
+from rtune.worker import build
 
 PREFIX = "rtune-gpu-"
 # How notes begin that are of the machine, not of the trial.
@@ -42,7 +42,7 @@ class _Session:
     """A trial of one worker.
 
     Attributes:
-        task: see `rtune.trial.run`.
+        task: see `rtune.worker.loop.run`.
         pid: the worker's.
         stream: None on a CPU.
         notes: not yet told.
@@ -64,7 +64,7 @@ class Host:
     """Trains the trials that share one GPU.
 
     Args:
-        train: `rtune.trial.epochs`, or what is to be done in its place.
+        train: `rtune.worker.loop.epochs`, or what is to be done in its place.
     """
 
     def __init__(self, train: Epochs) -> None:
@@ -190,7 +190,7 @@ class _Actor(Host):
     """A host that ends when nobody needs it any more: its launch may have been killed."""
 
     def __init__(self) -> None:
-        from rtune.trial import epochs  # which itself needs this module
+        from rtune.worker.loop import epochs  # which itself needs this module
 
         super().__init__(epochs)
         threading.Thread(target=self._watch, daemon=True).start()
@@ -208,7 +208,7 @@ def epochs(task: dict[str, Any], data: dict[str, Any]) -> Iterator[dict[str, Any
     """Has the host of this worker's GPU train a trial; its reports as `Host.advance` gives them.
 
     Raises:
-        Diverged, StorageError: as `rtune.trial.epochs`.
+        Diverged, StorageError: as `rtune.worker.loop.epochs`.
     """
     repeatable = task["config"]["training"]["deterministic"]
     host, key = _host(repeatable), uuid.uuid4().hex
