@@ -23,6 +23,7 @@ import numpy as np
 
 from rtune.config import spec
 from rtune.run.folder import RunFolder
+from rtune.search.limits import Limits
 
 # Trials at once: so many are begun together, and their epochs alternate in the log.
 _ABREAST = 500
@@ -43,12 +44,12 @@ print(code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 def make(runs: Path, trials: int, epochs: int) -> RunFolder:
     """A run of `trials` trials of up to `epochs` epochs, resumed once in its midst."""
-    from rtune.search import plan, resources  # they would weigh on `load`, which needs none of it
+    from rtune.search import plan  # they would weigh on `load`, which needs none of it
 
     overrides = [("points", []), ("search.sampler", "random"), ("training.max_epochs", epochs)]
     search_spec = spec.load(spec.find("digits"), overrides)
     folder = RunFolder.create(runs, "large", search_spec, {})
-    limits = resources.Limits.of(search_spec.search, trials, epochs)
+    limits = Limits.of(search_spec.search, trials, epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.begin(search_spec, planned, limits, _ABREAST, "0" * 64, (1437, 360), "search")
     rng = np.random.default_rng(0)

@@ -21,12 +21,14 @@ from unittest import mock
 import numpy as np
 
 from rtune import start
+from rtune.cluster import launch
+from rtune.cluster.journal import Dashboard
 from rtune.config import spec
 from rtune.run import schema
 from rtune.run.folder import RunFolder
 from rtune.run.log import Writer
-from rtune.search import launch, plan, resources
-from rtune.search.dashboard import Dashboard
+from rtune.search import plan
+from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import build
 
@@ -44,7 +46,7 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
     overrides = [*_TINY.items(), ("points", []), ("search.sampler", "random")]
     search_spec = spec.load(spec.find("digits"), overrides)
     folder = RunFolder.create(runs, "large", search_spec, {})
-    limits = resources.Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
+    limits = Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, limits.trials)
     data = build.fingerprint(search_spec.file.data, search_spec.search.seed)
     begin = plan.begin(

@@ -26,15 +26,16 @@ from rich.console import Console
 
 import analysis
 from benchmarks.resume import figures
+from rtune.cluster.journal import Dashboard
+from rtune.cluster.progress import Progress
 from rtune.config import spec
 from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.retention import Keeper
-from rtune.search import plan, resources
-from rtune.search.dashboard import Dashboard
+from rtune.search import plan
+from rtune.search.limits import Limits
 from rtune.search.plan import Plan
-from rtune.search.progress import Progress
 from rtune.search.sampler import Sampler
 from rtune.search.state import Search
 
@@ -88,7 +89,7 @@ def drive(
         samplers: their names.
     """
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
-    limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
+    limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.begin(search_spec, planned, limits, concurrent, "", (1, 1), "search")
     costs, process = Costs(), psutil.Process()

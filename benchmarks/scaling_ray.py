@@ -21,12 +21,13 @@ from ray import cloudpickle, tune
 from rich.console import Console
 
 import rtune.worker.loop
+from rtune.cluster import launch, resources, tune_adapter
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.progress import Progress
 from rtune.config import spec
 from rtune.run import schema
 from rtune.run.folder import RunFolder
-from rtune.search import bridge, launch, resources
-from rtune.search.interrupt import Interrupt
-from rtune.search.progress import Progress
+from rtune.search.limits import Limits
 from rtune.search.state import Search
 
 _PLAIN = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 1, "parameters": 1, "images": 100}
@@ -50,7 +51,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
 
     cloudpickle.register_pickle_by_value(module)  # workers need not find it
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
-    limits = resources.Limits.of(search_spec.search, trials, search_spec.max_epochs)
+    limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     room = resources.Room([{"CPU": workers, "GPU": 0}], here=True)
     seen: list[tuple[float, float]] = []
     megabytes: list[float] = []
@@ -125,7 +126,7 @@ def _timed(owner: type, name: str, spent: list[float]) -> Iterator[None]:
 @contextlib.contextmanager
 def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterator[None]:
     """Context in which the wall and CPU time of each report's arrival is noted, and a worker's own memory."""
-    plain = bridge.BridgeScheduler.on_trial_result
+    plain = tune_adapter.BridgeScheduler.on_trial_result
 
     def watched(self: Any, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if len(seen) == _SETTLED // 2:
@@ -133,7 +134,7 @@ def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterato
         seen.append((time.perf_counter(), time.process_time()))
         return plain(self, controller, trial, result)
 
-    with mock.patch.object(bridge.BridgeScheduler, "on_trial_result", watched):
+    with mock.patch.object(tune_adapter.BridgeScheduler, "on_trial_result", watched):
         yield
 
 

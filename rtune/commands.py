@@ -199,8 +199,8 @@ def evaluate(
     )
     from analysis.report import write
     from rtune import evaluate as evaluation
+    from rtune.cluster.output import make_console
     from rtune.robust import DataError, autoattack
-    from rtune.search.quiet import make_console
 
     trials = chosen.choose(folder, which)
     console = make_console(sys.stdout)

@@ -16,7 +16,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
     from analysis import words
     from analysis.report import write
-    from rtune.search.quiet import make_console
+    from rtune.cluster.output import make_console
 
     networks = analysis.networks(analysis.load(folder))
     console = make_console(sys.stdout)

@@ -18,12 +18,14 @@ import click
 import numpy as np
 
 from rtune import pace
+from rtune.cluster import resources
+from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.run import summary
 from rtune.run.ledger import Trial
-from rtune.search import plan, resources
+from rtune.search import plan
+from rtune.search.limits import Limits
 from rtune.search.plan import Plan, Values
-from rtune.search.resources import Limits, Room
 from rtune.search.state import Search
 
 # The noise of a first figure, beside the spread of the qualities, which is 1.

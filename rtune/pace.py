@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from rtune.cluster.resources import Room
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import SOURCES, MissingDataError
 from rtune.run.ledger import Trial
 from rtune.search import plan
-from rtune.search.resources import Limits, Room
+from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import build
 

@@ -17,13 +17,14 @@ import click
 
 import analysis
 from rtune import __version__, chosen, conclude
+from rtune.cluster import preflight, resources
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.output import Diversion
 from rtune.config import spec
 from rtune.run import changes, schema, summary
 from rtune.run.folder import LaunchError, RunError, RunFolder, find_run, new_run, storage_errors
 from rtune.run.ledger import Ledger, fold
-from rtune.search import contact, resources
-from rtune.search.interrupt import Interrupt
-from rtune.search.quiet import Diversion
+from rtune.search.limits import Limits
 from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def search(
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     new_run(runs, name)
-    limits = resources.Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
+    limits = Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
     if asked is not None:
         from rtune import estimate
 
@@ -164,7 +165,7 @@ def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
     return chosen.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
 
 
-def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resources.Limits:
+def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
     """This launch's limits: the search file's, the newest launch's, or what is asked for now."""
     longest = summary.max_epochs(ledger, folder.spec)
     max_epochs = options.get("max_epochs", longest)
@@ -180,14 +181,14 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> resou
     trials = options.get("trials", summary.trials(ledger, folder.spec))
     if trials < len(ledger.own):
         raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.own)} already")
-    return resources.Limits.of(settings, trials, max_epochs)
+    return Limits.of(settings, trials, max_epochs)
 
 
 def _left(
     folder: RunFolder,
     records: list[dict[str, Any]],
     ledger: Ledger,
-    limits: resources.Limits,
+    limits: Limits,
     asked: "Asked | None" = None,
 ) -> int:
     """Trials that a launch with these limits would begin with; with `asked` replicates alone."""
@@ -205,7 +206,7 @@ def _left(
 def _launch(
     search_spec: spec.Spec,
     open_folder: Callable[[str], RunFolder],
-    limits: resources.Limits,
+    limits: Limits,
     address: str | None,
     storage: Place,
     repeats: _Repeats | None = None,
@@ -229,7 +230,7 @@ def _launch(
             if address is None:
                 concurrency = resources.at_once(limits, resources.local())
             else:
-                contact.check(address)
+                preflight.check(address)
             data = _check_data(search_spec)
 
             def last_words() -> tuple[str, int]:
@@ -238,8 +239,8 @@ def _launch(
                     return conclude.how_to_go_on("interrupted", command()), 130
                 return conclude.broken_off("Ray has died on this machine", folder, command()), 1
 
-            from rtune.search import launch, machines, watch
-            from rtune.search.progress import Progress
+            from rtune.cluster import launch, machines, watchdog
+            from rtune.cluster.progress import Progress
 
             with Diversion() as diversion, launch.cluster(address), contextlib.ExitStack() as stack:
                 progress = Progress(diversion.console)
@@ -265,7 +266,7 @@ def _launch(
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
-                with _launch_log(folder, diversion), watch.lifeline(interrupt.screen, last_words):
+                with _launch_log(folder, diversion), watchdog.lifeline(interrupt.screen, last_words):
                     asked = None if repeats is None else repeats.asked
                     reason = launch.launch(
                         folder, limits, concurrency, data, progress, interrupt, them, asked

@@ -8,7 +8,7 @@ import torch
 from rtune.config import spec
 from rtune.run.folder import RunFolder
 from rtune.search import plan
-from rtune.search.resources import Limits
+from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import build, loop
 

@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from rtune.search.dashboard import FILE, Dashboard
+from rtune.cluster.journal import FILE, Dashboard
 from rtune.search.state import Search
 from tests.test_state import drive, make_plan
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from benchmarks import estimates, tables
 from rtune import estimate, pace
 from rtune.cli import main
+from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.config.sections import EarlyStopping
 from rtune.robust import Split, Trainer
+from rtune.search.limits import Limits
 from rtune.search.plan import Plan
-from rtune.search.resources import Limits, Room
 from tests.conftest import ROOT
 
 CPUS = Room([{"CPU": 2, "GPU": 0}], here=True)
@@ -144,7 +145,7 @@ def test_given_seconds_and_a_price_make_money(tmp_path: Path, monkeypatch: pytes
 def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtune.search.resources.local", lambda: CPUS)
+    monkeypatch.setattr("rtune.cluster.resources.local", lambda: CPUS)
     first, epochs, seconds, cost = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
     assert cost == "cost: unknown without them"
     assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency tells otherwise)")

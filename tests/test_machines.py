@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import ray
 
+from rtune.cluster import machines
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.machines import Machines
 from rtune.config import spec
-from rtune.search import machines
-from rtune.search.interrupt import Interrupt
-from rtune.search.machines import Machines
-from rtune.search.resources import Limits
+from rtune.search.limits import Limits
 from rtune.storage.places import LocalPlace, StorageError, place
 
 A_AND_B = ["it lacks a", "it lacks b"]

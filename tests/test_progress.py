@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rtune.search import progress
+from rtune.cluster import progress
+from rtune.cluster.progress import Progress
 from rtune.search.plan import Plan
-from rtune.search.progress import Progress
 from rtune.search.state import Search
 
 METRICS = ("a", "b", "train_seconds", "eval_seconds")

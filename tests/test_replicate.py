@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rtune import explain
+from rtune.cluster.journal import Dashboard
+from rtune.cluster.progress import Progress
 from rtune.run import retention, schema, summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
-from rtune.search.dashboard import Dashboard
 from rtune.search.plan import of_spec
-from rtune.search.progress import Progress
 from rtune.search.replicates import Asked
 from rtune.search.state import Search
 from tests.test_dashboard import states

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import analysis
 from rtune import explain
 from rtune.cli import main
+from rtune.cluster.failures import Health, words
 from rtune.config import rungs
 from rtune.run import retention
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from rtune.search.health import Health, words
+from rtune.search.limits import Limits
 from rtune.search.plan import begin, of_launch, of_spec
-from rtune.search.resources import Limits
 from rtune.search.state import Search
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace
@@ -45,7 +45,7 @@ def test_each_former_end_becomes_a_rung() -> None:
 
 
 def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **changes: Any) -> Search:
-    """A launch over a log, as `rtune.search.launch` does it."""
+    """A launch over a log, as `rtune.cluster.launch` does it."""
     search_spec = make_spec("random", trials)
     if changes:
         tree = search_spec.to_tree()
@@ -200,7 +200,9 @@ def test_limits_may_be_edited(run: Path) -> None:
 
 def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtune.worker.build.fingerprint", lambda *_: "another")
-    monkeypatch.setattr("rtune.search.launch.cluster", lambda address: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(
+        "rtune.cluster.launch.cluster", lambda address: __import__("contextlib").nullcontext()
+    )
     done = resume(run, "--trials", "3")
     assert done.exit_code == 2, done.output
     assert "the images or labels of digits in its package are not those that" in done.stderr

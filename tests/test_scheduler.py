@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtune.search.scheduler import ParetoASHAScheduler
+from rtune.cluster.scheduler import ParetoASHAScheduler
 
 
 def curve(config: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ def curve(config: dict[str, Any]) -> None:
 
 @pytest.mark.cluster
 def test_it_stops_what_is_worse_in_all_on_a_real_cluster(tmp_path: Path) -> None:
-    from rtune.search.launch import cluster, tune
+    from rtune.cluster.launch import cluster, tune
 
     qualities = [0.9, 0.1, -1.0, 0.95, 0.2]
     with cluster(None):

@@ -11,10 +11,10 @@ import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
+from rtune.cluster import failures
 from rtune.config import spec
 from rtune.robust import data
 from rtune.run import schema
-from rtune.search import health
 from rtune.worker import build, checkpoint, loop, machine
 
 TREE = {
@@ -150,7 +150,7 @@ def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason:
         line = traceback.format_exc().splitlines()[-1]
     assert machine.unfit(line) == ("5e3f", reason)
     assert machine.unfit(f"ValueError: {line}") is None
-    assert health.unfit(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
+    assert failures.unfit(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
     assert copy.copy(machine.Unfit("5e3f: x")).args == ("5e3f: x",)  # made anew, as on its way from a worker
 
 
@@ -166,9 +166,9 @@ def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_
         error_message=said, actor_id=b"0" * 16, node_ip_address="10.0.0.4", class_name="ImplicitFunc", pid=7
     )
     trace = f"Failure # 1\n{ActorDiedError(context)}"
-    assert health.unfit(trace) == (
+    assert failures.unfit(trace) == (
         "10.0.0.4",
         "it cannot run rtune: ModuleNotFoundError: No module named 'rtune'",
     )
-    assert health.unfit(trace.replace("failed to import", "failed to please")) is None
-    assert health.unfit("") is None
+    assert failures.unfit(trace.replace("failed to import", "failed to please")) is None
+    assert failures.unfit("") is None

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rtune.search import watch
-from rtune.search.watch import Watch
+from rtune.cluster import watchdog
+from rtune.cluster.watchdog import Watch
 
 
 def test_a_silent_worker_is_killed_and_looked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,8 +22,8 @@ def test_a_silent_worker_is_killed_and_looked_for_once_a_second(monkeypatch: pyt
     trial = SimpleNamespace(
         trial_id="a", status="RUNNING", temporary_state=SimpleNamespace(ray_actor="its worker")
     )
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(watch.ray, "kill", killed.append)
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watchdog.ray, "kill", killed.append)
     watched, trials = Watch(timeout=60), Trials([trial])
     watched.on_trial_start(0, trials, trial)
     while not killed:

@@ -104,7 +104,7 @@ _FAULTS = {
 def main() -> None:
     """Runs the command line with these workers."""
     from rtune import cli
-    from rtune.search import launch
+    from rtune.cluster import launch
 
     launch.worker = SimpleNamespace(run=run)  # type: ignore[assignment]
     cli.main()

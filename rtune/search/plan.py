@@ -11,7 +11,7 @@ from rtune.config.sections import EarlyStopping
 from rtune.config.spec import Spec
 from rtune.run import changes, schema
 from rtune.run.ledger import Ledger
-from rtune.search.resources import Limits
+from rtune.search.limits import Limits
 
 Values = dict[str, Any]
 

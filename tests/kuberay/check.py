@@ -13,8 +13,9 @@ import yaml
 
 from rtune import __version__
 from rtune.cli import main
+from rtune.cluster import resources
 from rtune.config import spec
-from rtune.search import resources
+from rtune.search.limits import Limits
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "clusters" / "kubernetes"
@@ -150,7 +151,7 @@ def _fits(cluster: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
     """Whether --concurrency uses all workers, and no more: the autoscaler brings what trials wait for."""
     types = derived(cluster)["available_node_types"]
     nodes = [kind["resources"] for kind in types.values() for _ in range(kind["max_workers"])]
-    limits = resources.Limits(1, 1, None, None, 1, asked["gpus_per_trial"] or 0, 0, 1.0)
+    limits = Limits(1, 1, None, None, 1, asked["gpus_per_trial"] or 0, 0, 1.0)
     if (most := sum(resources.fit(limits, node) for node in nodes)) != asked["concurrency"]:
         yield f"--concurrency is {asked['concurrency']}, but {most} trials fit"
 

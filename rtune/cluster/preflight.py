@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-from rtune.search.resources import ResourceError
+from rtune.cluster.resources import ResourceError
 
 _SECONDS = 5.0
 

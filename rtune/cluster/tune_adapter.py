@@ -11,14 +11,14 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from rtune.cluster.failures import Health, last_line, unfit, words
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.machines import Machines
+from rtune.cluster.progress import Progress
+from rtune.cluster.watchdog import Watch
 from rtune.run import schema
 from rtune.run.ledger import Trial
-from rtune.search.health import Health, last_line, unfit, words
-from rtune.search.interrupt import Interrupt
-from rtune.search.machines import Machines
-from rtune.search.progress import Progress
 from rtune.search.state import Search
-from rtune.search.watch import Watch
 from rtune.storage.places import StorageError
 from rtune.worker import gpu_host
 

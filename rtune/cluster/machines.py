@@ -13,8 +13,9 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rtune.search.interrupt import Interrupt
-from rtune.search.resources import Limits, ResourceError, fit
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.resources import ResourceError, fit
+from rtune.search.limits import Limits
 from rtune.storage.places import Place, StorageError
 from rtune.worker import machine
 

@@ -10,45 +10,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
-for _name, _value in {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Ray's own killer ends all of Ray Tune with the worker; the kernel's takes the worker alone.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}.items():
-    os.environ.setdefault(_name, _value)
+import psutil
+import ray
+import torch
+import yaml
+from ray import tune
+from ray.autoscaler.v2.utils import is_autoscaler_v2
+from ray.experimental.internal_kv import _internal_kv_exists
 
-import psutil  # noqa: E402
-import ray  # noqa: E402
-import torch  # noqa: E402
-import yaml  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.autoscaler.v2.utils import is_autoscaler_v2  # noqa: E402
-from ray.experimental.internal_kv import _internal_kv_exists  # noqa: E402
-
-from rtune.run.folder import LaunchError, RunFolder  # noqa: E402
-from rtune.run.ledger import Trial, fold  # noqa: E402
-from rtune.run.log import Writer  # noqa: E402
-from rtune.run.retention import Keeper  # noqa: E402
-from rtune.search import bridge, plan, resources  # noqa: E402
-from rtune.search.dashboard import Dashboard  # noqa: E402
-from rtune.search.health import Health  # noqa: E402
-from rtune.search.interrupt import Interrupt  # noqa: E402
-from rtune.search.machines import Machines  # noqa: E402
-from rtune.search.progress import Progress  # noqa: E402
-from rtune.search.replicates import Asked  # noqa: E402
-from rtune.search.resources import Limits, Room  # noqa: E402
-from rtune.search.state import Search  # noqa: E402
-from rtune.search.watch import Watch  # noqa: E402
-from rtune.storage.places import StorageError  # noqa: E402
-from rtune.worker import build, gpu_host  # noqa: E402
-from rtune.worker import loop as worker  # noqa: E402
+from rtune.cluster import resources, tune_adapter
+from rtune.cluster.failures import Health
+from rtune.cluster.interrupt import Interrupt
+from rtune.cluster.journal import Dashboard
+from rtune.cluster.machines import Machines
+from rtune.cluster.progress import Progress
+from rtune.cluster.resources import Room
+from rtune.cluster.watchdog import Watch
+from rtune.run.folder import LaunchError, RunFolder
+from rtune.run.ledger import Trial, fold
+from rtune.run.log import Writer
+from rtune.run.retention import Keeper
+from rtune.search import plan
+from rtune.search.limits import Limits
+from rtune.search.replicates import Asked
+from rtune.search.state import Search
+from rtune.storage.places import StorageError
+from rtune.worker import build, gpu_host
+from rtune.worker import loop as worker
 
 
 @contextlib.contextmanager
@@ -149,7 +137,7 @@ def launch(
     """
     folder = folder.patient(progress.on_wait)
     watch = Watch(limits.report_timeout)
-    ending = bridge.Ending(limits.time_budget, interrupt, watch)
+    ending = tune_adapter.Ending(limits.time_budget, interrupt, watch)
     try:
         with folder.launch() as writer:
             _Launch(folder, limits, concurrency, data, progress, ending, watch, machines, asked).run(writer)
@@ -167,7 +155,7 @@ class _Launch:
     concurrency: int | None
     data: str
     progress: Progress
-    ending: bridge.Ending
+    ending: tune_adapter.Ending
     watch: Watch
     machines: Machines | None
     asked: Asked | None
@@ -205,7 +193,7 @@ class _Launch:
     def _fit(self, search: Search) -> None:
         """Runs Ray Tune, anew where a whole machine's lack of memory has ended it."""
         health = Health(self.limits.max_failures)
-        callback = bridge.BridgeCallback(
+        callback = tune_adapter.BridgeCallback(
             search, self.ending, health, self.watch, self.progress, self.machines
         )
         trainable = self._trainable()
@@ -244,16 +232,21 @@ class _Launch:
         )
 
     def _tuner(
-        self, trainable: Any, search: Search, health: Health, callback: bridge.BridgeCallback, scratch: str
+        self,
+        trainable: Any,
+        search: Search,
+        health: Health,
+        callback: tune_adapter.BridgeCallback,
+        scratch: str,
     ) -> tune.Tuner:
         others = [] if self.machines is None else [self.machines]
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=bridge.BridgeSearcher(
+                search_alg=tune_adapter.BridgeSearcher(
                     search, self.ending, lambda trial: self._task(trial, search), self._at_once
                 ),
-                scheduler=bridge.BridgeScheduler(search, self.ending, health, self.progress),
+                scheduler=tune_adapter.BridgeScheduler(search, self.ending, health, self.progress),
                 num_samples=-1,  # until the search says that it is done
                 reuse_actors=True,
             ),

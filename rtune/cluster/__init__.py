@@ -1,0 +1,17 @@
+"""Ray: its cluster, and Ray Tune as what runs the search's trials."""
+
+import os
+
+# Read by Ray when it is imported: no telemetry, no loggers beside ours, no state we do not use.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Ray's own killer ends all of Ray Tune with the worker; the kernel's takes the worker alone.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
