@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.objectives import Asked, parse_all, values
+from rtune.pareto.hypervolume import hypervolume as volume
 
 
 def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
@@ -52,9 +53,7 @@ def hypervolume(
         found = values(points.dropna(subset=[o.name for o in asked]), asked)
         zero = reference or {o.name: 0.0 for o in asked}
         points = found - np.array([zero[o.name] * (1.0 if o.maximise else -1.0) for o in asked])
-    if len(points) == 0:
-        return 0.0
-    return float(moocore.hypervolume(np.asarray(points, float), ref=0.0, maximise=True))
+    return volume(np.asarray(points, float))
 
 
 def knee(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.Series | None:

@@ -1,7 +1,7 @@
 """How near a dry run's epochs come to those of searches on recorded curves: `python -m benchmarks.estimates`.
 
 A line for each table and number of trials and workers: epochs that rtune's search takes on the table, over
-some seeds, and what `rtune.estimate`, which has never seen the table, expects.
+some seeds, and what `rtune.dryrun.estimate`, which has never seen the table, expects.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from benchmarks import tables
 from benchmarks.ours import Rtune
 from benchmarks.simulation import simulate
 from benchmarks.tables import Table
-from rtune import estimate
+from rtune.dryrun import estimate
 
 TABLES = {
     "digits": ["natural_accuracy", "robust_accuracy", "weight_sparsity"],

@@ -152,7 +152,7 @@ def search(
         file = spec.find(space)
         search_spec, asked = spec.load(file, overrides), None
         if dry_run:
-            from rtune.estimate import Asked
+            from rtune.dryrun.estimate import Asked
 
             asked = Asked(price, epoch_seconds)
         sys.exit(start.search(search_spec, file.stem, name, runs, address, asked))

@@ -11,11 +11,12 @@ import click
 from rich.table import Table
 
 import analysis
-from rtune import chosen, explain
+from rtune import chosen
 from rtune.config import attack_names, spec
 from rtune.run import schema, summary
 from rtune.run.folder import RunError, RunFailure, RunFolder, find_run, storage_errors
 from rtune.run.ledger import Ledger, fold
+from rtune.search import explain
 from rtune.storage.places import LocalPlace, StorageError
 
 _STATES = (*schema.STATUSES, "waiting")
@@ -162,7 +163,7 @@ def best(
 
 def export(run: str, runs: str, trial: str, output: Path | None) -> None:
     """Writes a network as a file and says what it is."""
-    from rtune import export as exporting
+    from rtune.evaluate import export as exporting
 
     folder = find_run(run, runs)
     click.echo(exporting.export(folder, trial, output or Path(f"{trial}.pt2")))
@@ -198,8 +199,8 @@ def evaluate(
         }
     )
     from analysis.report import write
-    from rtune import evaluate as evaluation
     from rtune.cluster.output import make_console
+    from rtune.evaluate import evaluation
     from rtune.robust import DataError, autoattack
 
     trials = chosen.choose(folder, which)

@@ -28,7 +28,7 @@ from rtune.search.limits import Limits
 from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
-    from rtune import estimate
+    from rtune.dryrun import estimate
     from rtune.search.replicates import Asked
 
 
@@ -49,7 +49,7 @@ def search(
     new_run(runs, name)
     limits = Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
     if asked is not None:
-        from rtune import estimate
+        from rtune.dryrun import estimate
 
         return estimate.dry_run(search_spec, limits, address, asked)
 

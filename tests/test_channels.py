@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from analysis.channels import ZERO, channel_norms, histogram
-from rtune import evaluate
 from rtune.config.sections import ModelConfig, TrialConfig
+from rtune.evaluate import evaluation
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox
 from rtune.run.folder import RunFolder
@@ -78,7 +78,7 @@ def test_a_runs_own_checkpoints(trained: Path) -> None:
     """t0001 an ordinary network, t0002 an ensemble, as a search leaves them."""
     folder = RunFolder(trained)
     for trial in fold(folder.read().records).trials.values():
-        network = evaluate.load_network(folder, trial)
+        network = evaluation.load_network(folder, trial)
         same(checkpoint.path_of(folder.trial_folder(trial.id), trial.epoch), network)
 
 

@@ -12,7 +12,7 @@ import torch
 
 import analysis
 from analysis import words
-from rtune.evaluate import load_network
+from rtune.evaluate.evaluation import load_network
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from tests import fronts, logs

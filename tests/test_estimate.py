@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import estimates, tables
-from rtune import estimate, pace
 from rtune.cli import main
 from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.config.sections import EarlyStopping
+from rtune.dryrun import estimate, pace
 from rtune.robust import Split, Trainer
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan

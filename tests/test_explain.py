@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from rtune import explain
 from rtune.config import spec
 from rtune.run import schema, summary
+from rtune.search import explain
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from tests import logs

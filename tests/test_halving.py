@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtune.config import rungs
-from rtune.search.fronts import Fronts, spread
+from rtune.pareto.fronts import Fronts, spread
 from rtune.search.halving import ParetoHalving
 
 # Coarse, so that equal points and equal coordinates are frequent.

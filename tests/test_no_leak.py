@@ -30,13 +30,19 @@ def uses(name: str) -> set[str]:
 
 
 def test_only_the_final_evaluation_loads_the_test_split() -> None:
-    assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate.py"}
-    assert uses("load_split") == {"rtune/evaluate.py"}
+    assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate/evaluation.py"}
+    assert uses("load_split") == {"rtune/evaluate/evaluation.py"}
 
 
 def test_no_part_of_the_search_reads_evaluations() -> None:
-    assert uses("read_evaluations") == {"rtune/evaluate.py", "analysis/load.py"}
-    allowed = ("analysis/", "rtune/evaluate.py", "rtune/commands.py", "rtune/cli.py", "rtune/robust/")
+    assert uses("read_evaluations") == {"rtune/evaluate/evaluation.py", "analysis/load.py"}
+    allowed = (
+        "analysis/",
+        "rtune/evaluate/evaluation.py",
+        "rtune/commands.py",
+        "rtune/cli.py",
+        "rtune/robust/",
+    )
     named = {f for word in ("evaluations", "evaluate", "evaluation_table") for f in uses(word)}
     assert {f for f in named if not f.startswith(allowed)} == set()
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rtune import explain
 from rtune.cluster.journal import Dashboard
 from rtune.cluster.progress import Progress
 from rtune.run import retention, schema, summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
+from rtune.search import explain
 from rtune.search.plan import of_spec
 from rtune.search.replicates import Asked
 from rtune.search.state import Search

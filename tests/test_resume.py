@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune import explain
 from rtune.cli import main
 from rtune.cluster.failures import Health, words
 from rtune.config import rungs
 from rtune.run import retention
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
+from rtune.search import explain
 from rtune.search.limits import Limits
 from rtune.search.plan import begin, of_launch, of_spec
 from rtune.search.state import Search

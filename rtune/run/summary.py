@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.front import hypervolume
 from rtune.config.spec import Spec
+from rtune.pareto.hypervolume import hypervolume
 from rtune.run.ledger import Ledger, Trial
 
 # So many of the trials that were stopped at a rung are named.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtune.config.rungs import bracket, quota
-from rtune.search.fronts import Fronts
+from rtune.pareto.fronts import Fronts
 
 Point = Sequence[float]
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from rtune.config import rungs
 from rtune.config.spec import Spec
+from rtune.pareto.fronts import EXACT_DIMENSIONS, Fronts
 from rtune.run import summary
 from rtune.run.ledger import Launch, fold, validation_images
-from rtune.search.fronts import EXACT_DIMENSIONS, Fronts
 
 # So many of the trials that are better in every respect are named.
 _NAMED = 6

@@ -17,10 +17,10 @@ from typing import Any
 import click
 import numpy as np
 
-from rtune import pace
 from rtune.cluster import resources
 from rtune.cluster.resources import Room
 from rtune.config import spec
+from rtune.dryrun import pace
 from rtune.run import summary
 from rtune.run.ledger import Trial
 from rtune.search import plan

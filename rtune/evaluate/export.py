@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from rtune.evaluate import load_network
+from rtune.evaluate.evaluation import load_network
 from rtune.robust.compact import compact, footprint
 from rtune.robust.data import SOURCES
 from rtune.run.folder import RunError, RunFailure, RunFolder
