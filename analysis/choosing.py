@@ -10,7 +10,8 @@ from analysis import constraints, details, tables, words
 from analysis.front import knee
 from analysis.objectives import Asked, parse
 from analysis.view import View, damage, view
-from rtune.run.folder import RunFailure, RunFolder
+from rtune.errors import RunFailure
+from rtune.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

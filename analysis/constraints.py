@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import KNOWN, Asked, ObjectiveError, parse
+from analysis.objectives import KNOWN, Asked, parse
+from rtune.errors import ObjectiveError
 
 _OPERATORS = {
     ">=": np.greater_equal,

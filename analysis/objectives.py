@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rtune.errors import ObjectiveError
 from rtune.run import schema
-from rtune.run.folder import RunError
 
 # The smaller the better, unless said otherwise; all others are fractions that one wants large.
 MINIMISED = schema.COSTS
 KNOWN = schema.METRICS
-
-
-class ObjectiveError(RunError):
-    """A name or direction is wrong; the message is a sentence for the person who gave it."""
 
 
 @dataclass(frozen=True)

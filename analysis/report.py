@@ -10,10 +10,11 @@ import pandas as pd
 from analysis import figures
 from analysis import tables as fronts
 from analysis.evaluations import evaluations
-from analysis.objectives import Asked, ObjectiveError
+from analysis.objectives import Asked
 from analysis.page import page
 from analysis.view import View, damage, view
-from rtune.run.folder import RunError, RunFailure, RunFolder, storage_errors
+from rtune.errors import ObjectiveError, RunError, RunFailure
+from rtune.run.folder import RunFolder, storage_errors
 from rtune.storage.places import Place, place
 
 # Format -> the file it makes.

@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis.front import front, hypervolume, reference
 from analysis.load import Run, networks, read
-from analysis.objectives import Asked, Objective, ObjectiveError, parse_all
+from analysis.objectives import Asked, Objective, parse_all
 from rtune.config.sections import EvaluationConfig
-from rtune.run.folder import RunError, RunFolder
+from rtune.errors import ObjectiveError, RunError
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import validation_images
 
 # More kinds of networks than that cannot be told apart in a plot.

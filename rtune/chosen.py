@@ -3,7 +3,8 @@
 import pandas as pd
 
 import analysis
-from rtune.run.folder import RunError, RunFolder
+from rtune.errors import RunError
+from rtune.run.folder import RunFolder
 
 
 def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:

@@ -11,6 +11,7 @@ import click
 
 from rtune import __version__
 from rtune.config import attack_names, spec, yaml_file
+from rtune.errors import AttackNameError, SpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
@@ -358,12 +359,12 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from rtune.run.folder import RunError, RunFailure
+        from rtune.errors import RunError, RunFailure
 
         if isinstance(error, RunFailure):
             click.echo(f"rtune: {error}", err=True)
             sys.exit(1)
-        if isinstance(error, spec.SpecError | RunError | attack_names.AttackNameError):
+        if isinstance(error, SpecError | RunError | AttackNameError):
             raise UsageFailure(str(error)) from None
         if isinstance(error, BrokenPipeError):
             # The reader of our output has gone; there is nobody left to tell.

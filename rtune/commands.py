@@ -12,9 +12,10 @@ from rich.table import Table
 
 import analysis
 from rtune import chosen
-from rtune.config import attack_names, spec
+from rtune.config import attack_names
+from rtune.errors import RunError, RunFailure, SpecError, UnknownTrialError
 from rtune.run import schema, summary
-from rtune.run.folder import RunError, RunFailure, RunFolder, find_run, storage_errors
+from rtune.run.folder import RunFolder, find_run, storage_errors
 from rtune.run.ledger import Ledger, fold
 from rtune.search import explain
 from rtune.storage.places import LocalPlace, StorageError
@@ -38,7 +39,7 @@ def _write_results(folder: RunFolder, kind: str, output: Path | None) -> None:
 
     if kind == "parquet":
         if output is None and sys.stdout.isatty():
-            raise spec.SpecError("--format parquet is not text; name a file with --output")
+            raise SpecError("--format parquet is not text; name a file with --output")
         made = io.BytesIO()
         pyarrow.parquet.write_table(analysis.table(folder), made)
         data = made.getvalue()
@@ -61,8 +62,8 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
             waiting = "running" if folder.is_live() else "interrupted"
             for line in explain.explain(log.records, folder.spec, trial, waiting):
                 click.echo(line)
-        except explain.UnknownTrialError as error:
-            raise spec.SpecError(str(error)) from None
+        except UnknownTrialError as error:
+            raise SpecError(str(error)) from None
         return
     ledger = fold(log.records)
     live = folder.is_live()
@@ -199,7 +200,7 @@ def evaluate(
         }
     )
     from analysis.report import write
-    from rtune.cluster.output import make_console
+    from rtune.console import make_console
     from rtune.evaluate import evaluation
     from rtune.robust import DataError, autoattack
 
@@ -210,7 +211,7 @@ def evaluate(
             autoattack.require()
         troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
     except (DataError, autoattack.MissingPackage) as error:
-        raise spec.SpecError(str(error)) from None
+        raise SpecError(str(error)) from None
     except KeyboardInterrupt:
         click.echo(
             "rtune: interrupted; every figure printed is saved, and the same command goes on from there",

@@ -7,8 +7,9 @@ import pandas as pd
 from rich.table import Table
 
 import analysis
+from rtune.errors import RunError
 from rtune.run import summary
-from rtune.run.folder import RunError, RunFolder
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold, validation_images
 
 
@@ -16,7 +17,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
     from analysis import words
     from analysis.report import write
-    from rtune.cluster.output import make_console
+    from rtune.console import make_console
 
     networks = analysis.networks(analysis.load(folder))
     console = make_console(sys.stdout)

@@ -21,8 +21,9 @@ from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import Diversion
 from rtune.config import spec
+from rtune.errors import LaunchError, ResourceError, RunError, SpecError
 from rtune.run import changes, schema, summary
-from rtune.run.folder import LaunchError, RunError, RunFolder, find_run, new_run, storage_errors
+from rtune.run.folder import RunFolder, find_run, new_run, storage_errors
 from rtune.run.ledger import Ledger, fold
 from rtune.search.limits import Limits
 from rtune.storage.places import Place, StorageError, place
@@ -89,7 +90,7 @@ def replicate(
     from rtune.search.replicates import MOST_SEEDS, Asked
 
     if not 2 <= seeds <= MOST_SEEDS:
-        raise spec.SpecError(
+        raise SpecError(
             f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, of which the trial that is repeated has one"
         )
     folder, records, ledger = _found(run, runs)
@@ -271,8 +272,8 @@ def _launch(
                     reason = launch.launch(
                         folder, limits, concurrency, data, progress, interrupt, them, asked
                     )
-    except resources.ResourceError as error:
-        raise spec.SpecError(str(error)) from None
+    except ResourceError as error:
+        raise SpecError(str(error)) from None
     except LaunchError as error:
         assert folder is not None
         click.echo(f"rtune: {conclude.broken_off(str(error), folder, command())}", err=True)
@@ -315,7 +316,7 @@ def _check_data(search_spec: spec.Spec) -> str:
     try:
         return build.fingerprint(search_spec.file.data, search_spec.search.seed)
     except DataError as error:
-        raise spec.SpecError(str(error)) from None
+        raise SpecError(str(error)) from None
 
 
 def _provenance() -> dict[str, Any]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import constraints, figures
-from analysis.objectives import ObjectiveError, parse, parse_all
+from analysis.objectives import parse, parse_all
+from rtune.errors import ObjectiveError
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
 COSTLY = ["robust_accuracy", "macs", "channel_sparsity:min"]

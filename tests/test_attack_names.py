@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtune.config import attack_names
-from rtune.config.attack_names import AttackName, AttackNameError, Settings, parse
+from rtune.config.attack_names import AttackName, Settings, parse
+from rtune.errors import AttackNameError
 
 
 def test_names_by_hand() -> None:

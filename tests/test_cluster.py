@@ -117,7 +117,7 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 ASK = """
 import sys
 from rtune.search import contact, launch
-from rtune.cluster.resources import ResourceError
+from rtune.errors import ResourceError
 for address in sys.argv[1:]:
     try:
         contact.check(address)

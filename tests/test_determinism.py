@@ -13,6 +13,7 @@ import torch
 
 import analysis
 from rtune.config import spec
+from rtune.errors import SpecError
 from rtune.robust import Trainer, data
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
@@ -191,7 +192,7 @@ def test_the_flag_is_a_plain_value_of_the_search_file() -> None:
     found = spec.from_tree({**tree, "training": {"max_epochs": 9, "deterministic": True}}, {}, "test")
     assert found.trial_config({"pruning.method": "rgsm"}).training.deterministic is True
     searched = {**tree, "training": {"deterministic": {"choice": [True, False]}}}
-    with pytest.raises(spec.SpecError, match=r"training.deterministic is .* cannot be searched"):
+    with pytest.raises(SpecError, match=r"training.deterministic is .* cannot be searched"):
         spec.from_tree(searched, {}, "test")
 
 

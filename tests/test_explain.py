@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from rtune.config import spec
+from rtune.errors import UnknownTrialError
 from rtune.run import schema, summary
 from rtune.search import explain
 from rtune.search.plan import of_spec
@@ -130,9 +131,9 @@ def test_a_record_without_its_quota_is_passed_over(log: list[dict[str, Any]]) ->
 
 
 def test_a_trial_that_is_not_there_is_said(log: list[dict[str, Any]]) -> None:
-    with pytest.raises(explain.UnknownTrialError, match="--explain is 'x'; the run has t0001 to t0004"):
+    with pytest.raises(UnknownTrialError, match="--explain is 'x'; the run has t0001 to t0004"):
         list(explain.explain(log, SPEC, "x"))
-    with pytest.raises(explain.UnknownTrialError, match="the run has none yet"):
+    with pytest.raises(UnknownTrialError, match="the run has none yet"):
         list(explain.explain([], SPEC, "x"))
 
 

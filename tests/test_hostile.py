@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import analysis
 from rtune.cli import main
-from rtune.run.folder import RunError, RunFolder
+from rtune.errors import RunError
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search

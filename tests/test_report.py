@@ -13,12 +13,12 @@ import yaml
 
 import analysis
 from analysis import report, tables, words
-from analysis.objectives import ObjectiveError
 from analysis.sidebyside import sections
 from analysis.view import view
 from rtune.config import spec
+from rtune.errors import ObjectiveError, RunError
 from rtune.run import summary
-from rtune.run.folder import RunError, RunFolder
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from tests import fronts, logs
 from tests.conftest import Rtune, wait_for

@@ -9,8 +9,9 @@ import pytest
 
 import analysis
 from rtune.config import spec
+from rtune.errors import RunError
 from rtune.run import schema
-from rtune.run.folder import RunError, RunFolder, new_run
+from rtune.run.folder import RunFolder, new_run
 from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search

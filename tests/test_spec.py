@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtune.config import ranges, spec
 from rtune.config.json_schema import search_file_schema
+from rtune.errors import SpecError
 
 GOOD = """\
 data: {dataset: digits}
@@ -83,7 +84,7 @@ def test_depth_counts_only_where_the_network_has_it(tmp_path: Path) -> None:
     assert found.is_active("model.depth", {"model.network": "plain"})
     assert not found.is_active("model.depth", {"model.network": "mobilenet"})
     with pytest.raises(
-        spec.SpecError,
+        SpecError,
         match=r"s\.yaml:1: model\.depth is given, but model\.network is mobilenet, "
         r"never resnet or enresnet or plain$",
     ):
@@ -162,27 +163,27 @@ WRONG = {
 @pytest.mark.parametrize("override", WRONG)
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, override: str) -> None:
     path, _, value = override.partition("=")
-    with pytest.raises(spec.SpecError) as error:
+    with pytest.raises(SpecError) as error:
         load(tmp_path, GOOD, (path, yaml.safe_load(value)))
     assert WRONG[override] in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_errors_name_the_line(tmp_path: Path) -> None:
-    with pytest.raises(spec.SpecError, match=r"s\.yaml:5: model\.enresnet\.gamma is -1"):
+    with pytest.raises(SpecError, match=r"s\.yaml:5: model\.enresnet\.gamma is -1"):
         load(tmp_path, GOOD.replace("gamma: {uniform: [0, 0.2]}", "gamma: -1"))
-    with pytest.raises(spec.SpecError, match=r"s\.yaml:14: training is given twice"):
+    with pytest.raises(SpecError, match=r"s\.yaml:14: training is given twice"):
         load(tmp_path, GOOD + "\ntraining: {lr: 1}")
-    with pytest.raises(spec.SpecError, match=r"s\.yaml:2: not valid YAML"):
+    with pytest.raises(SpecError, match=r"s\.yaml:2: not valid YAML"):
         load(tmp_path, "a: 1\n  b: 2")
-    with pytest.raises(spec.SpecError, match="a mapping of fields is expected"):
+    with pytest.raises(SpecError, match="a mapping of fields is expected"):
         load(tmp_path, "- 1")
-    with pytest.raises(spec.SpecError, match="nothing is searched"):
+    with pytest.raises(SpecError, match="nothing is searched"):
         load(tmp_path, "data: {dataset: digits}")
 
 
 def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(spec.SpecError, match="not valid YAML"):
+    with pytest.raises(SpecError, match="not valid YAML"):
         load(tmp_path, "data: !!python/object/apply:os.system ['true']")
 
 
@@ -208,7 +209,7 @@ def test_the_json_schema_takes_what_the_docs_show_and_no_more() -> None:
 def test_setting_the_method_drops_the_others_parameters(tmp_path: Path) -> None:
     found = load(tmp_path, GOOD, ("pruning.method", "none"))
     assert "pruning.rvsm.beta" not in found.ranges
-    with pytest.raises(spec.SpecError, match=r"pruning\.rvsm is given, but pruning\.method is none"):
+    with pytest.raises(SpecError, match=r"pruning\.rvsm is given, but pruning\.method is none"):
         load(tmp_path, GOOD, ("pruning.method", "none"), ("pruning.rvsm.beta", 0.5))
 
 
@@ -225,7 +226,7 @@ def test_no_content_gives_a_traceback(value: Any) -> None:
         {"points": value},
         {"search": {"time_budget": value}},
     ):
-        with contextlib.suppress(spec.SpecError):
+        with contextlib.suppress(SpecError):
             spec.from_tree(tree, {}, "file")
 
 
@@ -245,7 +246,7 @@ def test_names_agree_with_the_science() -> None:
 
 
 def test_unknown_space_names_the_near_one() -> None:
-    with pytest.raises(spec.SpecError, match="did you mean digits"):
+    with pytest.raises(SpecError, match="did you mean digits"):
         spec.find("digit")
-    with pytest.raises(spec.SpecError, match=r"nowhere/x\.yaml does not exist"):
+    with pytest.raises(SpecError, match=r"nowhere/x\.yaml does not exist"):
         spec.find("nowhere/x.yaml")

@@ -26,7 +26,8 @@ from rtune.cluster.machines import Machines
 from rtune.cluster.progress import Progress
 from rtune.cluster.resources import Room
 from rtune.cluster.watchdog import Watch
-from rtune.run.folder import LaunchError, RunFolder
+from rtune.errors import LaunchError, ResourceError
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
 from rtune.run.retention import Keeper
@@ -63,7 +64,7 @@ def cluster(address: str | None) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         words = " ".join(str(error).split()) or type(error).__name__
         remedy = "; install the same versions on both" if words.startswith("Version mismatch") else ""
-        raise resources.ResourceError(
+        raise ResourceError(
             f"no Ray cluster can be used at {address or 'this machine'}: {words[:300].rstrip('.')}{remedy}"
         ) from None
     try:

@@ -14,7 +14,8 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtune.cluster.interrupt import Interrupt
-from rtune.cluster.resources import ResourceError, fit
+from rtune.cluster.resources import fit
+from rtune.errors import ResourceError
 from rtune.search.limits import Limits
 from rtune.storage.places import Place, StorageError
 from rtune.worker import machine

@@ -10,8 +10,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
-# Where no terminal says how wide it is, tables are not squeezed into 80 columns.
-_PLAIN_WIDTH = 160
+from rtune.console import make_console
 
 
 class _Forgiving(io.FileIO):
@@ -74,14 +73,3 @@ class Diversion:
 def _stream(descriptor: int) -> IO[str]:
     raw = io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", line_buffering=True)
-
-
-def make_console(file: IO[str]) -> Console:
-    """A console on a stream, wide where the stream is no terminal; what it prints is text, not markup.
-
-    A character that the stream's encoding lacks becomes a question mark.
-    """
-    if isinstance(file, io.TextIOWrapper):
-        file.reconfigure(errors="replace")
-    width = None if file.isatty() else _PLAIN_WIDTH
-    return Console(file=file, highlight=False, markup=False, emoji=False, width=width)

@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-from rtune.cluster.resources import ResourceError
+from rtune.errors import ResourceError
 
 _SECONDS = 5.0
 

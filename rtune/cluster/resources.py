@@ -5,11 +5,8 @@ from typing import Any
 
 import joblib
 
+from rtune.errors import ResourceError
 from rtune.search.limits import Limits
-
-
-class ResourceError(Exception):
-    """What is asked for is not there; the message says what is needed and what there is."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rtune.errors import AttackNameError
+
 # Name -> default number of steps; None for those that have none.
 KINDS = {"natural": None, "fgsm": None, "ifgsm": 20, "pgd": 20, "cw": 20, "cw-l2": 200, "autoattack": None}
 _EOT = ("fgsm", "ifgsm", "pgd", "cw")
@@ -19,10 +21,6 @@ _BOUNDS = {
     "noise_draws": (1, 10_000),
     "seed": (0, 2**31 - 1),
 }
-
-
-class AttackNameError(Exception):
-    """A name is none, or a setting is out of its range; the message says which and the rule."""
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,11 @@ from rtune.config.sections import (
     Section,
     TrialConfig,
 )
+from rtune.errors import SpecError
 
 # Where a value comes from that stands in no file.
 OPTION = "command line"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class SpecError(Exception):
-    """The search file or an option is wrong; the message is for the person who wrote it."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rtune.cluster import resources
 from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.dryrun import pace
+from rtune.errors import ResourceError, SpecError
 from rtune.run import summary
 from rtune.run.ledger import Trial
 from rtune.search import plan
@@ -157,8 +158,8 @@ def _concurrency(limits: Limits, here: Room, address: str | None) -> tuple[int, 
     if address is None and not (limits.gpus_per_trial and not pace.has_gpu(here)):
         try:
             return resources.at_once(limits, here) or 1, ""
-        except resources.ResourceError as error:
-            raise spec.SpecError(str(error)) from None
+        except ResourceError as error:
+            raise SpecError(str(error)) from None
     if limits.concurrency is not None:
         return limits.concurrency, ""
     fit, share = resources.fit(limits, here.nodes[0]), limits.gpus_per_trial

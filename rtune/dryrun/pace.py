@@ -13,6 +13,7 @@ import torch
 from rtune.cluster.resources import Room
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
+from rtune.errors import SpecError
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import SOURCES, MissingDataError
 from rtune.run.ledger import Trial
@@ -73,7 +74,7 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
     except MissingDataError as error:
         splits, missing = None, str(error)
     except DataError as error:
-        raise spec.SpecError(str(error)) from None
+        raise SpecError(str(error)) from None
     if given is not None:
         return Pace((given,), f"{given:g}, as given")
     if limits.gpus_per_trial and not has_gpu(here):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from rtune.errors import RunError, RunFailure
 from rtune.evaluate.evaluation import load_network
 from rtune.robust.compact import compact, footprint
 from rtune.robust.data import SOURCES
-from rtune.run.folder import RunError, RunFailure, RunFolder
+from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.worker.checkpoint import CheckpointError
 

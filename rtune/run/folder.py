@@ -23,24 +23,13 @@ from typing import Any
 import yaml
 
 from rtune.config import spec, yaml_file
+from rtune.errors import RunError, SpecError
 from rtune.run import log, schema
 from rtune.run.log import Log, Writer
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace, Place, StorageError, place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class RunError(Exception):
-    """The run folder cannot be made, read or used; the message says why."""
-
-
-class RunFailure(RunError):
-    """What was rightly asked for has failed."""
-
-
-class LaunchError(Exception):
-    """A launch broke; what it did so far is saved."""
 
 
 class RunFolder:
@@ -62,7 +51,7 @@ class RunFolder:
         try:
             tree, origins = yaml_file.parse(self.text, str(file))
             self.spec = spec.from_tree(tree, origins, str(file))
-        except (yaml_file.YamlError, spec.SpecError) as error:
+        except (yaml_file.YamlError, SpecError) as error:
             raise RunError(f"{self.place} is not a usable run folder: {error}") from None
         version = (tree.get("provenance") or {}).get("schema")
         if version != schema.VERSION:

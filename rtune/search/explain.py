@@ -7,16 +7,13 @@ import numpy as np
 
 from rtune.config import rungs
 from rtune.config.spec import Spec
+from rtune.errors import UnknownTrialError
 from rtune.pareto.fronts import EXACT_DIMENSIONS, Fronts
 from rtune.run import summary
 from rtune.run.ledger import Launch, fold, validation_images
 
 # So many of the trials that are better in every respect are named.
 _NAMED = 6
-
-
-class UnknownTrialError(Exception):
-    """The run has no such trial; the message is for the person who asked."""
 
 
 def explain(

@@ -15,6 +15,7 @@ from rtune import __version__
 from rtune.cli import main
 from rtune.cluster import resources
 from rtune.config import spec
+from rtune.errors import SpecError
 from rtune.search.limits import Limits
 from tests.conftest import ROOT
 
@@ -142,7 +143,7 @@ def _job(job: dict[str, Any]) -> Iterator[str]:
             yield "a second try would be refused: the run exists"
         try:
             spec.load(spec.find(asked["space"]))
-        except spec.SpecError as error:
+        except SpecError as error:
             yield f"rtune refuses the space: {error}"
     yield from _fits(job["rayClusterSpec"], asked)
 
