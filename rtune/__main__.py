@@ -1,5 +1,5 @@
 """`python -m rtune` is the command `rtune`."""
 
-from rtune.cli import main
+from rtune.cli.app import main
 
 main(prog_name="rtune")

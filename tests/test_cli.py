@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.config import spec
 
 BAD = {

@@ -181,7 +181,7 @@ def test_what_travels_is_enough_to_run_and_not_the_whole_folder(tmp_path: Path) 
         else:
             shutil.copy(ROOT / here, target)
     listed = subprocess.run(
-        [sys.executable, "-c", "import analysis.report, rtune.cli; rtune.cli.main(['spaces'])"],
+        [sys.executable, "-c", "import analysis.report, rtune.cli.app; rtune.cli.app.main(['spaces'])"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert "digits" in listed.stdout, listed.stderr
@@ -250,7 +250,7 @@ def test_the_head_starts_on_loopback_with_the_autoscaler_that_can_fall_back(node
 def test_the_guide_s_commands_are_commands() -> None:
     from click.testing import CliRunner
 
-    from rtune.cli import main
+    from rtune.cli.app import main
 
     guide = (ROOT / "docs" / "aws.md").read_text()
     found = re.findall(r"rtune (search|resume|status|report)\b((?:\\\n|[^'`#\n])*)", guide)

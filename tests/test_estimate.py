@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import estimates, tables
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.config.sections import EarlyStopping

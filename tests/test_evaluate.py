@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save
 
 import analysis
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.robust import PGD, PreActResNet, accuracy, autoattack, load_test, seeded
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.errors import RunError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold

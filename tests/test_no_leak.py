@@ -39,8 +39,8 @@ def test_no_part_of_the_search_reads_evaluations() -> None:
     allowed = (
         "analysis/",
         "rtune/evaluate/evaluation.py",
-        "rtune/commands.py",
-        "rtune/cli.py",
+        "rtune/cli/runs.py",
+        "rtune/cli/app.py",
         "rtune/robust/",
     )
     named = {f for word in ("evaluations", "evaluate", "evaluation_table") for f in uses(word)}

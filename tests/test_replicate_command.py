@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import analysis
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search import plan

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.cluster.failures import Health, words
 from rtune.config import rungs
 from rtune.run import retention

@@ -103,11 +103,11 @@ _FAULTS = {
 
 def main() -> None:
     """Runs the command line with these workers."""
-    from rtune import cli
+    from rtune.cli import app
     from rtune.cluster import launch
 
     launch.worker = SimpleNamespace(run=run)  # type: ignore[assignment]
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jsonschema
 import yaml
 
 from rtune import __version__
-from rtune.cli import main
+from rtune.cli.app import main
 from rtune.cluster import resources
 from rtune.config import spec
 from rtune.errors import SpecError

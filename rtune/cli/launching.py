@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import analysis
-from rtune import __version__, chosen, conclude
+from rtune import __version__
+from rtune.cli import conclusion, selection
 from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import Diversion
@@ -68,7 +69,7 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
         click.echo(
             f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
         )
-        return conclude.conclude(folder, None, "")
+        return conclusion.conclude(folder, None, "")
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place)
 
 
@@ -99,7 +100,7 @@ def replicate(
     left = _left(folder, records, ledger, limits, asked)
     if left == 0:
         click.echo(f"each of the {len(asked.trials)} settings has been trained with {seeds} seeds by now")
-        return conclude.conclude(folder, None, "")
+        return conclusion.conclude(folder, None, "")
     repeats = _Repeats(asked, which, left)
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place, repeats)
 
@@ -163,7 +164,7 @@ def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
     networks = analysis.networks(analysis.load(folder))
     originals = {trial.id: trial.of for trial in ledger.trials.values() if trial.of is not None}
     meant = ",".join(originals.get(part.strip(), part) for part in which.split(","))
-    return chosen.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
+    return selection.choose(folder, meant, networks[networks["sampler"] != schema.REPLICATE])
 
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
@@ -237,8 +238,8 @@ def _launch(
             def last_words() -> tuple[str, int]:
                 assert folder is not None
                 if interrupt.requested:
-                    return conclude.how_to_go_on("interrupted", command()), 130
-                return conclude.broken_off("Ray has died on this machine", folder, command()), 1
+                    return conclusion.how_to_go_on("interrupted", command()), 130
+                return conclusion.broken_off("Ray has died on this machine", folder, command()), 1
 
             from rtune.cluster import launch, machines, watchdog
             from rtune.cluster.progress import Progress
@@ -276,13 +277,13 @@ def _launch(
         raise SpecError(str(error)) from None
     except LaunchError as error:
         assert folder is not None
-        click.echo(f"rtune: {conclude.broken_off(str(error), folder, command())}", err=True)
+        click.echo(f"rtune: {conclusion.broken_off(str(error), folder, command())}", err=True)
         return 1
     except KeyboardInterrupt:
-        more = "nothing was begun" if folder is None else conclude.how_to_go_on("interrupted", command())
+        more = "nothing was begun" if folder is None else conclusion.how_to_go_on("interrupted", command())
         click.echo(f"rtune: {more}", err=True)
         return 130
-    return conclude.conclude(folder, reason, command())
+    return conclusion.conclude(folder, reason, command())
 
 
 @contextlib.contextmanager

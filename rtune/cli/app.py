@@ -136,7 +136,7 @@ def search(
 ) -> None:
     """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
     _check_dry_run(dry_run, price, epoch_seconds)
-    from rtune import start
+    from rtune.cli import launching
 
     fields = {
         "trials": "search.trials",
@@ -156,7 +156,7 @@ def search(
             from rtune.dryrun.estimate import Asked
 
             asked = Asked(price, epoch_seconds)
-        sys.exit(start.search(search_spec, file.stem, name, runs, address, asked))
+        sys.exit(launching.search(search_spec, file.stem, name, runs, address, asked))
 
 
 @main.command()
@@ -168,10 +168,10 @@ def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
 
     After a crash, a Ctrl-C or a time budget; or with more --trials, or longer ones (--max-epochs).
     """
-    from rtune import start
+    from rtune.cli import launching
 
     with failures():
-        sys.exit(start.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
+        sys.exit(launching.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
 
 
 @main.command()
@@ -186,11 +186,11 @@ def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None,
     Each as long as the trial that is repeated. A setting that has its seeds gets none more. The search goes
     on as if nothing had happened.
     """
-    from rtune import start
+    from rtune.cli import launching
 
     given = {key: value for key, value in limits.items() if value is not None}
     with failures():
-        sys.exit(start.replicate(run, runs, address, trials, seeds, given))
+        sys.exit(launching.replicate(run, runs, address, trials, seeds, given))
 
 
 @main.command()
@@ -202,10 +202,10 @@ def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None,
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file instead of standard output.")
 def results(run: str, runs: str, kind: str, output: Path | None) -> None:
     """Print all rows of RUN, one a trial and epoch."""
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        commands.results(run, runs, kind, output)
+        runs.results(run, runs, kind, output)
 
 
 @main.command()
@@ -215,10 +215,10 @@ def results(run: str, runs: str, kind: str, output: Path | None) -> None:
 @click.option("--explain", metavar="ID", help="Why this trial was stopped or went on, such as t0003.")
 def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
     """Say what RUN has done, what runs, the hypervolume and the time left."""
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        commands.status(run, runs, as_json, explain)
+        runs.status(run, runs, as_json, explain)
 
 
 @main.command()
@@ -226,10 +226,10 @@ def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
 @RUNS
 def prune_checkpoints(run: str, runs: str) -> None:
     """Delete RUN's checkpoints but those of the front and of trials under way."""
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        commands.prune_checkpoints(run, runs)
+        runs.prune_checkpoints(run, runs)
 
 
 @main.command()
@@ -253,10 +253,10 @@ def report(
     follow: bool,
 ) -> None:
     """Write the report of RUN, or of several side by side: a page, the front as tables and pictures."""
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        sys.exit(commands.report(run, runs, output, formats, objectives, follow))
+        sys.exit(runs.report(run, runs, output, formats, objectives, follow))
 
 
 @main.command()
@@ -280,10 +280,10 @@ def best(
 
     rtune best RUN --where "robust_accuracy>=0.45" --maximize channel_sparsity
     """
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        sys.exit(commands.best(run, runs, where, maximize, minimize, objectives, as_json))
+        sys.exit(runs.best(run, runs, where, maximize, minimize, objectives, as_json))
 
 
 @main.command()
@@ -296,10 +296,10 @@ def export(run: str, trial: str, runs: str, output: Path | None) -> None:
 
     torch.export.load(FILE).module() is the network.
     """
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        commands.export(run, runs, trial, output)
+        runs.export(run, runs, trial, output)
 
 
 @main.command()
@@ -330,10 +330,10 @@ def evaluate(
     Attacks: natural (none), fgsm, ifgsm-K, pgd-K, cw-K (C&W's loss in the l-infinity ball), cw-l2-K, each
     with eot- before it for noisy networks (gradients averaged over noise draws), and autoattack.
     """
-    from rtune import commands
+    from rtune.cli import runs
 
     with failures():
-        sys.exit(commands.evaluate(run, runs, trials, attacks, split, diagnose, settings))
+        sys.exit(runs.evaluate(run, runs, trials, attacks, split, diagnose, settings))
 
 
 @main.command()

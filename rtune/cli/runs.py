@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 import analysis
-from rtune import chosen
+from rtune.cli import selection
 from rtune.config import attack_names
 from rtune.errors import RunError, RunFailure, SpecError, UnknownTrialError
 from rtune.run import schema, summary
@@ -204,7 +204,7 @@ def evaluate(
     from rtune.evaluate import evaluation
     from rtune.robust import DataError, autoattack
 
-    trials = chosen.choose(folder, which)
+    trials = selection.choose(folder, which)
     console = make_console(sys.stdout)
     try:
         if any(name.kind == "autoattack" for name in names):
