@@ -20,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 
-from rtune.cli import launching
+from rtune.cli.actions import launches
 from rtune.cluster import launch
 from rtune.cluster.journal import Dashboard
 from rtune.config import spec
@@ -110,7 +110,7 @@ def resume(folder: RunFolder) -> tuple[float, float]:
     before = len(folder.read().records)
     # The launch prints to the descriptor, past what redirecting in Python catches.
     with mock.patch.object(launch, "cluster", cluster):
-        assert launching.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
+        assert launches.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
     new = [r for r in folder.read().records[before:] if r["kind"] == "epoch"]
     began = [r["time"] - r["train_seconds"] - r["eval_seconds"] for r in new]
     # The pause between one epoch's row and the begin of the next one, of another trial.

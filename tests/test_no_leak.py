@@ -39,7 +39,7 @@ def test_no_part_of_the_search_reads_evaluations() -> None:
     allowed = (
         "analysis/",
         "rtune/evaluate/evaluation.py",
-        "rtune/cli/runs.py",
+        "rtune/cli/actions/runs.py",
         "rtune/cli/app.py",
         "rtune/robust/",
     )

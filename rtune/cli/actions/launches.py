@@ -17,7 +17,7 @@ import click
 
 import analysis
 from rtune import __version__
-from rtune.cli import conclusion, selection
+from rtune.cli.actions import conclusion, selection
 from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import Diversion

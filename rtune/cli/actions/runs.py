@@ -3,17 +3,13 @@
 import io
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 import analysis
-from rtune.cli import selection
-from rtune.config import attack_names
-from rtune.errors import RunError, RunFailure, SpecError, UnknownTrialError
+from rtune.errors import RunFailure, SpecError, UnknownTrialError
 from rtune.run import schema, summary
 from rtune.run.folder import RunFolder, find_run, storage_errors
 from rtune.run.ledger import Ledger, fold
@@ -108,139 +104,6 @@ def prune_checkpoints(run: str, runs: str) -> None:
         f"files deleted: {done.files}, freed: {summary.size(done.bytes)}; "
         f"left: networks of the front {done.of_front}, others of trials under way {done.under_way}"
     )
-
-
-def report(
-    named: Sequence[str],
-    runs: str,
-    output: Path | None,
-    formats: str,
-    objectives: str | None,
-    follow: bool,
-) -> int:
-    """Writes the report of one or several runs and says where; exit code."""
-    from analysis import report as making
-
-    wanted = making.parse_formats(formats)
-    folders = [find_run(run, runs) for run in named]
-    if len(folders) > 1 and output is None:
-        output = Path("report")
-    asked = _asked(objectives)
-    if not follow:
-        for path in making.write(folders, output, wanted, asked, on_damage=_note):
-            click.echo(path)
-        return 0
-    try:
-        for path in making.follow(folders, output, wanted, asked):
-            click.echo(path)
-    except KeyboardInterrupt:
-        click.echo("rtune: no longer followed; the page is as of its last making", err=True)
-        return 130
-    return 0
-
-
-def best(
-    named: Sequence[str],
-    runs: str,
-    constraints: Sequence[str],
-    maximize: str | None,
-    minimize: str | None,
-    objectives: str | None,
-    as_json: bool,
-) -> int:
-    """Prints the best network under constraints, or the front; exit code 1 if none meets them."""
-    from analysis import choosing
-
-    if maximize is not None and minimize is not None:
-        raise RunError("--maximize and --minimize are both given; one of them must go")
-    one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
-    folders = [find_run(run, runs) for run in named]
-    found = choosing.choose(folders, _asked(objectives), one, constraints)
-    for sentence in found.damage():
-        _note(sentence)
-    click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())
-    return 0 if found.any() else 1
-
-
-def export(run: str, runs: str, trial: str, output: Path | None) -> None:
-    """Writes a network as a file and says what it is."""
-    from rtune.evaluate import export as exporting
-
-    folder = find_run(run, runs)
-    click.echo(exporting.export(folder, trial, output or Path(f"{trial}.pt2")))
-
-
-def _note(sentence: str) -> None:
-    click.echo(f"rtune: {sentence}", err=True)
-
-
-def _asked(objectives: str | None) -> list[str] | None:
-    return None if objectives is None else [name.strip() for name in objectives.split(",")]
-
-
-def evaluate(
-    run: str,
-    runs: str,
-    which: str,
-    attacks: str,
-    split: str,
-    diagnose: bool,
-    settings: dict[str, Any],
-) -> int:
-    """Attacks networks of a run, prints what is known of them, writes the report; exit code."""
-    names = attack_names.parse(attacks)
-    folder = find_run(run, runs)
-    own = folder.spec.file.evaluation
-    default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
-    fixed = attack_names.Settings(
-        **settings
-        | {
-            "epsilon": own.epsilon if settings["epsilon"] is None else settings["epsilon"],
-            "step_size": default_step if settings["step_size"] is None else settings["step_size"],
-        }
-    )
-    from analysis.report import write
-    from rtune.console import make_console
-    from rtune.evaluate import evaluation
-    from rtune.robust import DataError, autoattack
-
-    trials = selection.choose(folder, which)
-    console = make_console(sys.stdout)
-    try:
-        if any(name.kind == "autoattack" for name in names):
-            autoattack.require()
-        troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
-    except (DataError, autoattack.MissingPackage) as error:
-        raise SpecError(str(error)) from None
-    except KeyboardInterrupt:
-        click.echo(
-            "rtune: interrupted; every figure printed is saved, and the same command goes on from there",
-            err=True,
-        )
-        return 130
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
-        return 1
-    console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
-    for trouble in troubles:
-        click.echo(f"rtune: {trouble}", err=True)
-    return 1 if troubles else 0
-
-
-def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:
-    """Figures of these trials on a split beside those of the search; a sentence if there are none."""
-    columns, rows, remark = analysis.evaluation_table(folder, split, trials)
-    if not rows:
-        return "nothing is known of these networks"
-    table = Table(title=f"{split} split; {remark}", title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", "\n"), justify="left" if column == "trial" else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _print_status(facts: dict[str, Any], ledger: Ledger, folder: RunFolder) -> None:

@@ -1,0 +1,119 @@
+"""Commands that train: search, resume, replicate."""
+
+import math
+import sys
+from typing import Any
+
+import click
+
+from rtune.cli.failures import UsageFailure, failures
+from rtune.cli.options import (
+    RUNS,
+    WHICH_HELP,
+    launch_options,
+    limit_options,
+)
+from rtune.config import spec, yaml_file
+
+
+@click.command()
+@click.argument("space")
+@click.option("--name", help="Name of the run; the space's and the time by default.")
+@RUNS
+@launch_options
+@click.option("--sampler", help="auto, random, tpe, nsga2 or gp.")
+@click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what the search would cost; write and start nothing.")
+@click.option("--price", type=float, help="With --dry-run: of a GPU-hour, or core-hour without GPUs.")
+@click.option("--epoch-seconds", type=float, help="With --dry-run: instead of measuring an epoch here.")
+def search(
+    space: str,
+    name: str | None,
+    runs: str,
+    address: str | None,
+    sets: tuple[str, ...],
+    dry_run: bool,
+    price: float | None,
+    epoch_seconds: float | None,
+    **options: Any,
+) -> None:
+    """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
+    _check_dry_run(dry_run, price, epoch_seconds)
+    from rtune.cli.actions import launches
+
+    fields = {
+        "trials": "search.trials",
+        "time_budget": "search.time_budget",
+        "concurrency": "search.concurrency",
+        "gpus_per_trial": "search.gpus_per_trial",
+        "sampler": "search.sampler",
+        "seed": "search.seed",
+        "max_epochs": "training.max_epochs",
+    }
+    overrides = [_assignment(text) for text in sets]
+    overrides += [(fields[key], value) for key, value in options.items() if value is not None]
+    with failures():
+        file = spec.find(space)
+        search_spec, asked = spec.load(file, overrides), None
+        if dry_run:
+            from rtune.dryrun.estimate import Asked
+
+            asked = Asked(price, epoch_seconds)
+        sys.exit(launches.search(search_spec, file.stem, name, runs, address, asked))
+
+
+@click.command()
+@click.argument("run")
+@RUNS
+@launch_options
+def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
+    """Go on with RUN: unfinished trials from their checkpoints, then new ones.
+
+    After a crash, a Ctrl-C or a time budget; or with more --trials, or longer ones (--max-epochs).
+    """
+    from rtune.cli.actions import launches
+
+    with failures():
+        sys.exit(launches.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
+
+
+@click.command()
+@click.argument("run")
+@RUNS
+@click.option("--trials", default="front", show_default=True, metavar="WHICH", help=WHICH_HELP)
+@click.option("--seeds", type=int, default=5, show_default=True, help="Of each setting, its own among them.")
+@limit_options
+def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None, **limits: Any) -> None:
+    """Train settings of RUN again with other seeds: what is a better setting, and what is luck?
+
+    Each as long as the trial that is repeated. A setting that has its seeds gets none more. The search goes
+    on as if nothing had happened.
+    """
+    from rtune.cli.actions import launches
+
+    given = {key: value for key, value in limits.items() if value is not None}
+    with failures():
+        sys.exit(launches.replicate(run, runs, address, trials, seeds, given))
+
+
+def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | None) -> None:
+    for option, value in (("--price", price), ("--epoch-seconds", epoch_seconds)):
+        if value is not None and not dry_run:
+            raise UsageFailure(f"{option} is {value:g}; it counts with --dry-run only")
+    if price is not None and not 0 <= price < math.inf:
+        raise UsageFailure(f"--price is {price:g}; it must be a number of at least 0")
+    if epoch_seconds is not None and not 0 < epoch_seconds < math.inf:
+        raise UsageFailure(f"--epoch-seconds is {epoch_seconds:g}; it must be a number above 0")
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
+    try:
+        return path, yaml_file.parse_value(value)
+    except yaml_file.YamlError as error:
+        raise UsageFailure(f"--set {path}: {error}") from None

@@ -1,0 +1,24 @@
+"""Commands about search files: spaces, schema."""
+
+import json
+
+import click
+
+from rtune.cli.failures import failures
+from rtune.config import spec
+
+
+@click.command()
+def spaces() -> None:
+    """List the built-in search spaces."""
+    for name, file in spec.built_in().items():
+        with failures():
+            click.echo(f"{name:20} {spec.load(file).file.description}")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of search files, for editors."""
+    from rtune.config.json_schema import search_file_schema
+
+    click.echo(json.dumps(search_file_schema(), indent=2))
