@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtune.robust.attacks import PGD, Attack, cw, fgsm, ifgsm
+from rtune.robust.attacks.pgd import PGD, Attack, cw, fgsm, ifgsm
 from rtune.robust.data import Split, load, load_test
 from rtune.robust.evaluation import outcomes
 from rtune.robust.models import PreActResNet

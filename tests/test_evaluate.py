@@ -20,7 +20,8 @@ from safetensors.torch import save
 
 import analysis
 from rtune.cli.app import main
-from rtune.robust import PGD, PreActResNet, accuracy, autoattack, load_test, seeded
+from rtune.robust import PGD, PreActResNet, accuracy, load_test, seeded
+from rtune.robust.attacks import autoattack
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.worker import checkpoint

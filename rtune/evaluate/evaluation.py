@@ -18,9 +18,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtune import robust
 from rtune.config.attack_names import AttackName, Settings
-from rtune.robust import Attack, Measurement, Network, Split, autoattack, diagnostics
-from rtune.robust.attacks import PGD, cw, fgsm, ifgsm
-from rtune.robust.carlini import CarliniL2
+from rtune.robust import Attack, Measurement, Network, Split, diagnostics
+from rtune.robust.attacks import autoattack
+from rtune.robust.attacks.carlini import CarliniL2
+from rtune.robust.attacks.pgd import PGD, cw, fgsm, ifgsm
 from rtune.robust.evaluation import check_classes, outcomes
 from rtune.run import schema
 from rtune.run.folder import RunFolder

@@ -9,7 +9,7 @@ import torch
 
 from rtune.errors import RunError, RunFailure
 from rtune.evaluate.evaluation import load_network
-from rtune.robust.compact import compact, footprint
+from rtune.robust.compaction import compact, footprint
 from rtune.robust.data import SOURCES
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold

@@ -3,9 +3,9 @@
 Nothing here knows Ray or Optuna. Method and equations: arXiv 2003.00631.
 """
 
-from rtune.robust.attacks import PGD, Attack, cw, fgsm, ifgsm
-from rtune.robust.carlini import CarliniL2
-from rtune.robust.compact import Footprint, compact, footprint
+from rtune.robust.attacks.carlini import CarliniL2
+from rtune.robust.attacks.pgd import PGD, Attack, cw, fgsm, ifgsm
+from rtune.robust.compaction import Footprint, compact, footprint
 from rtune.robust.data import DataError, Split, load, load_test
 from rtune.robust.evaluation import Measurement, accuracy, outcomes
 from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet

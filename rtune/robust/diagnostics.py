@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks import PGD, Attack, cw, fgsm, ifgsm, input_gradient
+from rtune.robust.attacks.pgd import PGD, Attack, cw, fgsm, ifgsm, input_gradient
 from rtune.robust.data import Split, to_float
 from rtune.robust.evaluation import Measurement, outcomes
 from rtune.robust.models import is_noisy, quiet

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks import Attack
+from rtune.robust.attacks.pgd import Attack
 from rtune.robust.data import Split, to_float
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtune.robust import captured
-from rtune.robust.attacks import PGD, Attack
-from rtune.robust.captured import Captured
-from rtune.robust.chain import fits
+from rtune.robust.attacks.pgd import PGD, Attack
 from rtune.robust.data import Split, augmented, epoch_order, to_float
 from rtune.robust.evaluation import accuracy, right
-from rtune.robust.folded import FoldedPGD
-from rtune.robust.memory import keep_freed_memory
+from rtune.robust.fast.chain import fits
+from rtune.robust.fast.cpu.folded import FoldedPGD
+from rtune.robust.fast.cpu.memory import keep_freed_memory
+from rtune.robust.fast.gpu import captured
+from rtune.robust.fast.gpu.captured import Captured
 from rtune.robust.pruning import Pruner
 
 
@@ -71,7 +71,7 @@ class Trainer:
         recipe: see `Recipe`.
         seed: any integer of at most 48 bits.
         fast: whether to train the fast way: where it can be, with the attack's gradient written out and in
-            channels-last memory (`rtune.robust.chain`); on a GPU as a CUDA graph that multiplies in
+            channels-last memory (`rtune.robust.fast.chain`); on a GPU as a CUDA graph that multiplies in
             bfloat16, where weights, statistics, pruning and sums stay float32. False for plain float32
             PyTorch.
 
@@ -200,7 +200,7 @@ class Trainer:
     def _chained(self, attack: PGD) -> Attack:
         """The attack with its gradient written out, where that is possible."""
         if self._recorded:
-            from rtune.robust import fused  # needs Triton
+            from rtune.robust.fast.gpu import fused  # needs Triton
 
             return fused.FusedPGD(self.model, attack) if fused.fits(self.model, attack) else attack
         return FoldedPGD(self.model, attack) if self._fast and fits(self.model, attack) else attack

@@ -33,7 +33,7 @@ from rtune.robust import (
     WideResNet,
     data,
 )
-from rtune.robust.captured import LOCK
+from rtune.robust.fast.gpu.captured import LOCK
 
 
 @lru_cache(maxsize=2)

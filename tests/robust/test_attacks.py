@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rtune.robust import PGD, CarliniL2, PreActResNet, cw, fgsm, ifgsm, seeded
-from rtune.robust.attacks import input_gradient, margin
+from rtune.robust.attacks.pgd import input_gradient, margin
 
 
 class Linear(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rtune.robust import PGD, PreActResNet, Split, outcomes, quiet, seeded
-from rtune.robust.autoattack import autoattack_outcomes, version_for
+from rtune.robust.attacks.autoattack import autoattack_outcomes, version_for
 from rtune.robust.models.parts import Noise
 
 CPU = torch.device("cpu")

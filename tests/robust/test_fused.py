@@ -13,9 +13,12 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton")
 
-from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet, chain, convolution, folded, fused
-from rtune.robust import attacks as plain
-from rtune.robust.layers import Images
+from rtune.robust import PGD, MobileNet, PlainNet, PreActResNet, WideResNet
+from rtune.robust.attacks import pgd as plain
+from rtune.robust.fast import chain
+from rtune.robust.fast.cpu import folded
+from rtune.robust.fast.cpu.layers import Images
+from rtune.robust.fast.gpu import convolution, fused
 from rtune.robust.models.parts import conv
 from rtune.robust.models.resnet import PreActNetwork
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rtune.robust import PGD, RGSM, PreActResNet, Recipe, Split, Trainer, load
-from rtune.robust.captured import obstacle
+from rtune.robust.fast.gpu.captured import obstacle
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

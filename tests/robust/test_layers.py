@@ -8,8 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtune.robust import PGD, PreActResNet
-from rtune.robust.folded import FoldedPGD
-from rtune.robust.layers import Flattened, Images, Layout, Planes, Pointwise, Product, Stem, layer, layouts
+from rtune.robust.fast.cpu.folded import FoldedPGD
+from rtune.robust.fast.cpu.layers import (
+    Flattened,
+    Images,
+    Layout,
+    Planes,
+    Pointwise,
+    Product,
+    Stem,
+    layer,
+    layouts,
+)
 from rtune.robust.models import PlainNet, WideResNet
 from rtune.robust.models.resnet import PreActNetwork
 

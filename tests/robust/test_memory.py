@@ -9,7 +9,7 @@ import pytest
 # `keep_freed_memory` about 60,000, nearly always.
 PROGRAM = """
 import resource, sys, torch
-from rtune.robust.memory import keep_freed_memory
+from rtune.robust.fast.cpu.memory import keep_freed_memory
 torch.set_num_threads(1)
 if not keep_freed_memory():
     sys.exit(3)

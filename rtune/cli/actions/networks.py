@@ -46,7 +46,8 @@ def evaluate(
     from analysis.report import write
     from rtune.console import make_console
     from rtune.evaluate import evaluation
-    from rtune.robust import DataError, autoattack
+    from rtune.robust import DataError
+    from rtune.robust.attacks import autoattack
 
     trials = selection.choose(folder, which)
     console = make_console(sys.stdout)

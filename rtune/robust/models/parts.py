@@ -136,7 +136,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda and torch.is_autocast_enabled("cuda"):
-            from rtune.robust import convolution  # needs Triton
+            from rtune.robust.fast.gpu import convolution  # needs Triton
 
             if convolution.suits(self):
                 return convolution.convolve(x, self)

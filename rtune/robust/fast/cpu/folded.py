@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtune.robust import layers
-from rtune.robust.chain import ChainedPGD
-from rtune.robust.layers import Layer, Layout, Stem
+from rtune.robust.fast.chain import ChainedPGD
+from rtune.robust.fast.cpu import layers
+from rtune.robust.fast.cpu.layers import Layer, Layout, Stem
 from rtune.robust.models.resnet import PreActBlock
 
 # Instead of no spread at all: then nothing is away from the mean either.

@@ -1,7 +1,7 @@
 """The training attack as a chain of fused layers on a GPU.
 
-A layer and all around it is one kernel of `rtune.robust.kernels`. Convolutions multiply in bfloat16 and add
-in float32.
+A layer with its normalisation and activation is one kernel (`kernels`). Convolutions multiply in bfloat16
+and add in float32.
 """
 
 import math
@@ -11,8 +11,9 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from rtune.robust import chain, convolution, kernels
-from rtune.robust.attacks import PGD
+from rtune.robust.attacks.pgd import PGD
+from rtune.robust.fast import chain
+from rtune.robust.fast.gpu import convolution, kernels
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 # Elements a program of the elementwise kernels.

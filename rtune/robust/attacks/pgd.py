@@ -101,7 +101,7 @@ def cw(epsilon: float, step_size: float, steps: int, restarts: int = 1, eot_draw
     """Carlini and Wagner's loss in the l-infinity ball: PGD-k on the margin.
 
     The form in which adversarial training's literature reports "C&W" (Madry et al., section 5);
-    it stands for the paper's A4. The original l2 attack is `rtune.robust.carlini.CarliniL2`.
+    it stands for the paper's A4. The original l2 attack is `rtune.robust.attacks.carlini.CarliniL2`.
     """
     return PGD(epsilon, step_size, steps, True, restarts, eot_draws, "margin")
 

@@ -1,6 +1,6 @@
 """The training attack on a pre-activation network with its gradient written out instead of recorded.
 
-Same attack as `rtune.robust.attacks.PGD` on the same network in evaluation mode. In a deployed network
+Same attack as `rtune.robust.attacks.pgd.PGD` on the same network in evaluation mode. In a deployed network
 normalisation is a scale and a shift, which the convolution before it can do with, and only the image's
 gradient is asked for: autograd knows neither. What a layer is, forth and back, is left to subclasses.
 """
@@ -11,8 +11,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks import PGD
-from rtune.robust.layers import channels_last
+from rtune.robust.attacks.pgd import PGD
+from rtune.robust.fast.cpu.layers import channels_last
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 

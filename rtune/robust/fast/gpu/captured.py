@@ -102,7 +102,7 @@ def obstacle() -> str | None:
     if major < 8:
         return f"{torch.cuda.get_device_name()} (compute capability {major}.{minor}) has no bfloat16"
     try:
-        from rtune.robust import kernels
+        from rtune.robust.fast.gpu import kernels
     except ImportError:
         return "Triton is not installed"
     sums = torch.empty(2, device="cuda")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks import at_least_one, margin
+from rtune.robust.attacks.pgd import at_least_one, margin
 from rtune.robust.models import is_noisy
 
 # Pixels are kept this far inside [0, 1] before arctanh, which is infinite at the ends.

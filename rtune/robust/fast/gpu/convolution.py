@@ -1,4 +1,4 @@
-"""Grouped convolutions of few channels on a GPU, forth and back, by the kernels of `rtune.robust.kernels`.
+"""Grouped convolutions of few channels on a GPU, forward and backward, by the kernels in `kernels`.
 
 cuDNN's are made for many channels and one group; the members of an ensemble are groups.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtune.robust import kernels
+from rtune.robust.fast.gpu import kernels
 
 # With more channels a convolution has enough to do, and cuDNN is the better.
 MOST_CHANNELS = 128
