@@ -17,6 +17,7 @@ from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.evaluate import evaluation
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox
+from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.worker import build, checkpoint
@@ -79,7 +80,7 @@ def test_a_runs_own_checkpoints(trained: Path) -> None:
     folder = RunFolder(trained)
     for trial in fold(folder.read().records).trials.values():
         network = evaluation.load_network(folder, trial)
-        same(checkpoint.path_of(folder.trial_folder(trial.id), trial.epoch), network)
+        same(checkpoint_file.path_of(folder.trial_folder(trial.id), trial.epoch), network)
 
 
 # --- files that hold none -----------------------------------------------------------------------

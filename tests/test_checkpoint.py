@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from rtune.run import checkpoint_file
+from rtune.run.checkpoint_file import CheckpointError
 from rtune.storage.places import StorageError
 from rtune.worker import checkpoint
-from rtune.worker.checkpoint import Checkpoint, CheckpointError
+from rtune.worker.checkpoint import Checkpoint
 
 CONFIG: dict[str, Any] = {"model": {"width": 4}}
 
@@ -34,7 +36,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     for epoch in (1, 2, 9, 10):
         checkpoint.write(tmp_path, make(epoch))
-    assert [p.name for p in checkpoint.paths(tmp_path)] == [
+    assert [p.name for p in checkpoint_file.paths(tmp_path)] == [
         "epoch-0010.safetensors",
         "epoch-0009.safetensors",
     ]

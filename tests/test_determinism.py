@@ -15,6 +15,7 @@ import analysis
 from rtune.config import spec
 from rtune.errors import SpecError
 from rtune.robust import Trainer, data
+from rtune.run import checkpoint_file
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.worker import build, checkpoint, loop
@@ -104,7 +105,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read(checkpoint.paths(folder)[0]).tensors
+    return checkpoint.read(checkpoint_file.paths(folder)[0]).tensors
 
 
 def test_a_trial_is_the_same_whatever_its_process_did_before(tmp_path: Path, run: Run) -> None:

@@ -43,7 +43,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
 def test_figures_are_those_of_the_checkpoint_on_the_test_split(run: Path) -> None:
     done = evaluate(run, "--trials", "t0001", "--attacks", "natural,pgd-3")
     assert done.exit_code == 0, done.output
-    saved = checkpoint.read(checkpoint.path_of(run / "trials" / "t0001", 2))
+    saved = checkpoint.read(checkpoint_file.path_of(run / "trials" / "t0001", 2))
     model = PreActResNet(20, width=2, in_channels=1)
     model.load_state_dict({k[6:]: v for k, v in saved.tensors.items() if k.startswith("model.")})
     test = load_test("digits")
@@ -228,7 +228,7 @@ def _whole_numbers(path: Path) -> None:
 
 
 def _strange_header(path: Path) -> None:
-    text = json.dumps({"format": checkpoint.FORMAT})
+    text = json.dumps({"format": checkpoint_file.FORMAT})
     tensors = {"a": torch.zeros(1)}
     digest = checkpoint_file.digest(text, checkpoint._parts(tensors))
     path.write_bytes(save(tensors, {"rtune": text, "digest": digest}))
@@ -258,7 +258,7 @@ def _five_classes(path: Path) -> None:
 def test_a_bad_checkpoint_is_one_sentence_and_the_others_are_evaluated(
     harm: Any, message: str, run: Path
 ) -> None:
-    path = checkpoint.path_of(run / "trials" / "t0001", 2)
+    path = checkpoint_file.path_of(run / "trials" / "t0001", 2)
     harm(path)
     done = evaluate(run, "--trials", "t0001,t0002", "--attacks", "natural", "--noise-draws", "1")
     assert done.exit_code == 1, done.output

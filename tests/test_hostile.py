@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import analysis
 from rtune.cli.app import main
 from rtune.errors import RunError
+from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
@@ -55,7 +56,7 @@ def swap(path: Path) -> None:
     other = {**task(path.parent.parent / "other"), "trial": "t0009", "seed": 9}
     worker = epochs(other)
     next(worker), next(worker)
-    shutil.copy(checkpoint.paths(path.parent.parent / "other")[0], path)
+    shutil.copy(checkpoint_file.paths(path.parent.parent / "other")[0], path)
 
 
 def evil(path: Path) -> None:
@@ -319,7 +320,7 @@ def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
     log = made.read()
     assert log.records[0] == RECORDS[0]
     assert len(log.notes) <= 1
-    assert [p.name for p in checkpoint.paths(home.local)] == ["epoch-0001.safetensors"]
+    assert [p.name for p in checkpoint_file.paths(home.local)] == ["epoch-0001.safetensors"]
     assert not list(home.local.glob("*.partial"))
     (disk / "filler").unlink()
     rest = list(epochs({**task(disk / "unused"), "folder": str(home), "logged": 1}))

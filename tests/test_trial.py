@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError
 from rtune.cluster import failures
 from rtune.config import spec
 from rtune.robust import data
-from rtune.run import schema
+from rtune.run import checkpoint_file, schema
 from rtune.worker import build, checkpoint, loop, machine
 
 TREE = {
@@ -61,14 +61,14 @@ def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> No
     straight = list(epochs(task(tmp_path / "straight")))
     assert [epoch for epoch, _ in straight] == [1, 2, 3]
     assert set(straight[0][1]) == set(schema.EPOCH)
-    last = checkpoint.read(checkpoint.paths(tmp_path / "straight")[0])
+    last = checkpoint.read(checkpoint_file.paths(tmp_path / "straight")[0])
     for cut in (1, 2):
         folder = tmp_path / f"cut{cut}"
         worker = epochs(task(folder))
         before = [next(worker) for _ in range(cut)]
         after = list(epochs(task(folder, logged=cut)))
         assert [(e, figures(m)) for e, m in before + after] == [(e, figures(m)) for e, m in straight]
-        found = checkpoint.read(checkpoint.paths(folder)[0])
+        found = checkpoint.read(checkpoint_file.paths(folder)[0])
         assert found.epoch == 3
         assert all(torch.equal(found.tensors[k], v) for k, v in last.tensors.items())
 
@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
     straight = list(epochs(task(tmp_path / "straight")))
     worker = epochs(task(tmp_path / "hurt"))
     next(worker), next(worker)
-    newest = checkpoint.paths(tmp_path / "hurt")[0]
+    newest = checkpoint_file.paths(tmp_path / "hurt")[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     after = list(epochs(task(tmp_path / "hurt", logged=2)))
     assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]

@@ -23,13 +23,13 @@ from rtune.robust.attacks import autoattack
 from rtune.robust.attacks.carlini import CarliniL2
 from rtune.robust.attacks.pgd import PGD, cw, fgsm, ifgsm
 from rtune.robust.evaluation import check_classes, outcomes
-from rtune.run import schema
+from rtune.run import checkpoint_file, schema
+from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
 from rtune.storage.places import StorageError
 from rtune.worker import build, checkpoint
-from rtune.worker.checkpoint import CheckpointError
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
@@ -42,7 +42,7 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         CheckpointError: the checkpoint is missing, damaged, of another trial, settings or data set,
             or its tensors do not fit the network.
     """
-    path = checkpoint.path_of(folder.trial_folder(trial.id), trial.epoch)
+    path = checkpoint_file.path_of(folder.trial_folder(trial.id), trial.epoch)
     try:
         found = checkpoint.read(path)
     except StorageError as error:

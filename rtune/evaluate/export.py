@@ -11,9 +11,9 @@ from rtune.errors import RunError, RunFailure
 from rtune.evaluate.evaluation import load_network
 from rtune.robust.compaction import compact, footprint
 from rtune.robust.data import SOURCES
+from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from rtune.worker.checkpoint import CheckpointError
 
 
 def export(folder: RunFolder, name: str, output: Path) -> str:

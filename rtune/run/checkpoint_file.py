@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
-from rtune.storage.places import Place
+from rtune.storage.places import Place, place
 
 FORMAT = 2
+KEPT = 2  # of a trial under way: the newest, and one to fall back on
 _FILE = re.compile(r"epoch-(\d+)\.safetensors")
 # A folder as a path of this machine, or anywhere.
 Where = TypeVar("Where", Path, Place)
@@ -70,3 +71,15 @@ def epoch_of(name: str) -> int | None:
     """The epoch of a checkpoint's file name; None for other files."""
     found = _FILE.fullmatch(name)
     return int(found[1]) if found else None
+
+
+def paths(folder: Where) -> list[Where]:
+    """Checkpoints of a trial's folder, newest first. Raises StorageError."""
+    found = {epoch: name for name in place(folder).files() if (epoch := epoch_of(name)) is not None}
+    return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
+
+
+def drop(folder: Path | Place, kept: int) -> None:
+    """Deletes all but the newest `kept` checkpoints of a trial's folder. Raises StorageError."""
+    for old in paths(place(folder))[kept:]:
+        old.delete()

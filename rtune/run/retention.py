@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
 from rtune.storage.places import StorageError
-from rtune.worker import checkpoint
 
 
 class Keeper:
@@ -36,7 +36,7 @@ class Keeper:
             self._submit(self._folder.trial_folder(record["trial"]).delete)
         elif record["kind"] == "epoch" and record["decision"] != "continue":
             # No more than that: by now the trial may have been let go on, and be writing.
-            self._submit(lambda: checkpoint.drop(self._folder.trial_folder(record["trial"]), 1))
+            self._submit(lambda: checkpoint_file.drop(self._folder.trial_folder(record["trial"]), 1))
 
     def _submit(self, action: Callable[[], None]) -> None:
         def act() -> None:
@@ -90,7 +90,7 @@ def prune(folder: RunFolder) -> Pruned:
         if trial in under_way or (live and _is_ahead(path, ledger)):
             left.add(trial)
             continue
-        if trial in wanted and path == f"{trial}/{checkpoint.path_of(folder.place, wanted[trial]).name}":
+        if trial in wanted and path == f"{trial}/{checkpoint_file.path_of(folder.place, wanted[trial]).name}":
             left.add(trial)
             continue
         (folder.place / "trials" / path).delete()
@@ -102,7 +102,7 @@ def _is_ahead(path: str, ledger: Ledger) -> bool:
     """Whether a file of a trial is of an epoch that the log does not have."""
     trial, _, name = path.partition("/")
     known = ledger.trials[trial].epoch if trial in ledger.trials else 0
-    return (checkpoint.epoch_of(name) or 0) > known
+    return (checkpoint_file.epoch_of(name) or 0) > known
 
 
 def _with_kin(wanted: dict[str, int], ledger: Ledger) -> dict[str, int]:

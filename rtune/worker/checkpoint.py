@@ -15,24 +15,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rtune.run import checkpoint_file
-from rtune.run.checkpoint_file import FORMAT, CheckpointError, Where, epoch_of, path_of
+from rtune.run.checkpoint_file import FORMAT, KEPT, CheckpointError, Where, drop, path_of, paths
 from rtune.storage.places import Place, place
-
-__all__ = [
-    "FORMAT",
-    "KEPT",
-    "Checkpoint",
-    "CheckpointError",
-    "drop",
-    "epoch_of",
-    "newest",
-    "path_of",
-    "paths",
-    "read",
-    "write",
-]
-
-KEPT = 2  # of a trial under way: the newest, and one to fall back on
 
 
 @dataclass(frozen=True)
@@ -68,12 +52,6 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
     place(path).write(save(tensors, {"rtune": text, "digest": digest}))
     drop(folder, KEPT)
     return path
-
-
-def drop(folder: Path | Place, kept: int) -> None:
-    """Deletes all but the newest `kept` checkpoints of a trial's folder. Raises StorageError."""
-    for old in paths(place(folder))[kept:]:
-        old.delete()
 
 
 def read(path: Path | Place) -> Checkpoint:
@@ -129,12 +107,6 @@ def newest(
             continue
         return checkpoint, notes
     return None, notes
-
-
-def paths(folder: Where) -> list[Where]:
-    """Checkpoints of a trial's folder, newest first. Raises StorageError."""
-    found = {epoch: name for name in place(folder).files() if (epoch := epoch_of(name)) is not None}
-    return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> Iterator[checkpoint_file.Part]:
