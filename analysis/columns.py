@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
+from rtune import metrics
 from rtune.run import schema
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.run.ledger import Ledger
@@ -25,8 +26,12 @@ from rtune.storage.places import Place
 
 Record = dict[str, Any]
 
+
 # What is kept of an epoch; its number follows from its place among those of its trial.
-_KEPT = (*schema.EPOCH, "rung", "rung_position", "rung_size")
+def _kept() -> tuple[str, ...]:
+    return (*schema.epoch(), "rung", "rung_position", "rung_size")
+
+
 # Stands for an epoch where only their number counts.
 _COUNTED: Record = {}
 
@@ -49,7 +54,7 @@ class Columns:
 
     def take(self, name: str) -> pa.Array:
         """Hands over a column (n,) of `epochs`: it is gone from here, so that no memory holds it twice."""
-        type_ = pa.int64() if name == "time" else FIELDS.field(name).type
+        type_ = pa.int64() if name == "time" else _type(name)
         return pa.concat_arrays([pa.array([], type_), *self.epochs.pop(name)])
 
 
@@ -106,7 +111,7 @@ class _Reader:
         self._known: dict[str, int] = {}  # its keys are all trials
         self._counts = np.zeros(0, np.int64)  # epochs of each trial
         self._trial: list[np.ndarray] = [np.zeros(0, np.int32)]
-        self._epochs: dict[str, list[pa.Array]] = {name: [] for name in (*_KEPT, "time")}
+        self._epochs: dict[str, list[pa.Array]] = {name: [] for name in (*_kept(), "time")}
         self._notes: list[str] = []
 
     def columns(self) -> Columns:
@@ -120,8 +125,8 @@ class _Reader:
             found = self._read(block)
         self._apply(found)
         self._trial.append(found.trial)
-        for name in _KEPT:
-            self._epochs[name] += found.epochs[name].chunks
+        for name in _kept():
+            self._epochs[name] += _chunks(found.epochs, name)
         self._epochs["time"].append(pa.array(found.milliseconds))
         self._notes += found.notes
 
@@ -164,7 +169,7 @@ class _Reader:
         trial = np.array([codes[record["trial"]] for record in epochs], np.int32)
         milliseconds = np.array([round(record["time"] * 1000) for record in epochs], np.int64)
         decided = [(row, record) for row, record in enumerate(epochs) if record["decision"] != "continue"]
-        table = pa.Table.from_pylist(epochs, FIELDS)
+        table = pa.Table.from_pylist(epochs, pa.schema([*FIELDS, *_added()]))
         return _Checked(trial, table, milliseconds, decided, others, found.notes)
 
     def _apply(self, found: _Checked) -> None:
@@ -186,6 +191,23 @@ class _Reader:
         """Has the ledger's trials know how many epochs they have: it is told of none but their last."""
         for trial, count in zip(self._ledger.trials.values(), counts.tolist(), strict=False):
             trial.epochs.extend([_COUNTED] * (count - len(trial.epochs)))
+
+
+def _added() -> list[pa.Field]:
+    """Columns of metrics that older logs lack."""
+    return [pa.field(name, pa.float64()) for name in metrics.added()]
+
+
+def _type(name: str) -> pa.DataType:
+    return FIELDS.field(name).type if name in FIELDS.names else pa.float64()
+
+
+def _chunks(epochs: pa.Table, name: str) -> list[pa.Array]:
+    """A column's parts; empty where the log has no such figure."""
+    if name not in epochs.column_names:
+        return [pa.nulls(len(epochs), _type(name))]
+    chunks: list[pa.Array] = epochs[name].cast(_type(name)).chunks
+    return chunks
 
 
 def _decided(epochs: pa.Table) -> list[tuple[int, Record]]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.objectives import Asked, parse_all, values
 from rtune.pareto.hypervolume import hypervolume as volume
+from rtune.pareto.objectives import references
 
 
 def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
@@ -32,8 +33,10 @@ def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
 
 
 def reference(networks: pd.DataFrame, objectives: Sequence[Asked]) -> dict[str, float]:
-    """Where hypervolume is measured from: 0 where more is better, else the worst network's value."""
-    return {o.name: 0.0 if o.maximise else float(networks[o.name].max()) for o in parse_all(objectives)}
+    """Where hypervolume is measured from: the worst possible value, or the worst network's where none is."""
+    asked = parse_all(objectives)
+    worst = references(values(networks.dropna(subset=[o.name for o in asked]), asked), asked)
+    return {o.name: float(o.sign * w) for o, w in zip(asked, worst, strict=True)}
 
 
 def hypervolume(

@@ -164,7 +164,7 @@ def _columns(
     ):
         type_ = _arrow_type(set(map(type, column)) - {_Absent})
         yield pa.field(path, type_), rows.of_trial([None if v is _ABSENT else v for v in column], type_)
-    for field in schema.TAIL:
+    for field in schema.tail():
         if field.name == "error":
             yield field, rows.of_end([t.error for t in trials])
         elif field.name == "time":

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from rtune.config import fields
-from rtune.config.sections import SELECTORS
 from rtune.config.spec import Spec
 from rtune.run import schema
 
@@ -33,9 +32,8 @@ def setting(networks: pd.DataFrame, spec: Spec, path: str) -> "pd.Series[Any]":
     if path not in spec.ranges:
         # A path that only points set: the others have what the file says.
         found = found.where(found.notna(), reduce(getattr, path.split("."), spec.file))
-    if opening := fields.openers(path):
-        section = path.split(".")[0]
-        found = found.where(setting(networks, spec, f"{section}.{SELECTORS[section]}").isin(opening))
+    if (opening := fields.opened(path)) is not None:
+        found = found.where(setting(networks, spec, opening.slot.path).isin(opening.names))
     return found
 
 

@@ -27,7 +27,7 @@ from rtune.run.ledger import Trial
 from rtune.search.plan import of_spec
 from rtune.search.sampler import Sampler
 from rtune.worker import build
-from rtune.worker.loop import measure_epoch
+from rtune.worker.measures import measure_epoch
 
 METRICS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity", "train_seconds")
 

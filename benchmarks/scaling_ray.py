@@ -30,7 +30,7 @@ from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
 from rtune.search.state import Search
 
-_PLAIN = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 1, "parameters": 1, "images": 100}
+_PLAIN = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 1, "parameters": 1, "images": 100}
 # Reports that are not counted: the first of all workers come at once.
 _SETTLED = 100
 

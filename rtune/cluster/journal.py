@@ -43,9 +43,9 @@ class Dashboard:
             self._study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(file))),
                 study_name="rtune",
-                directions=["maximize"] * len(plan.objectives),
+                directions=["maximize" if o.maximise else "minimize" for o in plan.objectives],
             )
-            self._study.set_metric_names(list(plan.objectives))
+            self._study.set_metric_names([o.name for o in plan.objectives])
         for record in records:
             self.take(record)
 
@@ -79,7 +79,7 @@ class Dashboard:
         elif kind == "epoch" and record["decision"] != "continue" and record["epoch"] < self._plan.max_epochs:
             self._stopped.add(name)
         elif kind == "epoch" and record["decision"] == "finish":
-            study.tell(self._numbers[name], [float(record[o]) for o in self._plan.objectives])
+            study.tell(self._numbers[name], [float(record[o.name]) for o in self._plan.objectives])
 
     def _begun(self, record: dict[str, Any]) -> optuna.trial.FrozenTrial:
         inside = self._plan.inside(record["values"])

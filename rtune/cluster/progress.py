@@ -98,11 +98,9 @@ class Progress:
         kin = [t for t in search.ledger.trials.values() if (t.of is None) == (trial.of is None)]
         done = sum(t.status != "running" for t in kin)
         wanted = search.plan.trials if trial.of is None else len(kin)
-        reached = trial.objectives(search.plan.objectives)
         figures = trial.error or ""
-        if reached is not None:
-            pairs = zip(search.plan.objectives, reached, strict=True)
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in pairs)
+        if trial.last is not None and trial.has_network:
+            figures = summary.figures(trial.last, search.plan.objectives, gap="  ")
         return (
             f"[{summary.clock(time.monotonic() - self._start)}] {done}/{wanted} "
             f"{trial.id} {summary.outcome(trial, search.plan.max_epochs)}: {figures}  "
@@ -120,7 +118,7 @@ class Progress:
         epochs = sum(t.epoch for t in list(ledger.trials.values()))
         return (
             f"{states}; {epochs} epochs; "
-            f"hypervolume {summary.run_hypervolume(ledger, objectives):.3f}; "
+            f"hypervolume {summary.volume(summary.run_hypervolume(ledger, objectives))}; "
             f"elapsed {summary.clock(time.monotonic() - self._start)}"
             + (f", about {summary.clock(left)} left" if left is not None else ", starting workers")
         )
@@ -151,8 +149,8 @@ class Progress:
         table.add_column("trial", no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column("status", no_wrap=True)
-        for name in objectives:
-            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        for objective in objectives:
+            table.add_column(objective.label, justify="right", no_wrap=True)
         table.add_column("settings", overflow="ellipsis", no_wrap=True, style="dim")
         for trial in [*ended, *running]:
             figures = trial.last or {}
@@ -160,7 +158,7 @@ class Progress:
                 trial.id,
                 f"{trial.epoch}/{summary.length(trial, search.plan.max_epochs)}",
                 Text(trial.status, style=_STYLES.get(trial.status, "cyan")),
-                *(f"{figures[n]:.3f}" if n in figures else "" for n in objectives),
+                *(o.format(figures[o.name]) if o.name in figures else "" for o in objectives),
                 summary.settings(trial.values),
             )
         more = [Text(f"and {hidden} more running", style="dim")] if hidden else []
@@ -173,9 +171,8 @@ class Progress:
         points = summary.reached(search.ledger, objectives)
         if not len(points):
             return ""
-        best = points.max(axis=0)
-        pairs = zip(objectives, best, strict=True)
-        return "best so far: " + ", ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in pairs)
+        pairs = zip(objectives, points.max(axis=0), strict=True)
+        return "best so far: " + ", ".join(f"{o.label} {o.format(o.sign * best)}" for o, best in pairs)
 
 
 def _states(counts: dict[str, int]) -> str:

@@ -153,7 +153,7 @@ class BridgeScheduler(_NeverSaved, FIFOScheduler):
             if "diverged" in result:
                 self._search.end(name, "diverged", result["diverged"])
             else:
-                metrics = {metric: result[metric] for metric in schema.EPOCH}
+                metrics = {name: result.get(name) for name in schema.epoch()}
                 go_on = self._search.report(name, result["epoch"], metrics)
         self._health.progressed(name)
         self._progress.on_change(name)

@@ -1,15 +1,13 @@
-"""The names of attacks in `rtune evaluate --attacks`, and the settings behind them. Free of torch."""
+"""Attacks as `rtune evaluate --attacks` names them (`eot-pgd-20`), and the settings they share."""
 
 import difflib
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from rtune.config.catalog import ATTACKS, Attack
 from rtune.errors import AttackNameError
 
-# Name -> default number of steps; None for those that have none.
-KINDS = {"natural": None, "fgsm": None, "ifgsm": 20, "pgd": 20, "cw": 20, "cw-l2": 200, "autoattack": None}
-_EOT = ("fgsm", "ifgsm", "pgd", "cw")
 DEFAULT = "natural,fgsm,ifgsm-20,pgd-20,cw-20,eot-pgd-20,eot-cw-20"
 # Inclusive bounds; radii and steps in pixel units, of which an image of 32 x 32 x 3 is 55 wide in l2.
 _BOUNDS = {
@@ -28,7 +26,7 @@ class AttackName:
     """An attack by name, such as `eot-pgd-20`.
 
     Attributes:
-        kind: a key of `KINDS`.
+        kind: the name of an attack of the catalog.
         steps: iterations; None where the kind has none.
         eot: whether gradients are averaged over noise draws.
     """
@@ -40,11 +38,16 @@ class AttackName:
     def __str__(self) -> str:
         return "eot-" * self.eot + self.kind + (f"-{self.steps}" if self.steps is not None else "")
 
+    @property
+    def part(self) -> Attack:
+        """The attack's catalog entry."""
+        return ATTACKS[self.kind]
+
     def unfit(self, noisy: bool) -> str | None:
         """Why the attack is not for a network with or without noise; None if it is."""
         if self.eot and not noisy:
             return "has no noise to average over"
-        if self.kind == "cw-l2" and noisy:
+        if noisy and not self.part.noisy:
             return "is noisy and so has no least perturbation"
         return None
 
@@ -84,19 +87,16 @@ class Settings:
 
     def of(self, attack: AttackName, noisy: bool) -> dict[str, Any]:
         """What decides an attack's figure, as it is recorded; None where it does not apply."""
-        stepped = attack.kind in ("ifgsm", "pgd", "cw")
-        norm = {"natural": None, "cw-l2": "l2"}.get(attack.kind, "linf")
-        rand = attack.kind == "autoattack" and noisy
+        part = attack.part
         return {
-            "attack": f"{attack}-rand" if rand else str(attack),
-            "norm": norm,
-            "epsilon": {None: None, "l2": self.epsilon_l2, "linf": self.epsilon}[norm],
-            "step_size": self.step_size if stepped else None,
+            "attack": f"{attack}-rand" if part.counts and noisy else str(attack),
+            "norm": part.norm,
+            "epsilon": {None: None, "l2": self.epsilon_l2, "linf": self.epsilon}[part.norm],
+            "step_size": self.step_size if part.steps_have_length else None,
             "steps": attack.steps,
-            "restarts": self.restarts if attack.kind in ("pgd", "cw") else None,
+            "restarts": self.restarts if part.restarts else None,
             "eot_draws": self.eot_draws if attack.eot else None,
-            # AutoAttack counts by itself.
-            "noise_draws": self.noise_draws if noisy and attack.kind != "autoattack" else 1,
+            "noise_draws": self.noise_draws if noisy and not part.counts else 1,
             "seed": self.seed,
         }
 
@@ -114,21 +114,24 @@ def parse(text: str) -> list[AttackName]:
 
 
 def _parse(text: str) -> AttackName:
-    match = re.fullmatch(r"(eot-)?(natural|fgsm|ifgsm|pgd|cw-l2|cw|autoattack)(?:-(-?[0-9]{1,12}))?", text)
+    kinds = "|".join(map(re.escape, sorted(ATTACKS.names(), key=len, reverse=True)))
+    match = re.fullmatch(rf"(eot-)?({kinds})(?:-(-?[0-9]{{1,12}}))?", text)
+    eots = [part.name for part in ATTACKS if part.eot]
     if match is None:
         shown = text if len(text) < 60 else text[:57] + "..."
-        close = difflib.get_close_matches(shown, [*KINDS, *(f"eot-{k}" for k in _EOT)], 1)
+        close = difflib.get_close_matches(shown, [*ATTACKS.names(), *(f"eot-{name}" for name in eots)], 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise AttackNameError(
-            f"attack {shown!r} is unknown; known are {', '.join(KINDS)}, with -K for K steps "
+            f"attack {shown!r} is unknown; known are {', '.join(ATTACKS.names())}, with -K for K steps "
             f"(pgd-20) and eot- before it for noisy networks (eot-pgd-20){hint}"
         )
     eot, kind, steps = match[1] is not None, match[2], match[3]
-    if eot and kind not in _EOT:
-        raise AttackNameError(f"attack {text!r}: eot- goes with {', '.join(_EOT)} only")
+    if eot and kind not in eots:
+        raise AttackNameError(f"attack {text!r}: eot- goes with {', '.join(eots)} only")
+    usual = ATTACKS[kind].steps
     if steps is None:
-        return AttackName(kind, KINDS[kind], eot)
-    if KINDS[kind] is None:
+        return AttackName(kind, usual, eot)
+    if usual is None:
         raise AttackNameError(f"attack {text!r}: {kind} takes no number of steps")
     if not 1 <= int(steps) <= 100_000:
         rule = "at least 1" if int(steps) < 1 else "100000 at most"

@@ -1,9 +1,17 @@
 """What dotted paths such as `pruning.rgsm.beta` stand for in a search file."""
 
 import difflib
-from typing import Any
+from typing import Any, NamedTuple
 
-from rtune.config.sections import ONLY_UNDER, SELECTORS, SearchFile, Section, TrialConfig
+from rtune.config.section import Section
+from rtune.config.sections import SLOTS, SearchFile, Slot, search_file, slots, trial_config
+
+
+class Opening(NamedTuple):
+    """Under which parts a path counts: where `slot` names one of `names`."""
+
+    slot: Slot
+    names: tuple[str, ...]
 
 
 def section_type(annotation: Any) -> type[Section] | None:
@@ -12,19 +20,14 @@ def section_type(annotation: Any) -> type[Section] | None:
     return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
 
 
-def options(section: str) -> list[str]:
-    """Sub-sections of a section that its selector opens."""
-    model = section_type(TrialConfig.model_fields[section].annotation)
-    assert model is not None
-    return [k for k, f in model.model_fields.items() if section_type(f.annotation) is not None]
-
-
 def is_selector(path: str) -> bool:
-    return any(path == f"{section}.{field}" for section, field in SELECTORS.items())
+    """Whether a path names a part."""
+    return any(path == slot.path for slot in SLOTS)
 
 
 def is_leaf(path: str) -> bool:
-    model: type[Section] | None = TrialConfig
+    """Whether a path is a plain field of a trial's settings."""
+    model: type[Section] | None = trial_config()
     for key in path.split("."):
         if model is None or key not in model.model_fields:
             return False
@@ -34,28 +37,30 @@ def is_leaf(path: str) -> bool:
 
 def closed_by(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
     """Why a path does not count: `pruning.method is rvsm`; None if it does."""
-    opening = openers(path)
-    if not opening:
+    opening = opened(path)
+    if opening is None:
         return None
-    section = path.split(".")[0]
-    selector = f"{section}.{SELECTORS[section]}"
-    chosen = values.get(selector, getattr(getattr(file, section), SELECTORS[section]))
-    return None if chosen in opening else f"{selector} is {chosen}"
+    slot = opening.slot
+    chosen = values.get(slot.path, getattr(getattr(file, slot.section), slot.field))
+    return None if chosen in opening.names else f"{slot.path} is {chosen}"
 
 
-def openers(path: str) -> tuple[str, ...]:
-    """Values of the section's selector under which a path counts; none if it always does."""
+def opened(path: str) -> Opening | None:
+    """The part that a path needs; None if it always counts."""
     section, _, rest = path.partition(".")
     name = rest.split(".")[0]
-    if section in SELECTORS and name in options(section):
-        return (name,)
-    return ONLY_UNDER.get(path, ())
+    for slot in slots(section):
+        if any(name == part.name and part.settings is not None for part in slot.parts):
+            return Opening(slot, (name,))
+        if rest in slot.shared and (takers := slot.takers(rest)):
+            return Opening(slot, takers)
+    return None
 
 
 def hint(path: str) -> str:
     """`; did you mean ...?` among the fields that stand where this one does."""
     *parents, last = path.split(".")
-    model: type[Section] | None = SearchFile
+    model: type[Section] | None = search_file()
     for key in parents:
         field = model.model_fields.get(key) if model else None
         model = section_type(field.annotation) if field else None

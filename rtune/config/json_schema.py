@@ -3,12 +3,12 @@
 from typing import Any
 
 from rtune.config.ranges import KINDS
-from rtune.config.sections import FIXED, SEARCHABLE, SearchFile
+from rtune.config.sections import FIXED, SEARCHABLE, search_file
 
 
 def search_file_schema() -> dict[str, Any]:
     """For an editor: completes fields, and allows ranges where `rtune search` does."""
-    schema = SearchFile.model_json_schema()
+    schema = search_file().model_json_schema()
     schema["title"] = "rtune search file"
     del schema["properties"]["provenance"]
     schema["$defs"]["Range"] = {

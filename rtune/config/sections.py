@@ -1,32 +1,104 @@
 """What a search file is made of, as plain values without ranges: a trial's settings, and the search's.
 
-The defaults are the paper's (arXiv 2003.00631, section 4). This module stays free of torch, so
-that a search file is checked at once; a test holds the names below to those of `rtune.robust`.
+The classes here have the fields that every search file has. `search_file()` and `trial_config()` give them
+with a sub-section for each part of the catalog that has settings, such as `pruning.rvsm`. The defaults are
+the paper's (arXiv 2003.00631, section 4). No torch here, so that a search file is checked at once.
 """
 
-from typing import Annotated, Any, Literal
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from rtune.config import rungs
+from rtune.config.catalog import (
+    ATTACK_LOSSES,
+    ATTACKS,
+    DATASETS,
+    LOSSES,
+    NETWORKS,
+    PRUNERS,
+    SAMPLERS,
+    Part,
+)
+from rtune.config.section import Count, NonNegative, Positive, Section
+from rtune.errors import ObjectiveError
+from rtune.metrics import METRICS
+from rtune.pareto.objectives import parse
+from rtune.registry import PartError, Registry
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, lt=2**31)]
+# What may be searched, and what in there may not.
+SEARCHABLE = ("model", "attack", "pruning", "training")
+FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
 
 
-class Section(BaseModel):
-    """A mapping of the search file: unknown fields and wrong types are errors."""
+@dataclass(frozen=True)
+class Slot:
+    """A field that names a part: `model.network` names a network.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    Attributes:
+        section, field: where it stands.
+        parts: what it may name.
+        shared: fields of the section that only some of the parts take (`Network.takes`).
+    """
+
+    section: str
+    field: str
+    parts: Registry[Any]
+    shared: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return f"{self.section}.{self.field}"
+
+    def choices(self) -> tuple[str, ...]:
+        """Names that it may hold."""
+        return tuple(part.name for part in self.parts if getattr(part, "trains", True))
+
+    def takers(self, field: str) -> tuple[str, ...]:
+        """Parts that take a shared field; none if all do."""
+        found = tuple(part.name for part in self.parts if field in part.takes)
+        return () if len(found) == len(self.parts) else found
 
 
-class DataConfig(Section):
+SLOTS = (
+    Slot("data", "dataset", DATASETS),
+    Slot("model", "network", NETWORKS, shared=("depth", "width")),
+    Slot("attack", "method", ATTACKS),
+    Slot("attack", "loss", ATTACK_LOSSES),
+    Slot("evaluation", "method", ATTACKS),
+    Slot("evaluation", "loss", ATTACK_LOSSES),
+    Slot("pruning", "method", PRUNERS),
+    Slot("training", "loss", LOSSES),
+    Slot("search", "sampler", SAMPLERS),
+)
+
+
+class PartsSection(Section):
+    """A section whose fields name parts, each of which may have a sub-section of its name."""
+
+    name: ClassVar[str]
+
+    def part(self, field: str) -> Part:
+        """The part that a field names. Raises PartError."""
+        (slot,) = (slot for slot in SLOTS if (slot.section, slot.field) == (self.name, field))
+        return cast(Part, slot.parts[getattr(self, field)])
+
+    def settings(self, field: str) -> dict[str, Any]:
+        """The settings of the part that a field names."""
+        part = self.part(field)
+        return getattr(self, part.name).model_dump() if part.settings is not None else {}
+
+
+class DataConfig(PartsSection):
     """Which images. `folder` holds the files (downloads go there); digits need none."""
 
-    dataset: Literal["digits", "fashion-mnist", "cifar10", "cifar100"] = "cifar10"
+    name = "data"
+
+    dataset: str = "cifar10"
     folder: str | None = None
     crop_padding: Annotated[int, Field(ge=0)] | None = Field(
         None, description="pixels; null for the data set's own default"
@@ -34,111 +106,57 @@ class DataConfig(Section):
     flip: bool | None = Field(None, description="mirror images; null for the data set's own default")
 
 
-def _depth_of_wideresnet(depth: int) -> int:
-    if depth % 6 != 4:
-        raise PydanticCustomError("depth", "Input should be 6 m + 4 with a whole m, such as 10, 28, 34 or 40")
-    return depth
-
-
-class EnResNetConfig(Section):
-    """Ensemble of `members` networks with noise of strength `gamma` after each residual block."""
-
-    members: Count = 2
-    gamma: NonNegative = 0.1
-
-
-class PlainConfig(Section):
-    """As `enresnet`, of networks without skip connections."""
-
-    members: Count = 2
-    gamma: NonNegative = 0.1
-
-
-class WideResNetConfig(Section):
-    """WideResNet-`depth`-`widen`; `members` and `gamma` make a noisy ensemble of it."""
-
-    depth: Annotated[int, Field(ge=10, description="6 m + 4"), AfterValidator(_depth_of_wideresnet)] = 34
-    widen: Count = 10
-    members: Count = 1
-    gamma: NonNegative = 0.0
-
-
-class MobileNetConfig(Section):
-    """MobileNetV1 with noise of strength `gamma` after each depthwise-separable block."""
-
-    members: Count = 1
-    gamma: NonNegative = 0.1
-
-
-class ModelConfig(Section):
+class ModelConfig(PartsSection):
     """PreActResNet-`depth`, or another network, which takes the section of its name.
 
-    `depth` is that of resnet, enresnet and plain; `width` counts for all.
+    `depth` is that of resnet, enresnet and plain; `width` counts for all of rtune's own.
     """
 
-    network: Literal["resnet", "enresnet", "plain", "wideresnet", "mobilenet"] = "resnet"
+    name = "model"
+
+    network: str = "resnet"
     depth: Literal[20, 32, 38, 44, 56, 110] = 20
     width: Count = 16
-    enresnet: EnResNetConfig = EnResNetConfig()
-    plain: PlainConfig = PlainConfig()
-    wideresnet: WideResNetConfig = WideResNetConfig()
-    mobilenet: MobileNetConfig = MobileNetConfig()
 
 
-class AttackConfig(Section):
-    """PGD on the training images: pixel units of images in [0, 1]."""
+class AttackConfig(PartsSection):
+    """The attack that makes the training images: pixel units of images in [0, 1]."""
 
+    name = "attack"
+
+    method: str = "pgd"
+    loss: str = Field("cross_entropy", description="what the attack maximises")
     epsilon: Positive = 8 / 255
     step_size: Positive = 2 / 255
     steps: Count = 10
     random_start: bool = True
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(PartsSection):
     """The search attack, on the validation images; the default is the paper's A3, IFGSM-20."""
 
+    name = "evaluation"
+
+    method: str = "pgd"
+    loss: str = Field("cross_entropy", description="what the attack maximises")
     epsilon: Positive = 8 / 255
     step_size: Positive = 2 / 255
     steps: Count = 20
     random_start: bool = False
 
 
-class RVSMConfig(Section):
-    """RVSM (sparse weights); `lambda_1` is the paper's lambda."""
-
-    beta: Positive = 1e-2
-    lambda_1: NonNegative = 1e-6
-    penalty: Literal["l0", "l1", "transformed_l1"] = "l0"
-
-
-class RGSMConfig(Section):
-    """RGSM (sparse channels)."""
-
-    beta: Positive = 1.0
-    lambda_1: NonNegative = 5e-2
-    lambda_2: NonNegative = 1e-5
-    penalty: Literal["group_l0", "group_lasso"] = "group_l0"
-
-
-class ADMMConfig(Section):
-    """ADMM towards a fixed `sparsity` (the paper's p, as a fraction)."""
-
-    rho: Positive = 1e-2
-    sparsity: Fraction = 0.8
-    granularity: Literal["weights", "channels"] = "weights"
-
-
-class PruningConfig(Section):
+class PruningConfig(PartsSection):
     """A method and its own section."""
 
-    method: Literal["none", "rvsm", "rgsm", "admm"] = "rvsm"
-    rvsm: RVSMConfig = RVSMConfig()
-    rgsm: RGSMConfig = RGSMConfig()
-    admm: ADMMConfig = ADMMConfig()
+    name = "pruning"
+
+    method: str = "rvsm"
 
 
-class TrainingConfig(Section):
+class TrainingConfig(PartsSection):
     """SGD with Nesterov momentum; the rate is divided by 10 at `milestones` of `max_epochs`."""
+
+    name = "training"
 
     max_epochs: Count = 200
     batch_size: Count = 128
@@ -146,6 +164,7 @@ class TrainingConfig(Section):
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     weight_decay: NonNegative = 5e-4
     milestones: list[Annotated[float, Field(gt=0, le=1)]] = [0.4, 0.6, 0.8]
+    loss: str = Field("cross_entropy", description="what training minimises")
     deterministic: bool = Field(False, description="the same bits each time on a GPU too, but slower")
 
 
@@ -158,19 +177,6 @@ class TrialConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
-
-
-# Section -> the field whose value opens one of its sub-sections (those it names).
-SELECTORS = {"model": "network", "pruning": "method"}
-# Plain fields that count only under some values of their section's selector.
-ONLY_UNDER = {"model.depth": ("resnet", "enresnet", "plain")}
-# What may be searched, and what in there may not.
-SEARCHABLE = ("model", "attack", "pruning", "training")
-FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
-
-Objective = Literal[
-    "natural_accuracy", "robust_accuracy", "weight_sparsity", "channel_sparsity", "removable_channels"
-]
 
 
 class EarlyStopping(Section):
@@ -190,16 +196,29 @@ class EarlyStopping(Section):
         return rungs.levels(grace, self.eta, max_epochs)
 
 
-class SearchSettings(Section):
-    """How to search; all objectives are fractions in [0, 1] and maximised."""
+def _objective(text: str) -> str:
+    try:
+        parse(text)
+    except ObjectiveError:
+        known = ", ".join(METRICS.names())
+        raise PydanticCustomError(
+            "objective", "Input should be a metric ({known}), with :min or :max if need be", {"known": known}
+        ) from None
+    return text
+
+
+class SearchSettings(PartsSection):
+    """How to search. An objective is a metric, with `:min` or `:max` where its own direction is not meant."""
+
+    name = "search"
 
     trials: Count = 64
-    objectives: Annotated[list[Objective], Field(min_length=2)] = [
+    objectives: Annotated[list[Annotated[str, AfterValidator(_objective)]], Field(min_length=2)] = [
         "natural_accuracy",
         "robust_accuracy",
         "weight_sparsity",
     ]
-    sampler: Literal["auto", "random", "tpe", "nsga2", "gp"] = "auto"
+    sampler: str = "auto"
     early_stopping: EarlyStopping | None = EarlyStopping()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
@@ -225,3 +244,66 @@ class SearchFile(TrialConfig):
     search: SearchSettings = SearchSettings()
     points: list[dict[str, str | int | float | bool]] = []
     provenance: dict[str, Any] | None = None
+
+
+def slots(section: str) -> list[Slot]:
+    """The fields of a section that name parts."""
+    return [slot for slot in SLOTS if slot.section == section]
+
+
+def search_file() -> type[SearchFile]:
+    """`SearchFile` with all that the catalog has now."""
+    return _assembled(_version())[0]
+
+
+def trial_config() -> type[TrialConfig]:
+    """`TrialConfig` with all that the catalog has now."""
+    return _assembled(_version())[1]
+
+
+def _version() -> tuple[int, ...]:
+    return (*(slot.parts.version for slot in SLOTS), METRICS.version)
+
+
+@functools.lru_cache(maxsize=8)
+def _assembled(version: tuple[int, ...]) -> tuple[type[SearchFile], type[TrialConfig]]:
+    sections = {name: _section(name, SearchFile) for name in dict.fromkeys(slot.section for slot in SLOTS)}
+    fields: Any = {name: (model, model()) for name, model in sections.items()}
+    of_trial = {name: field for name, field in fields.items() if name in TrialConfig.model_fields}
+    file = create_model("SearchFile", __base__=SearchFile, __doc__=SearchFile.__doc__, **fields)
+    trial = create_model("TrialConfig", __base__=TrialConfig, __doc__=TrialConfig.__doc__, **of_trial)
+    return file, trial
+
+
+def _section(name: str, file: type[SearchFile]) -> type[Section]:
+    """A section with its parts' names and sub-sections."""
+    base: Any = file.model_fields[name].annotation
+    fields: dict[str, Any] = {}
+    for slot in slots(name):
+        default = base.model_fields[slot.field].default
+        description = base.model_fields[slot.field].description
+        names: Any = Literal[slot.choices()]
+        fields[slot.field] = (names, Field(default, description=description))
+    for part in parts_with_settings(name):
+        assert part.settings is not None
+        if part.name in base.model_fields or part.name in fields:
+            raise PartError(
+                f"{part.kind} {part.name!r} has settings, which would stand in {name}.{part.name}; there is "
+                "a field or another part of that name, so give it another name"
+            )
+        fields[part.name] = (part.settings, part.settings())
+    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+
+
+def parts_with_settings(section: str) -> Iterator[Part]:
+    """Parts that have a sub-section in a section."""
+    for slot in slots(section):
+        for part in slot.parts:
+            if part.settings is not None and part.name in slot.choices():
+                yield part
+
+
+def fields_of(section: str) -> set[str]:
+    """All fields of a section, sub-sections of parts among them."""
+    model: Any = search_file().model_fields[section].annotation
+    return set(model.model_fields)

@@ -14,20 +14,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rtune.config import fields, ranges, yaml_file
+from rtune.config import fields, ranges, saved, yaml_file
+from rtune.config.catalog import NETWORKS, Part
+from rtune.config.section import Section
 from rtune.config.sections import (
     FIXED,
     SEARCHABLE,
-    SELECTORS,
+    SLOTS,
     SearchFile,
     SearchSettings,
-    Section,
+    Slot,
     TrialConfig,
+    search_file,
+    trial_config,
 )
 from rtune.errors import SpecError
+from rtune.pareto.objectives import Objective, parse, parse_all
 
 # Where a value comes from that stands in no file.
 OPTION = "command line"
+(NETWORK,) = (slot for slot in SLOTS if slot.parts is NETWORKS)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -70,23 +76,27 @@ class Spec:
 
     def trial_config(self, values: dict[str, Any]) -> TrialConfig:
         """The settings of the trial with these searched values (dotted path -> value)."""
-        return TrialConfig.model_validate(_with(_trial_tree(self.file), values))
+        return trial_config().model_validate(_with(_trial_tree(self.file), values))
 
     def identity(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A trial's settings as its checkpoints hold them; where the data lies is no part of them."""
-        tree = self.trial_config(values).model_dump(mode="json")
-        del tree["data"]["folder"]
-        return tree
+        """A trial's settings as its checkpoints hold them: without where the data lies, and without settings
+        of parts that it does not use."""
+        return saved.dump(self.trial_config(values))
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is searched for, with directions."""
+        return tuple(parse_all(self.search.objectives))
 
     def to_tree(self) -> dict[str, Any]:
         """The resolved search file, every default filled in; `from_tree` reads it back."""
         tree = self.file.model_dump(exclude={"provenance"})
-        for section, field in SELECTORS.items():
-            possible = _possible(self, f"{section}.{field}")
-            for name in list(tree[section]):
-                openers = fields.openers(f"{section}.{name}")
-                if openers and not set(openers) & set(possible):
-                    del tree[section][name]
+        for slot in SLOTS:
+            possible = set(_possible(self, slot))
+            for name in list(tree[slot.section]):
+                opening = fields.opened(f"{slot.section}.{name}")
+                if opening is not None and opening.slot == slot and not possible & set(opening.names):
+                    del tree[slot.section][name]
         return _with(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
 
 
@@ -118,7 +128,7 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     reader = _Reader(origins, source)
     tree = _numbers(copy.deepcopy(tree))
     reader.read_times(tree)
-    found = dict(reader.extract_ranges(tree, SearchFile, ""))
+    found = dict(reader.extract_ranges(tree, search_file(), ""))
     file = reader.validate(tree)
     tree = file.model_dump()
     for path, domain in found.items():
@@ -176,7 +186,7 @@ class _Reader:
 
     def validate(self, tree: dict[str, Any], blame: str | None = None) -> SearchFile:
         try:
-            return SearchFile.model_validate(tree)
+            return search_file().model_validate(tree)
         except ValidationError as failure:
             first = failure.errors()[0]
         path = ".".join(str(p) for p in first["loc"])
@@ -192,13 +202,14 @@ class _Reader:
         """The rules that span several fields."""
         self._check_sections(spec)
         self._check_points(spec)
+        self._check_needs(spec)
         search = spec.search
         if not spec.ranges and not spec.points:
             raise SpecError(
                 f"{self.source}: nothing is searched; give at least one range, such as "
                 "{log_uniform: [1e-3, 1]}, or points"
             )
-        if len(set(search.objectives)) < len(search.objectives):
+        if len({parse(text).name for text in search.objectives}) < len(search.objectives):
             raise self.error("search.objectives", f"is {search.objectives}; each objective may be there once")
         early = search.early_stopping
         if early is not None and early.grace is not None and early.grace > spec.max_epochs:
@@ -227,13 +238,11 @@ class _Reader:
     def _check_sections(self, spec: Spec) -> None:
         """A method's parameters need the method (and a range in them even more so)."""
         for path in self.origins:
-            openers = fields.openers(path) if path.count(".") == 1 else ()
-            if not openers:
+            opening = fields.opened(path) if path.count(".") == 1 else None
+            if opening is None:
                 continue
-            section = path.split(".")[0]
-            selector = f"{section}.{SELECTORS[section]}"
-            possible = _possible(spec, selector)
-            if set(openers) & set(possible):
+            selector, possible = opening.slot.path, _possible(spec, opening.slot)
+            if set(opening.names) & set(possible):
                 continue
             written = {origin for p, origin in self.origins.items() if p == path or p.startswith(path + ".")}
             if self.origins.get(selector) == OPTION and OPTION not in written:
@@ -241,8 +250,21 @@ class _Reader:
                     del spec.ranges[inside]
                 continue
             chosen = " or ".join(map(str, possible))
-            never = " or ".join(openers)
+            never = " or ".join(opening.names)
             raise self.error(path, f"is given, but {selector} is {chosen}, never {never}")
+
+    def _check_needs(self, spec: Spec) -> None:
+        """What parts need of the network, it must offer, in every combination that can be drawn."""
+        for slot in SLOTS:
+            for name in _possible(spec, slot):
+                part: Part = slot.parts[name]
+                for network in _possible(spec, NETWORK) if part.needs else ():
+                    if lacking := sorted(part.needs - NETWORKS[network].offers):
+                        raise self.error(
+                            slot.path,
+                            f"is {name!r}, a {part.kind} that needs {', '.join(lacking)}, and "
+                            f"{NETWORK.path} is {network!r}, which has none",
+                        )
 
     def _check_points(self, spec: Spec) -> None:
         tree = _trial_tree(spec.file)
@@ -256,7 +278,7 @@ class _Reader:
                 if (closed := fields.closed_by(path, point, spec.file)) is not None:
                     raise self.error(f"{where}.{path}", f"is given, but {closed}")
             try:
-                TrialConfig.model_validate(_with(tree, point))
+                trial_config().model_validate(_with(tree, point))
             except ValidationError as failure:
                 first = failure.errors()[0]
                 path = ".".join(map(str, first["loc"]))
@@ -351,8 +373,8 @@ def _trial_tree(file: SearchFile) -> dict[str, Any]:
     return file.model_dump(include=set(TrialConfig.model_fields))
 
 
-def _possible(spec: Spec, selector: str) -> list[Any]:
-    section, field = selector.split(".")
-    domain = spec.ranges.get(selector)
-    values = domain.probes() if domain else [getattr(getattr(spec.file, section), field)]
-    return list(dict.fromkeys(values + [p[selector] for p in spec.points if selector in p]))
+def _possible(spec: Spec, slot: Slot) -> list[Any]:
+    """Parts that a slot may name in some trial."""
+    domain = spec.ranges.get(slot.path)
+    values = domain.probes() if domain else [getattr(getattr(spec.file, slot.section), slot.field)]
+    return list(dict.fromkeys(values + [p[slot.path] for p in spec.points if slot.path in p]))

@@ -22,6 +22,7 @@ from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.dryrun import pace
 from rtune.errors import ResourceError, SpecError
+from rtune.pareto.objectives import Objective
 from rtune.run import summary
 from rtune.run.ledger import Trial
 from rtune.search import plan
@@ -79,8 +80,16 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
         paces: seconds of an epoch; each trial has one of them, at random.
         seed: of curves and paces.
     """
-    levels, names = planned.rungs(), planned.objectives
-    blind = replace(planned, ranges={}, points=[], snap=None, metrics=names, seed=seed)
+    levels, names = planned.rungs(), tuple(o.name for o in planned.objectives)
+    blind = replace(
+        planned,
+        objectives=tuple(Objective(name) for name in names),
+        ranges={},
+        points=[],
+        snap=None,
+        metrics=names,
+        seed=seed,
+    )
     search = Search(blind, [], lambda record: None, _Blank())
     rng = np.random.default_rng(seed)
     quality: dict[str, np.ndarray] = {}

@@ -15,7 +15,7 @@ from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
 from rtune.errors import SpecError
 from rtune.robust import DataError, Diverged, Network, Split, footprint
-from rtune.robust.data import SOURCES, MissingDataError
+from rtune.robust.data import MissingDataError
 from rtune.run.ledger import Trial
 from rtune.search import plan
 from rtune.search.limits import Limits
@@ -157,7 +157,7 @@ def epoch_seconds(
     network = trainer.model
     assert isinstance(network, Network)
     begun = time.perf_counter()
-    footprint(network, SOURCES[config.data.dataset].image_shape)
+    footprint(network, build.source(config.data).image_shape)
     once = time.perf_counter() - begun
     return spent * len(train) / images + evaluated * measured * len(validation) / len(part) + once
 

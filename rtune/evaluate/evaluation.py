@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,77 +16,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtune import robust
+from rtune.config import catalog
 from rtune.config.attack_names import AttackName, Settings
+from rtune.config.section import Section
+from rtune.config.sections import EvaluationConfig
+from rtune.evaluate.network import load_network, load_split
 from rtune.robust import Attack, Measurement, Network, Split, diagnostics
-from rtune.robust.attacks import autoattack
-from rtune.robust.attacks.carlini import CarliniL2
-from rtune.robust.attacks.pgd import PGD, cw, fgsm, ifgsm
+from rtune.robust.attacks.pgd import PGD
 from rtune.robust.evaluation import check_classes, outcomes
-from rtune.run import checkpoint_file, schema
+from rtune.run import schema
 from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
-from rtune.storage.places import StorageError
-from rtune.worker import build, checkpoint
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
-
-
-def load_network(folder: RunFolder, trial: Trial) -> Network:
-    """The network a trial has after its last epoch, from its checkpoint: evaluation mode, on the CPU.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, damaged, of another trial, settings or data set,
-            or its tensors do not fit the network.
-    """
-    path = checkpoint_file.path_of(folder.trial_folder(trial.id), trial.epoch)
-    try:
-        found = checkpoint.read(path)
-    except StorageError as error:
-        raise CheckpointError(str(error)) from None
-    try:
-        config, identity = folder.spec.trial_config(trial.values), folder.spec.identity(trial.values)
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(
-            f"{path} cannot be used: the settings that the log has for {trial.id} are none of this run's"
-        ) from None
-    if (found.trial, found.epoch) != (trial.id, trial.epoch):
-        raise CheckpointError(
-            f"{path} belongs to another network: it holds {found.trial} at epoch {found.epoch}"
-        )
-    if found.config != identity:
-        raise CheckpointError(
-            f"{path} belongs to another network: it was trained on {_dataset(found)} with other settings "
-            f"than this run has for {trial.id} on {config.data.dataset}"
-        )
-    network = build.model(config.model, config.data.dataset)
-    weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
-    kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not fit the network of its settings: {reason}") from None
-    for name, tensor in weights.items():
-        if tensor.dtype != kinds[name] or not tensor.isfinite().all():
-            raise CheckpointError(f"{path} holds no network: {name} is not finite, or not {kinds[name]}")
-    return network.eval()
-
-
-def _dataset(found: checkpoint.Checkpoint) -> str:
-    data = found.config.get("data")
-    return str(data.get("dataset")) if isinstance(data, dict) else "unknown data"
-
-
-def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
-    """The `test` or `validation` split of a run's data. Raises DataError."""
-    config, seed = folder.spec.file.data, folder.spec.search.seed
-    if name == "validation":
-        return build.splits(config, seed, device, download=True)[1]
-    where = None if config.folder is None else Path(config.folder).expanduser()
-    return robust.load_test(config.dataset, where).to(device)
 
 
 def evaluate(
@@ -109,6 +53,7 @@ def evaluate(
         DataError: the split cannot be had.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    own = folder.spec.file.evaluation
     troubles = []
     split = load_split(folder, split_name, device)
     with robust.deterministic(folder.spec.file.training.deterministic), folder.evaluation() as writer:
@@ -123,7 +68,7 @@ def evaluate(
                 network = load_network(folder, trial).to(device)
                 check_classes(network, split)
                 _report_unfit(trial, names, robust.is_noisy(network), console)
-                for record, job, passes in _jobs(network, split, names, settings, diagnose):
+                for record, job, passes in _jobs(network, split, names, settings, own, diagnose):
                     record |= {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
                     if _key(record) in known:
                         console.print(f"{trial.id}  {_title(record)}: known already")
@@ -145,7 +90,12 @@ def _report_unfit(trial: Trial, names: list[AttackName], noisy: bool, console: C
 
 
 def _jobs(
-    network: Network, split: Split, names: list[AttackName], settings: Settings, diagnose: bool
+    network: Network,
+    split: Split,
+    names: list[AttackName],
+    settings: Settings,
+    own: EvaluationConfig,
+    diagnose: bool,
 ) -> Iterator[tuple[dict[str, Any], Job, int]]:
     """For each figure: what is known of its record before, how to get the rest, passes over the split."""
     noisy = robust.is_noisy(network)
@@ -154,7 +104,7 @@ def _jobs(
             continue
         facts = settings.of(name, noisy)
         record = {"kind": "evaluation", "images": len(split), **facts}
-        yield record, _evaluation(network, split, name, facts), 1
+        yield record, _evaluation(network, split, name, facts, _own_settings(name.part, own)), 1
     if diagnose:
         attack = PGD(settings.epsilon, settings.step_size, 20)
         facts = {
@@ -168,15 +118,17 @@ def _jobs(
         )
 
 
-def _evaluation(network: Network, split: Split, name: AttackName, facts: dict[str, Any]) -> Job:
+def _evaluation(
+    network: Network, split: Split, name: AttackName, facts: dict[str, Any], own: dict[str, Any]
+) -> Job:
     def job(on_batch: Callable[[int], None]) -> dict[str, Any]:
         warnings: list[str] = []
-        if name.kind == "autoattack":
-            right, warnings = autoattack.autoattack_outcomes(
+        if name.part.counts:
+            right, warnings = name.part.load()(
                 network, split, facts["epsilon"], facts["seed"], BATCH_SIZE, on_batch
             )
         else:
-            attack = _attack(name, facts)
+            attack = _attack(name, facts, own)
             right = outcomes(network, split, attack, facts["noise_draws"], BATCH_SIZE, on_batch)
         found = Measurement.of(right)
         return {
@@ -190,18 +142,20 @@ def _evaluation(network: Network, split: Split, name: AttackName, facts: dict[st
     return job
 
 
-def _attack(name: AttackName, facts: dict[str, Any]) -> Attack | None:
-    epsilon, step_size, steps = facts["epsilon"], facts["step_size"], name.steps or 1
-    restarts, draws = facts["restarts"] or 1, facts["eot_draws"] or 1
-    attacks: dict[str, Callable[[], Attack | None]] = {
-        "natural": lambda: None,
-        "fgsm": lambda: fgsm(epsilon, draws),
-        "ifgsm": lambda: ifgsm(epsilon, step_size, steps, draws),
-        "pgd": lambda: PGD(epsilon, step_size, steps, True, restarts, draws),
-        "cw": lambda: cw(epsilon, step_size, steps, restarts, draws),
-        "cw-l2": lambda: CarliniL2(epsilon, steps),
-    }
-    return attacks[name.kind]()
+def _own_settings(part: catalog.Attack, config: EvaluationConfig) -> dict[str, Any]:
+    """Settings of an attack's own: those of the search file where it has them, else their defaults."""
+    if part.settings is None:
+        return {}
+    found: Section = getattr(config, part.name, None) or part.settings()
+    return found.model_dump()
+
+
+def _attack(name: AttackName, facts: dict[str, Any], own: dict[str, Any]) -> Attack | None:
+    """The attack, with the settings that apply to it."""
+    names = ("epsilon", "step_size", "steps", "restarts", "eot_draws")
+    given = {key: facts[key] for key in names if facts[key] is not None}
+    attack: Attack | None = name.part.load()(**given, **own)
+    return attack
 
 
 def _diagnosis(network: Network, split: Split, attack: PGD, settings: Settings) -> Job:

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from rtune.errors import RunError, RunFailure
-from rtune.evaluate.evaluation import load_network
+from rtune.evaluate.network import load_network
 from rtune.robust.compaction import compact, footprint
-from rtune.robust.data import SOURCES
 from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
+from rtune.worker import build
 
 
 def export(folder: RunFolder, name: str, output: Path) -> str:
@@ -35,13 +35,13 @@ def export(folder: RunFolder, name: str, output: Path) -> str:
     if output.suffix != ".pt2":
         raise RunError(f"--output is {output}; it must end in .pt2")
     trial = fold(folder.read().records).trials.get(name)
-    if trial is None or trial.objectives([]) is None:
+    if trial is None or not trial.has_network:
         raise RunError(f"trial {name!r} has no network in {folder.place}")
     try:
         network = load_network(folder, trial)
     except CheckpointError as error:
         raise RunFailure(str(error)) from None
-    shape = SOURCES[folder.spec.file.data.dataset].image_shape
+    shape = build.source(folder.spec.file.data).image_shape
     cost = footprint(network, shape)
     images = {0: torch.export.Dim("images")}
     with warnings.catch_warnings():

@@ -50,6 +50,7 @@ class DataSource:
     """What is known of a data set before it is read.
 
     Attributes:
+        name: for sentences.
         image_shape: (C, H, W).
         classes: number of classes.
         validation: size of the validation split, a fraction or a number of images.
@@ -58,6 +59,7 @@ class DataSource:
         read: (train?, folder, download?) -> images (N, C, H, W) uint8 and labels (N,), as numpy.
     """
 
+    name: str
     image_shape: tuple[int, int, int]
     classes: int
     validation: float | int
@@ -66,14 +68,16 @@ class DataSource:
     read: Callable[[bool, Path, bool], tuple[np.ndarray, np.ndarray]]
 
 
-def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = True) -> tuple[Split, Split]:
+def load(
+    source: str | DataSource, folder: Path | None = None, seed: int = 0, download: bool = True
+) -> tuple[Split, Split]:
     """Train and validation splits of a data set.
 
     The validation images are drawn from the training part, stratified by class: 5,000 on CIFAR,
     a tenth of Fashion-MNIST, a quarter of the digits left after the test split.
 
     Args:
-        name: a key of `SOURCES`.
+        source: a data set, or a key of `SOURCES`.
         folder: where the files are, or go; it must exist. `DEFAULT_FOLDER`, made if need be, when
             None. Digits need none.
         seed: of the split.
@@ -82,14 +86,15 @@ def load(name: str, folder: Path | None = None, seed: int = 0, download: bool = 
     Raises:
         DataError: there is no such folder, or the data is not in it and could not be fetched.
     """
-    images, labels = _read(name, True, folder, download)
-    train, validation = _split(labels, _source(name).validation, seed)
+    found = _source(source)
+    images, labels = _read(found, True, folder, download)
+    train, validation = _split(labels, found.validation, seed)
     return _as_split(images, labels, train), _as_split(images, labels, validation)
 
 
-def load_test(name: str, folder: Path | None = None, download: bool = True) -> Split:
+def load_test(source: str | DataSource, folder: Path | None = None, download: bool = True) -> Split:
     """The test split, for the final evaluation only. Arguments and errors as `load`."""
-    images, labels = _read(name, False, folder, download)
+    images, labels = _read(_source(source), False, folder, download)
     return _as_split(images, labels, np.arange(len(labels)))
 
 
@@ -153,23 +158,26 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored, images.flip(3), images)
 
 
-def _source(name: str) -> DataSource:
-    if name not in SOURCES:
-        raise DataError(f"dataset is {name!r}; it must be one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+def _source(source: str | DataSource) -> DataSource:
+    if isinstance(source, DataSource):
+        return source
+    if source not in SOURCES:
+        raise DataError(f"dataset is {source!r}; it must be one of {', '.join(SOURCES)}")
+    return SOURCES[source]
 
 
-def _read(name: str, train: bool, folder: Path | None, download: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read(
+    source: DataSource, train: bool, folder: Path | None, download: bool
+) -> tuple[np.ndarray, np.ndarray]:
     if folder is not None and not folder.is_dir():
         raise DataError(f"the data folder {folder} does not exist")
-    source = _source(name)
     images, labels = source.read(train, DEFAULT_FOLDER if folder is None else folder, download)
     top = labels.max(initial=0)
     if images.shape[1:] != source.image_shape or top >= source.classes or not len(images):
         raise DataError(
-            f"the {'training' if train else 'test'} part of {name} in {folder} has {len(images)} images of "
-            f"shape {images.shape[1:]} and labels up to {top}; {source.image_shape} and {source.classes} "
-            "classes are expected"
+            f"the {'training' if train else 'test'} part of {source.name} in {folder} has {len(images)} "
+            f"images of shape {images.shape[1:]} and labels up to {top}; {source.image_shape} and "
+            f"{source.classes} classes are expected"
         )
     return images, labels
 
@@ -255,9 +263,8 @@ def _read_idx(file: Path) -> np.ndarray:
         raise DataError(f"{file} is not a readable IDX file: {error}") from None
 
 
-SOURCES = {
-    "digits": DataSource((1, 8, 8), 10, 0.25, 0, False, _read_digits),
-    "fashion-mnist": DataSource((1, 28, 28), 10, 0.1, 2, True, _read_fashion_mnist),
-    "cifar10": DataSource((3, 32, 32), 10, 5_000, 4, True, _read_cifar("CIFAR10")),
-    "cifar100": DataSource((3, 32, 32), 100, 5_000, 4, True, _read_cifar("CIFAR100")),
-}
+DIGITS = DataSource("digits", (1, 8, 8), 10, 0.25, 0, False, _read_digits)
+FASHION_MNIST = DataSource("fashion-mnist", (1, 28, 28), 10, 0.1, 2, True, _read_fashion_mnist)
+CIFAR10 = DataSource("cifar10", (3, 32, 32), 10, 5_000, 4, True, _read_cifar("CIFAR10"))
+CIFAR100 = DataSource("cifar100", (3, 32, 32), 100, 5_000, 4, True, _read_cifar("CIFAR100"))
+SOURCES = {source.name: source for source in (DIGITS, FASHION_MNIST, CIFAR10, CIFAR100)}

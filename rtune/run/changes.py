@@ -1,10 +1,13 @@
 """What may differ from launch to launch of one run, and what may not."""
 
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from rtune.config.spec import Spec
+from rtune.config import saved
+from rtune.config.spec import Spec, from_tree
+from rtune.errors import SpecError
 
 # Dotted paths of search.yaml that decide no result: they may be edited (docs/resume.md).
 FREE = (
@@ -34,11 +37,27 @@ def fixed(spec: Spec) -> dict[str, Any]:
     return tree
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What has changed, such as `data.dataset is 'cifar10' and was 'digits'`; empty if nothing has."""
-    found = [f"{path} is {new} and was {old}" for path, old, new in _differing(before, now, "")]
+def differences(before: dict[str, Any], spec: Spec) -> str:
+    """What has changed, such as `data.dataset is 'cifar10' and was 'digits'`; empty if nothing has.
+
+    Args:
+        before: `fixed` of the search file with which the run began, by whatever version of rtune.
+        spec: the search file as it is now.
+    """
+    then, now = _as_today(before), fixed(spec)
+    found = [f"{path} is {new} and was {old}" for path, old, new in _differing(then, now, "")]
     more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return ", ".join(found[:_NAMED]) + more
+
+
+def _as_today(before: dict[str, Any]) -> dict[str, Any]:
+    """A search file of the log read through today's models; as it stands if they cannot read it."""
+    tree = copy.deepcopy(before)
+    try:
+        saved.fill_search_file(tree)
+        return fixed(from_tree(tree, {}, "the log"))
+    except (SpecError, AttributeError, TypeError):
+        return before
 
 
 def _differing(before: Any, now: Any, path: str) -> Iterator[tuple[str, str, str]]:

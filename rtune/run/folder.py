@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from rtune.config import spec, yaml_file
+from rtune.config import saved, spec, yaml_file
 from rtune.errors import RunError, SpecError
 from rtune.run import log, schema
 from rtune.run.log import Log, Writer
@@ -50,6 +50,7 @@ class RunFolder:
                 raise RunError(f"{self.place} is not a usable run folder: {file}: {error}") from None
         try:
             tree, origins = yaml_file.parse(self.text, str(file))
+            saved.fill_search_file(tree)
             self.spec = spec.from_tree(tree, origins, str(file))
         except (yaml_file.YamlError, SpecError) as error:
             raise RunError(f"{self.place} is not a usable run folder: {error}") from None

@@ -1,11 +1,12 @@
 """Trials as a fold over a run's log: one function for resume, status, results and report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from rtune.pareto.objectives import Objective, signed
 from rtune.run.schema import REPLICATE
 
 
@@ -54,16 +55,20 @@ class Trial:
     def last(self) -> dict[str, Any] | None:
         return self.epochs[-1] if self.epochs else None
 
-    def curve(self, names: Iterable[str]) -> np.ndarray:
-        """(epochs, names), what was reached after each epoch."""
-        wanted = list(names)
-        return np.array([[record[name] for name in wanted] for record in self.epochs], float)
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a network after its last epoch."""
+        return self.last is not None and self.status not in ("diverged", "failed")
 
-    def objectives(self, names: Iterable[str]) -> tuple[float, ...] | None:
-        """The last epoch's objectives; None for a trial that has none or has no network."""
-        if self.last is None or self.status in ("diverged", "failed"):
+    def curve(self, objectives: Sequence[Objective]) -> np.ndarray:
+        """(epochs, objectives), signed: what was reached after each epoch."""
+        return np.array([signed(record, objectives) for record in self.epochs], float)
+
+    def point(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+        """The last epoch's objectives, signed; None for a trial without a network."""
+        if self.last is None or not self.has_network:
             return None
-        return tuple(self.last[name] for name in names)
+        return signed(self.last, objectives)
 
 
 @dataclass

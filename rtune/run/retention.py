@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rtune.pareto.objectives import Objective
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
@@ -80,7 +81,7 @@ def prune(folder: RunFolder) -> Pruned:
     # checkpoints, so those that it does not know yet are spared too.
     files = (folder.place / "trials").files()
     ledger = fold(folder.read().records)
-    wanted = _with_kin(_wanted(ledger, folder.spec.search.objectives), ledger)
+    wanted = _with_kin(_wanted(ledger, folder.spec.objectives), ledger)
     live = folder.is_live()
     under_way = {name for name, trial in ledger.trials.items() if trial.status == "running"}
     gone = size = 0
@@ -112,9 +113,9 @@ def _with_kin(wanted: dict[str, int], ledger: Ledger) -> dict[str, int]:
     return wanted | {t.id: t.epoch for t in kin if t.epoch and t.status not in ("diverged", "failed")}
 
 
-def _wanted(ledger: Ledger, objectives: Sequence[str]) -> dict[str, int]:
+def _wanted(ledger: Ledger, objectives: Sequence[Objective]) -> dict[str, int]:
     """Trials whose networks stay, with their last epochs."""
-    reached = {name: p for name, t in ledger.trials.items() if (p := t.objectives(objectives)) is not None}
+    reached = {name: p for name, t in ledger.trials.items() if (p := t.point(objectives)) is not None}
     open_ = any(trial.status == "running" for trial in ledger.trials.values())
     judges = [p for name, p in reached.items() if not open_ or ledger.trials[name].status == "finished"]
     others = np.array(judges).reshape(-1, len(objectives))

@@ -1,24 +1,18 @@
 """The schema of a run's results, in one place (see docs/run-folder.md)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from rtune import metrics
+from rtune.metrics import METRICS
 
 VERSION = 4
 
 # The `sampler` of a trial that repeats another's settings with another seed (`rtune replicate`).
 REPLICATE = "replicate"
-
-# Fractions in [0, 1], on `images` of the validation split; of the sparse network at the epoch's end.
-ACCURACIES = ("natural_accuracy", "robust_accuracy")
-SPARSITIES = ("channel_sparsity", "weight_sparsity", "removable_channels")
-# Of the compacted network (removable channels cut out); seconds of wall time.
-COSTS = ("macs", "parameters", "train_seconds", "eval_seconds")
-METRICS = (*ACCURACIES, *SPARSITIES, *COSTS)
-# What is known of an epoch: `images` are those that the accuracies are of.
-EPOCH = (*METRICS, "images")
 
 # running: its launch lives; interrupted: it does not, `rtune resume` goes on with it.
 STATUSES = ("running", "interrupted", "stopped", "finished", "diverged", "failed")
@@ -34,21 +28,32 @@ HEAD = pa.schema(
         pa.field("sampler", pa.string(), nullable=False),
     ]
 )
-TAIL = pa.schema(
-    [
-        *(pa.field(name, pa.float64()) for name in (*ACCURACIES, *SPARSITIES)),
-        pa.field("macs", pa.int64()),
-        pa.field("parameters", pa.int64()),
-        pa.field("train_seconds", pa.float64()),
-        pa.field("eval_seconds", pa.float64()),
-        pa.field("images", pa.int64()),
-        pa.field("rung", pa.int64()),
-        pa.field("rung_position", pa.int64()),
-        pa.field("rung_size", pa.int64()),
-        pa.field("time", pa.timestamp("ms", tz="UTC")),
-        pa.field("error", pa.string()),
-    ]
-)
+# What an epoch has where it was compared at a rung, and a trial that goes on from one after waiting.
+RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
+
+
+def epoch() -> tuple[str, ...]:
+    """What a record has of an epoch: all metrics, and `images`, those that the accuracies are of."""
+    return (*metrics.core(), "images", *metrics.added())
+
+
+def tail() -> pa.Schema:
+    """The columns after the searched values; metrics that older logs lack come last."""
+    return pa.schema(
+        [
+            *_columns(metrics.core()),
+            pa.field("images", pa.int64()),
+            *list(RUNG)[:3],
+            pa.field("time", pa.timestamp("ms", tz="UTC")),
+            pa.field("error", pa.string()),
+            *_columns(metrics.added()),
+        ]
+    )
+
+
+def _columns(names: Iterable[str]) -> list[pa.Field]:
+    return [pa.field(name, pa.int64() if METRICS[name].whole else pa.float64()) for name in names]
+
 
 # One row per network, attack and its settings: what `rtune evaluate` found.
 EVALUATIONS = pa.schema(
@@ -103,8 +108,6 @@ def _record(**fields: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (both | fields).items()])
 
 
-# What an epoch has where it was compared at a rung, and whoever goes on from one after all.
-RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
 # What the facts of a replicate are: whose settings it repeats, and for how many epochs.
 REPLICATE_FACTS = pa.schema(
     [pa.field("of", pa.string(), nullable=False), pa.field("epochs", pa.int64(), nullable=False)]
@@ -120,7 +123,10 @@ RECORDS = {
     ).remove(0),
     "trial": _record(seed=pa.int64(), sampler=pa.string()),
     "epoch": _record(
-        epoch=pa.int64(), decision=pa.string(), **dict.fromkeys(METRICS, pa.float64()), images=pa.int64()
+        epoch=pa.int64(),
+        decision=pa.string(),
+        **dict.fromkeys(metrics.core(), pa.float64()),
+        images=pa.int64(),
     ),
     "promote": _record(**dict.fromkeys(RUNG.names, pa.int64())),
     "lengthen": _record(epochs=pa.int64()),
@@ -137,7 +143,8 @@ _WORDS = {
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("images", "train_images", "validation_images", "noise_draws", "epochs"), (1, 2**53)),
-    **dict.fromkeys((*ACCURACIES, *SPARSITIES, "accuracy"), (0, math.nextafter(1, 2))),
+    **{m.name: (0, math.nextafter(1, 2)) for m in METRICS.own() if m.core and m.is_fraction},
+    "accuracy": (0, math.nextafter(1, 2)),
     "accuracy_std": (0, 1),
 }
 

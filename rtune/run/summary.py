@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rtune.config.spec import Spec
-from rtune.pareto.hypervolume import hypervolume
+from rtune.pareto.objectives import Objective, front_hypervolume, references
 from rtune.run.ledger import Ledger, Trial
 
 # So many of the trials that were stopped at a rung are named.
@@ -36,14 +36,35 @@ def replicates(ledger: Ledger) -> dict[str, int]:
     return Counter("waiting" if t.status == "running" and not t.epoch else t.status for t in found)
 
 
-def reached(ledger: Ledger, objectives: Sequence[str]) -> np.ndarray:
-    """Objectives (n, objectives) of the networks that trials have or ended with."""
-    points = [p for trial in list(ledger.trials.values()) if (p := trial.objectives(objectives))]
+def reached(ledger: Ledger, objectives: Sequence[Objective]) -> np.ndarray:
+    """Objectives (n, objectives), signed, of the networks that trials have or ended with."""
+    points = [p for trial in list(ledger.trials.values()) if (p := trial.point(objectives))]
     return np.array(points).reshape(-1, len(objectives))
 
 
-def run_hypervolume(ledger: Ledger, objectives: Sequence[str]) -> float:
-    return hypervolume(reached(ledger, objectives))
+def run_hypervolume(ledger: Ledger, objectives: Sequence[Objective]) -> float:
+    """Hypervolume of the networks so far, above `rtune.pareto.objectives.references`."""
+    return front_hypervolume(reached(ledger, objectives), objectives)
+
+
+def figures(record: dict[str, Any], objectives: Sequence[Objective], gap: str = ", ") -> str:
+    """An epoch's objectives for readers: `robust_accuracy 0.913, macs 1,204,530`."""
+    return gap.join(f"{o.name} {o.format(record[o.name])}" for o in objectives)
+
+
+def volume(value: float) -> str:
+    """A hypervolume for readers; those of fractions lie in [0, 1]."""
+    return f"{value:.3f}" if value < 1000 else f"{value:,.0f}"
+
+
+def hypervolume_reference(ledger: Ledger, objectives: Sequence[Objective]) -> str:
+    """Where the hypervolume is measured from, where that is not 0 everywhere: ` above MACs 1,204,530`."""
+    points = reached(ledger, objectives)
+    if not len(points) or all(o.reference == 0 and o.maximise for o in objectives):
+        return ""
+    worst = references(points, objectives)
+    told = [f"{o.label} {o.format(o.sign * w)}" for o, w in zip(objectives, worst, strict=True)]
+    return f" (reference: {', '.join(told)})"
 
 
 def seconds_left(

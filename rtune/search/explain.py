@@ -1,6 +1,6 @@
 """Why a trial was stopped or went on, rung by rung, from the run's log."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from rtune.config import rungs
 from rtune.config.spec import Spec
 from rtune.errors import UnknownTrialError
 from rtune.pareto.fronts import EXACT_DIMENSIONS, Fronts
+from rtune.pareto.objectives import Objective, signed
 from rtune.run import summary
 from rtune.run.ledger import Launch, fold, validation_images
 
@@ -38,7 +39,7 @@ def explain(
     found = ledger.trials[trial]
     origin = f"suggested by: {found.sampler}" if found.of is None else f"repeats {found.of}"
     yield f"{trial}: {summary.settings(found.values)} ({origin}, seed {found.seed})"
-    objectives = spec.search.objectives
+    objectives = spec.objectives
     brackets = _brackets(spec)
     seen: dict[tuple[int, int], dict[str, Any]] = {}
     ends: dict[str, dict[str, Any]] = {}  # of the search's own trials that finished a training
@@ -57,11 +58,9 @@ def explain(
         if record["trial"] == trial:
             yield "  " + _verdict(record, others, objectives)
     outcome = summary.outcome(found, summary.max_epochs(ledger, spec)).replace("running", waiting, 1)
-    reached = found.objectives(objectives)
     figures = found.error or ""
-    if reached is not None:
-        figures = ", ".join(f"{n} {v:.3f}" for n, v in zip(objectives, reached, strict=True))
-        figures += _of_images(found.last, ledger.launches)
+    if found.last is not None and found.has_network:
+        figures = summary.figures(found.last, objectives) + _of_images(found.last, ledger.launches)
     yield f"  {outcome}: {figures}" if figures else f"  {outcome}"
 
 
@@ -92,7 +91,7 @@ def _lengthened(
     for name, record in shorter.items():
         if record["epoch"] in launch["rungs"]:
             place = (rungs.bracket(name, brackets), record["epoch"])
-            point = np.array([record[objective] for objective in spec.search.objectives], float)
+            point = np.array(signed(record, spec.objectives), float)
             fronts.setdefault(place, Fronts()).add(name, point)
             seen.setdefault(place, {})[name] = record
     if trial not in shorter:
@@ -112,20 +111,22 @@ def _lengthened(
         "rung_quota": rungs.quota(size, early.eta),
     }
     yield f"{about}: the former end became a rung"
-    yield "  " + _verdict(own | at_rung, seen[place], spec.search.objectives)
+    yield "  " + _verdict(own | at_rung, seen[place], spec.objectives)
 
 
-def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Iterable[str]) -> str:
+def _verdict(
+    record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Sequence[Objective]
+) -> str:
     size, position = record["rung_size"], record["rung_position"]
     where = f"place {position} of the {size} that had reached it; the best {record['rung_quota']} may go on"
     if record["kind"] == "promote":
         return f"rung at epoch {record['rung']}: by then {where}: went on after all"
-    names = list(objectives)
-    own = [record[name] for name in names]
+    own = signed(record, objectives)
+    points = {name: signed(theirs, objectives) for name, theirs in others.items()}
     better = [
-        other
-        for other, theirs in others.items()
-        if all(theirs[n] >= v for n, v in zip(names, own, strict=True)) and [theirs[n] for n in names] != own
+        name
+        for name, point in points.items()
+        if point != own and all(t >= v for t, v in zip(point, own, strict=True))
     ]
     # A last epoch's rung decides nothing.
     went = {"continue": "went on", "stop": "stopped", "finish": "finished", "wait": "waited"}[
@@ -133,19 +134,21 @@ def _verdict(record: dict[str, Any], others: dict[str, dict[str, Any]], objectiv
     ]
     line = f"rung at epoch {record['rung']}: {where}: {went}"
     if not better:
-        return line + "; no trial there was as good in every objective" + _tie(position, others, names)
+        return (
+            line + "; no trial there was as good in every objective" + _tie(position, points, len(objectives))
+        )
     more = f" and {len(better) - _NAMED} more" if len(better) > _NAMED else ""
     return line + f"; as good in every objective and better in one: {', '.join(better[:_NAMED])}{more}"
 
 
-def _tie(position: int, others: dict[str, dict[str, Any]], names: list[str]) -> str:
+def _tie(position: int, points: dict[str, tuple[float, ...]], objectives: int) -> str:
     """How a trial's place among the best of its rung came about, if it shares their rank."""
     fronts = Fronts()
-    for name, theirs in others.items():
-        fronts.add(name, np.array([theirs[n] for n in names], float))
+    for name, point in points.items():
+        fronts.add(name, np.array(point, float))
     front = len(fronts.ranked()[0])
     if front == 1:
         return ""
     others_too = "of another one" if front == 2 else f"of {front - 1} others"
-    by = "what each adds to the hypervolume" if len(names) <= EXACT_DIMENSIONS else "the distance to the next"
+    by = "what each adds to the hypervolume" if objectives <= EXACT_DIMENSIONS else "the distance to the next"
     return f", which is true {others_too} too; by {by} it has place {position} of these {front}"

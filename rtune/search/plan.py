@@ -9,6 +9,7 @@ from rtune.config import rungs
 from rtune.config.ranges import Range
 from rtune.config.sections import EarlyStopping
 from rtune.config.spec import Spec
+from rtune.pareto.objectives import Objective
 from rtune.run import changes, schema
 from rtune.run.ledger import Ledger
 from rtune.search.limits import Limits
@@ -21,13 +22,14 @@ class Plan:
     """A search's space, objectives and limits.
 
     Attributes:
-        objectives: names of what is maximised.
+        objectives: what is searched for, with directions.
         max_epochs: length of a full training.
         rungs: epochs of the rungs, ascending; none for no early stopping.
         trials: how many trials in all.
         ranges: dotted path -> range, selectors before what they open.
         is_active: whether a path applies, given the values chosen so far.
-        sampler: `random`, `tpe`, `nsga2`, `gp` or `auto`.
+        sampler: of `rtune.config.catalog.SAMPLERS`.
+        sampler_settings: its own settings.
         seed: of all that is random in the search.
         early_stopping: rungs; None trains every trial to its end.
         former_ends: lengths that a full training had before it was made longer, ascending.
@@ -36,17 +38,18 @@ class Plan:
         snap: the setting that is trained instead of a suggested one; None for the suggested one.
     """
 
-    objectives: tuple[str, ...]
+    objectives: tuple[Objective, ...]
     max_epochs: int
     trials: int
     ranges: Mapping[str, Range]
     is_active: Callable[[str, Values], bool]
     sampler: str = "auto"
+    sampler_settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     early_stopping: EarlyStopping | None = field(default_factory=EarlyStopping)
     former_ends: tuple[int, ...] = ()
     points: list[Values] = field(default_factory=list)
-    metrics: tuple[str, ...] = schema.EPOCH
+    metrics: tuple[str, ...] = field(default_factory=schema.epoch)
     snap: Callable[[Values], Values] | None = None
 
     def rungs(self) -> list[int]:
@@ -120,12 +123,13 @@ def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> 
     *former, max_epochs = ends or [spec.max_epochs]
     wanted = spec.trials if trials is None else trials
     return Plan(
-        objectives=tuple(spec.search.objectives),
+        objectives=spec.objectives,
         max_epochs=max_epochs,
         trials=wanted if spec.ranges else min(wanted, len(spec.points)),
         ranges=spec.ranges,
         is_active=spec.is_active,
         sampler=spec.search.sampler,
+        sampler_settings=spec.search.settings("sampler"),
         seed=spec.search.seed,
         early_stopping=spec.search.early_stopping,
         former_ends=tuple(former),

@@ -13,6 +13,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from rtune.config import catalog
+from rtune.config.catalog import SAMPLERS
 from rtune.run.ledger import Trial
 from rtune.search import optuna_space
 from rtune.search.forecast import Forecast
@@ -21,12 +23,7 @@ from rtune.search.plan import Plan, Values
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-# Trials suggested at random before a model is trusted.
-_STARTUP = 10
-# The share of suggestions that `auto` makes at random, as BOHB does (arXiv 1807.01774, random fraction): what
-# early figures hide, a model of them never proposes.
-_RANDOM_SHARE = 1 / 3
-# A diverged trial is told this far below the worst of all others.
+# A diverged trial is told this far below the worst of all others, in spans of an objective (at least 1).
 _BROKEN = 1.0
 
 
@@ -55,13 +52,13 @@ class Sampler:
         """
         trials = list(known)
         seed, draw = np.random.SeedSequence([self._plan.seed, len(trials)]).generate_state(2).tolist()
-        name = self._plan.sampler
-        if name == "auto":  # what did best in `benchmarks.search`
-            name = "random" if draw < _RANDOM_SHARE * 2**32 else "tpe"
+        part = _drawn(SAMPLERS[self._plan.sampler], draw / 2**32)
+        settings = self._plan.sampler_settings if part.name == self._plan.sampler else {}
         study = optuna.create_study(
-            directions=["maximize"] * len(self._plan.objectives), sampler=_optuna_sampler(name, seed)
+            directions=["maximize"] * len(self._plan.objectives),
+            sampler=part.load()(seed=seed, **settings),
         )
-        if name != "random":  # which looks at none, and they take a while to tell
+        if part.informed:
             study.add_trials(self.observations(trials))
         inside = self._plan.inside(point)
         if inside:
@@ -73,7 +70,7 @@ class Sampler:
             if not given and self._plan.is_active(path, values):
                 values[path] = optuna_space.suggest(asked, path, domain)
         facts = study.get_trials(deepcopy=False)[asked.number].system_attrs
-        return values, facts, "point" if point else name
+        return values, facts, "point" if point else part.name
 
     def observations(self, trials: list[Trial]) -> list[FrozenTrial]:
         """What the study is told of trials: forecasts of unfinished ones, among them the stopped."""
@@ -86,7 +83,11 @@ class Sampler:
                 last = trial.curve(objectives)[-1]
                 points[trial.id] = last if trial.epoch >= end else forecast(trial.epoch, last)
         seen = np.array(list(points.values())).reshape(-1, len(objectives))
-        worst = (seen.min(axis=0) if len(seen) else np.zeros(len(objectives))) - _BROKEN
+        worst = (
+            seen.min(axis=0) - _BROKEN * np.ptp(seen, axis=0).clip(1)
+            if len(seen)
+            else np.full(len(objectives), -_BROKEN)
+        )
         return [
             self._frozen(trial, worst if trial.status == "diverged" else points.get(trial.id))
             for trial in trials
@@ -106,13 +107,13 @@ class Sampler:
         )
 
 
-def _optuna_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if name == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=16)
-    if name == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_STARTUP)
-    return optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_STARTUP
-    )
+def _drawn(part: catalog.Sampler, draw: float) -> catalog.Sampler:
+    """The sampler itself, or that of those it mixes which a number in [0, 1) stands for."""
+    if not part.mixes:
+        return part
+    *others, last = part.mixes
+    for name in others:
+        if draw < part.mixes[name]:
+            return SAMPLERS[name]
+        draw -= part.mixes[name]
+    return SAMPLERS[last]

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtune.config import rungs
 from rtune.config.sections import EarlyStopping
+from rtune.pareto.objectives import signed
 from rtune.run.ledger import Ledger, Trial
 from rtune.search import replicates
 from rtune.search.halving import ParetoHalving, Verdict
@@ -157,7 +158,7 @@ class Search:
                 "rung_position": verdict.position,
                 "rung_size": verdict.size,
                 "rung_quota": verdict.quota,
-                **{name: metrics[name] for name in self.plan.metrics},
+                **{name: metrics[name] for name in self.plan.metrics if metrics.get(name) is not None},
             }
         )
         return decision == "continue"
@@ -166,7 +167,7 @@ class Search:
         """What the rungs say of a trained epoch, and what is decided."""
         if trial.length is not None:
             return Verdict(keep=True), "finish" if epoch >= trial.length else "continue"
-        verdict = self.halving.report(trial.id, epoch, tuple(metrics[name] for name in self.plan.objectives))
+        verdict = self.halving.report(trial.id, epoch, signed(metrics, self.plan.objectives))
         if epoch >= self.plan.max_epochs:
             return verdict, "finish"
         return verdict, "continue" if verdict.keep else "stop"
@@ -212,7 +213,7 @@ class Search:
         if record.get("trial") in self.ledger.trials and record["trial"] not in self.ledger.own:
             pass  # a replicate is nothing to the rungs
         elif kind == "epoch":
-            point = tuple(record[name] for name in self.plan.objectives)
+            point = signed(record, self.plan.objectives)
             self.halving.report(record["trial"], record["epoch"], point)
             if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:
                 self.halving.wait(record["trial"])  # the training has been made longer since

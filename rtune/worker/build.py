@@ -4,43 +4,32 @@ import hashlib
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
+from rtune.config import catalog
 from rtune.config.sections import (
     AttackConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     PruningConfig,
+    TrainingConfig,
     TrialConfig,
 )
-from rtune.robust import (
-    ADMM,
-    PGD,
-    RGSM,
-    RVSM,
-    MobileNet,
-    Network,
-    PlainNet,
-    PreActResNet,
-    Pruner,
-    Recipe,
-    Split,
-    Trainer,
-    WideResNet,
-    data,
-)
+from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
+from rtune.robust.data import DataSource
 from rtune.robust.fast.gpu.captured import LOCK
+from rtune.robust.losses import Loss
 
 
 @lru_cache(maxsize=2)
 def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
     """Train and validation splits, read once a process. Raises DataError."""
     folder = None if config.folder is None else Path(config.folder).expanduser()
-    train, validation = data.load(config.dataset, folder, seed, download)
+    train, validation = data.load(source(config), folder, seed, download)
     return train.to(where), validation.to(where)
 
 
@@ -77,45 +66,53 @@ def images(config: DataConfig, seed: int) -> tuple[int, int]:
     return len(train), len(validation)
 
 
-def model(config: ModelConfig, dataset: str) -> Network:
+def source(config: DataConfig) -> DataSource:
+    """What is known of a trial's data set before it is read."""
+    found: DataSource = config.part("dataset").load()
+    return found
+
+
+def model(config: ModelConfig, data_config: DataConfig) -> Network:
     """The network for a data set's images, with fresh weights from torch's global generator."""
-    source = data.SOURCES[dataset]
-    settings: dict[str, Any] = {
-        "in_channels": source.image_shape[0],
-        "classes": source.classes,
-        "width": config.width,
-    }
-    match config.network:
-        case "resnet":
-            return PreActResNet(config.depth, **settings)
-        case "enresnet":
-            return PreActResNet(config.depth, **settings, **config.enresnet.model_dump())
-        case "plain":
-            return PlainNet(config.depth, **settings, **config.plain.model_dump())
-        case "wideresnet":
-            return WideResNet(**settings, **config.wideresnet.model_dump())
-        case "mobilenet":
-            return MobileNet(**settings, **config.mobilenet.model_dump())
+    part = cast(catalog.Network, config.part("network"))
+    images = source(data_config)
+    network: Network = part.load()(
+        in_channels=images.image_shape[0],
+        classes=images.classes,
+        **{name: getattr(config, name) for name in part.takes},
+        **config.settings("network"),
+    )
+    return network
 
 
 def pruner(config: PruningConfig, network: Network) -> Pruner:
     """The chosen method on a network."""
-    if config.method == "rvsm":
-        return RVSM(network, **config.rvsm.model_dump())
-    if config.method == "rgsm":
-        return RGSM(network, **config.rgsm.model_dump())
-    if config.method == "admm":
-        return ADMM(network, **config.admm.model_dump())
-    return Pruner(network)
+    found: Pruner = config.part("method").load()(network, **config.settings("method"))
+    return found
 
 
-def attack(config: AttackConfig | EvaluationConfig) -> PGD:
-    return PGD(config.epsilon, config.step_size, config.steps, config.random_start)
+def attack(config: AttackConfig | EvaluationConfig) -> Attack:
+    """The attack that makes training images, or the search attack."""
+    found: Attack = config.part("method").load()(
+        epsilon=config.epsilon,
+        step_size=config.step_size,
+        steps=config.steps,
+        random_start=config.random_start,
+        loss=config.part("loss").load()(**config.settings("loss")),
+        **config.settings("method"),
+    )
+    return found
+
+
+def loss(config: TrainingConfig) -> Loss:
+    """What training minimises."""
+    found: Loss = config.part("loss").load()(**config.settings("loss"))
+    return found
 
 
 def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
     """A trial's training, from its start. Fresh weights come from `seed`."""
-    source = data.SOURCES[config.data.dataset]
+    images = source(config.data)
     padding, flip = config.data.crop_padding, config.data.flip
     recipe = Recipe(
         max_epochs=config.training.max_epochs,
@@ -124,10 +121,10 @@ def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
         momentum=config.training.momentum,
         weight_decay=config.training.weight_decay,
         milestones=tuple(config.training.milestones),
-        crop_padding=source.crop_padding if padding is None else padding,
-        flip=source.flip if flip is None else flip,
+        crop_padding=images.crop_padding if padding is None else padding,
+        flip=images.flip if flip is None else flip,
     )
     with LOCK:  # torch's global generator is one for all threads
         torch.manual_seed(seed)
-        network = model(config.model, config.data.dataset).to(train.labels.device)
+        network = model(config.model, config.data).to(train.labels.device)
     return Trainer(network, pruner(config.pruning, network), attack(config.attack), train, recipe, seed)

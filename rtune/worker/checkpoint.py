@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rtune.config import saved
 from rtune.run import checkpoint_file
 from rtune.run.checkpoint_file import FORMAT, KEPT, CheckpointError, Where, drop, path_of, paths
 from rtune.storage.places import Place, place
@@ -83,7 +84,7 @@ def newest(
     Args:
         folder: the trial's.
         trial: its id.
-        config: its settings.
+        config: its settings (`Spec.identity`); older checkpoints are read through today's models.
         unfit: says what is wrong with the content of one that is whole; None if nothing is.
 
     Raises:
@@ -96,7 +97,7 @@ def newest(
         except CheckpointError as error:
             notes.append(str(error))
             continue
-        if checkpoint.trial != trial or checkpoint.config != config:
+        if checkpoint.trial != trial or saved.as_today(checkpoint.config) != config:
             notes.append(f"{path} belongs to another trial or other settings")
             continue
         if path.name != path_of(place(folder), checkpoint.epoch).name:

@@ -2,7 +2,6 @@
 
 import math
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,22 +9,16 @@ import ray
 import torch
 from ray import tune
 
+from rtune import metrics
 from rtune.config import rungs
-from rtune.config.sections import TrialConfig
+from rtune.config.sections import trial_config
 from rtune.robust import (
     Diverged,
-    Network,
     Split,
-    Trainer,
-    channel_sparsity,
-    footprint,
-    weight_sparsity,
 )
-from rtune.robust.data import SOURCES
 from rtune.robust.training import deterministic
-from rtune.run import schema
 from rtune.storage.places import StorageError, place
-from rtune.worker import build, checkpoint, gpu_host, machine
+from rtune.worker import build, checkpoint, gpu_host, machine, measures
 
 
 def run(task: dict[str, Any], data: dict[str, Any]) -> None:
@@ -99,7 +92,7 @@ def epochs(
         StorageError: a checkpoint cannot be read or written.
         Diverged: see `Trainer`.
     """
-    config = TrialConfig.model_validate(task["config"])
+    config = trial_config().model_validate(task["config"])
     folder = place(task["folder"]).patient()
     device = torch.device(task["device"])
     trainer = build.trainer(config, train, task["seed"])
@@ -117,7 +110,7 @@ def epochs(
         yield from list(enumerate(history, start=1))[task["logged"] :]
     while trainer.epoch < task["max_epochs"]:
         step = rungs.stride(trainer.epoch + 1, task["rungs"], task["max_epochs"])
-        history = [*history, measure_epoch(trainer, validation.every(step), config)]
+        history = [*history, measures.measure_epoch(trainer, validation.every(step), config)]
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(task["trial"], task["config"], history, trainer.state_dict()),
@@ -129,7 +122,8 @@ def epochs(
 def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
     """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
     for number, figures in enumerate(saved.history, start=1):
-        whole = isinstance(figures, dict) and set(figures) == set(schema.EPOCH)
+        # Metrics that are added to rtune, or were once, make no checkpoint unusable.
+        whole = isinstance(figures, dict) and {*metrics.core(), "images"} <= set(figures)
         if not whole or not all(isinstance(v, int | float) and math.isfinite(v) for v in figures.values()):
             return f"its figures of epoch {number} are none"
     if saved.tensors.keys() != fresh.keys():
@@ -138,26 +132,3 @@ def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str |
         if (saved.tensors[name].shape, saved.tensors[name].dtype) != (tensor.shape, tensor.dtype):
             return f"its {name} does not fit the network"
     return None
-
-
-def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
-    """Trains one epoch and measures the network it ends with (`rtune.run.schema.EPOCH`)."""
-    start = time.perf_counter()
-    trainer.train_epoch()
-    trained = time.perf_counter()
-    natural, robust = trainer.measure(validation, build.attack(config.evaluation))
-    model = trainer.model
-    assert isinstance(model, Network)
-    cost = footprint(model, SOURCES[config.data.dataset].image_shape)
-    return {
-        "natural_accuracy": natural,
-        "robust_accuracy": robust,
-        "channel_sparsity": channel_sparsity(model),
-        "weight_sparsity": weight_sparsity(model),
-        "removable_channels": cost.removable_channels,
-        "macs": cost.macs,
-        "parameters": cost.parameters,
-        "train_seconds": round(trained - start, 4),
-        "eval_seconds": round(time.perf_counter() - trained, 4),
-        "images": len(validation),
-    }

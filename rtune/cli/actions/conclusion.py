@@ -8,9 +8,13 @@ from rich.table import Table
 
 import analysis
 from rtune.errors import RunError
+from rtune.metrics import METRICS
 from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold, validation_images
+
+# Shown beside the objectives.
+_ALWAYS = ("weight_sparsity", "channel_sparsity", "parameters", "macs")
 
 
 def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
@@ -28,7 +32,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
         ledger = fold(folder.read().records)
         console.print(_front_table(folder, networks))
         cut = words.partly(
-            analysis.front(networks, folder.spec.search.objectives), validation_images(ledger.launches)
+            analysis.front(networks, folder.spec.objectives), validation_images(ledger.launches)
         )
         if cut is not None:
             console.print(cut, soft_wrap=True)
@@ -44,21 +48,21 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
 
 
 def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:
-    objectives = list(folder.spec.search.objectives)
+    objectives = list(folder.spec.objectives)
     front = analysis.front(networks, objectives)
-    volume = analysis.hypervolume(networks[objectives].to_numpy(float))
+    ledger = fold(folder.read().records)
+    volume = summary.volume(summary.run_hypervolume(ledger, objectives))
+    reference = summary.hypervolume_reference(ledger, objectives)
     table = Table(
-        title=f"front: {len(front)} of {len(networks)} networks; hypervolume {volume:.3f}",
+        title=f"front: {len(front)} of {len(networks)} networks; hypervolume {volume}{reference}",
         title_justify="left",
         box=None,
         pad_edge=False,
     )
     table.add_column("trial")
-    shown = list(dict.fromkeys([*objectives, "weight_sparsity", "channel_sparsity"]))
+    shown = list(dict.fromkeys([*(o.name for o in objectives), *_ALWAYS]))
     for name in shown:
-        table.add_column(name.replace("_", "\n"), justify="right")
-    table.add_column("parameters", justify="right")
-    table.add_column("MACs", justify="right")
+        table.add_column(METRICS[name].label.replace(" ", "\n"), justify="right")
     table.add_column("epochs", justify="right")
     table.add_column("settings", overflow="fold")  # narrow terminals cut nothing off
     searched = folder.spec.searched()
@@ -66,9 +70,7 @@ def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:
         values = {path: row[path] for path in searched if pd.notna(row[path])}
         table.add_row(
             str(row["trial"]),
-            *(f"{row[name]:.3f}" for name in shown),
-            f"{row['parameters']:,.0f}",
-            f"{row['macs']:,.0f}",
+            *(METRICS[name].format(row[name]) for name in shown),
             str(row["epoch"]),
             summary.settings(values),
         )

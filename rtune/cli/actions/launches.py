@@ -127,7 +127,7 @@ def _found(run: str, runs: str) -> tuple[RunFolder, list[dict[str, Any]], Ledger
             "search.yaml and the data are those it began with; begin a new search"
         )
     begun = ledger.launches[0] if ledger.launches else None
-    if begun and (found := changes.differences(begun.search, changes.fixed(folder.spec))):
+    if begun and (found := changes.differences(begun.search, folder.spec)):
         raise RunError(
             f"{folder.place / 'search.yaml'} has been changed since the search began: {found}; "
             "put it back, or begin a new search with it"

@@ -33,6 +33,8 @@ def evaluate(
 ) -> int:
     """Attacks networks of a run, prints what is known of them, writes the report; exit code."""
     names = attack_names.parse(attacks)
+    for missing in filter(None, (name.part.missing() for name in names)):
+        raise SpecError(missing)
     folder = find_run(run, runs)
     own = folder.spec.file.evaluation
     default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
@@ -47,15 +49,12 @@ def evaluate(
     from rtune.console import make_console
     from rtune.evaluate import evaluation
     from rtune.robust import DataError
-    from rtune.robust.attacks import autoattack
 
     trials = selection.choose(folder, which)
     console = make_console(sys.stdout)
     try:
-        if any(name.kind == "autoattack" for name in names):
-            autoattack.require()
         troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
-    except (DataError, autoattack.MissingPackage) as error:
+    except DataError as error:
         raise SpecError(str(error)) from None
     except KeyboardInterrupt:
         click.echo(

@@ -69,7 +69,7 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         if not live and "running" in found:
             found["interrupted"] = found.pop("running")
     concurrency = ledger.launches[-1].concurrency if ledger.launches else 1
-    objectives = folder.spec.search.objectives
+    objectives = folder.spec.objectives
     with storage_errors():
         files = folder.place.files()
     facts = {
@@ -80,7 +80,7 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
         "replicates": {state: again.get(state, 0) for state in _STATES},
         "epochs": sum(t.epoch for t in ledger.own.values()),
         "epochs_without_early_stopping": summary.unstopped_epochs(ledger, max_epochs),
-        "objectives": list(objectives),
+        "objectives": [str(objective) for objective in objectives],
         "hypervolume": summary.run_hypervolume(ledger, objectives),
         "bytes": sum(files.values()),
         "checkpoint_bytes": sum(n for path, n in files.items() if path.startswith("trials/")),
@@ -115,7 +115,9 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: RunFolder) -> N
     click.echo(summary.saving(ledger, max_epochs))
     if (stops := summary.stops(ledger)) is not None:
         click.echo(stops)
-    click.echo(f"hypervolume of {objectives}: {facts['hypervolume']:.3f}")
+    reference = summary.hypervolume_reference(ledger, folder.spec.objectives)
+    volume = summary.volume(facts["hypervolume"])
+    click.echo(f"hypervolume of {objectives}: {volume}{reference}")
     click.echo(
         f"size {summary.size(facts['bytes'])}, of which checkpoints {summary.size(facts['checkpoint_bytes'])}"
     )

@@ -25,7 +25,7 @@ def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) 
             f"{folder.place} has no network yet: every trial has broken, or has yet to finish an epoch"
         )
     if which == "front":
-        chosen = analysis.front(networks, list(folder.spec.search.objectives))
+        chosen = analysis.front(networks, folder.spec.objectives)
     elif which == "best":
         chosen = networks.sort_values("robust_accuracy", ascending=False, kind="stable").head(1)
     elif which == "all":

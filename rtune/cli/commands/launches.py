@@ -14,6 +14,7 @@ from rtune.cli.options import (
     limit_options,
 )
 from rtune.config import spec, yaml_file
+from rtune.config.catalog import SAMPLERS
 
 
 @click.command()
@@ -21,7 +22,9 @@ from rtune.config import spec, yaml_file
 @click.option("--name", help="Name of the run; the space's and the time by default.")
 @RUNS
 @launch_options
-@click.option("--sampler", help="auto, random, tpe, nsga2 or gp.")
+@click.option(
+    "--sampler", help=f"{', '.join(part.name for part in SAMPLERS.own())}, or one of an installed package."
+)
 @click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
 @click.option(
     "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."

@@ -1,0 +1,70 @@
+"""Pruning methods: `pruning.method`."""
+
+from typing import Literal
+
+from rtune.config.catalog.part import Pruner
+from rtune.config.section import Fraction, NonNegative, Positive, Section
+from rtune.registry import Registry
+
+
+class RVSMConfig(Section):
+    """RVSM (sparse weights); `lambda_1` is the paper's lambda."""
+
+    beta: Positive = 1e-2
+    lambda_1: NonNegative = 1e-6
+    penalty: Literal["l0", "l1", "transformed_l1"] = "l0"
+
+
+class RGSMConfig(Section):
+    """RGSM (sparse channels)."""
+
+    beta: Positive = 1.0
+    lambda_1: NonNegative = 5e-2
+    lambda_2: NonNegative = 1e-5
+    penalty: Literal["group_l0", "group_lasso"] = "group_l0"
+
+
+class ADMMConfig(Section):
+    """ADMM towards a fixed `sparsity` (the paper's p, as a fraction)."""
+
+    rho: Positive = 1e-2
+    sparsity: Fraction = 0.8
+    granularity: Literal["weights", "channels"] = "weights"
+
+
+_CONVOLUTIONS = frozenset({"convolutions"})
+
+PRUNERS = Registry(
+    "pruner",
+    "pruners",
+    Pruner,
+    [
+        Pruner(
+            name="none", label="no pruning", about="trains the dense network", build="rtune.robust:Pruner"
+        ),
+        Pruner(
+            name="rvsm",
+            label="RVSM",
+            about="relaxed variable splitting: sparse weights (arXiv 2003.00631, algorithm 1)",
+            build="rtune.robust:RVSM",
+            settings=RVSMConfig,
+            needs=_CONVOLUTIONS,
+        ),
+        Pruner(
+            name="rgsm",
+            label="RGSM",
+            about="relaxed group-wise splitting: sparse channels (arXiv 2003.00631, algorithm 2)",
+            build="rtune.robust:RGSM",
+            settings=RGSMConfig,
+            needs=_CONVOLUTIONS,
+        ),
+        Pruner(
+            name="admm",
+            label="ADMM",
+            about="alternating direction method of multipliers towards a fixed sparsity (baseline)",
+            build="rtune.robust:ADMM",
+            settings=ADMMConfig,
+            needs=_CONVOLUTIONS,
+        ),
+    ],
+)

@@ -1,0 +1,76 @@
+"""Settings that were saved by an earlier rtune, read through today's models.
+
+A field that is missing was not known then. It takes the value that means what was meant: that of `Before`
+where it is marked so, else its default. Settings of parts that a trial does not use do not count. Settings
+are compared in this form, so a new field, section or part never makes an old run another one.
+"""
+
+import copy
+from typing import Any
+
+from pydantic import ValidationError
+
+from rtune.config.section import Before, Section
+from rtune.config.sections import (
+    SLOTS,
+    TrialConfig,
+    fields_of,
+    parts_with_settings,
+    search_file,
+    slots,
+    trial_config,
+)
+
+
+def dump(config: TrialConfig) -> dict[str, Any]:
+    """A trial's settings as they are saved: without the data's folder, and without parts that it lacks."""
+    tree = config.model_dump(mode="json")
+    del tree["data"]["folder"]
+    _drop_unused(tree)
+    return tree
+
+
+def as_today(tree: dict[str, Any]) -> dict[str, Any] | None:
+    """A trial's saved settings as `dump` would save them today; None if rtune has no such settings."""
+    tree = copy.deepcopy(tree)
+    try:
+        _drop_unused(tree)
+        fill(tree, trial_config())
+        return dump(trial_config().model_validate(tree))
+    except (ValidationError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def fill_search_file(tree: dict[str, Any]) -> None:
+    """Gives a saved search file the fields that are marked `Before` and that it lacks, in place."""
+    fill(tree, search_file())
+
+
+def fill(tree: dict[str, Any], model: type[Section]) -> None:
+    """As `fill_search_file`, for any section."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            section = tree.get(name, {})
+            if isinstance(section, dict):
+                fill(section, inner)
+                if section:
+                    tree[name] = section
+            continue
+        if name not in tree:
+            for mark in field.metadata:
+                if isinstance(mark, Before):
+                    tree[name] = mark.value
+
+
+def _drop_unused(tree: dict[str, Any]) -> None:
+    """Drops sub-sections of parts that are not named, known ones and those of packages that are not here."""
+    for section in dict.fromkeys(slot.section for slot in SLOTS):
+        found = tree.get(section)
+        if not isinstance(found, dict):
+            continue
+        named = {found.get(slot.field) for slot in slots(section)}
+        fields = fields_of(section) - {part.name for part in parts_with_settings(section)}
+        for name in [n for n, value in found.items() if isinstance(value, dict)]:
+            if name not in named and name not in fields:
+                del found[name]

@@ -1,0 +1,70 @@
+"""A run's networks and images, from its checkpoints and its data."""
+
+from pathlib import Path
+
+import torch
+
+from rtune import robust
+from rtune.config import saved
+from rtune.robust import Network, Split
+from rtune.run import checkpoint_file
+from rtune.run.checkpoint_file import CheckpointError
+from rtune.run.folder import RunFolder
+from rtune.run.ledger import Trial
+from rtune.storage.places import StorageError
+from rtune.worker import build, checkpoint
+
+
+def load_network(folder: RunFolder, trial: Trial) -> Network:
+    """The network a trial has after its last epoch, from its checkpoint: evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, of another trial, settings or data set,
+            or its tensors do not fit the network.
+    """
+    path = checkpoint_file.path_of(folder.trial_folder(trial.id), trial.epoch)
+    try:
+        found = checkpoint.read(path)
+    except StorageError as error:
+        raise CheckpointError(str(error)) from None
+    try:
+        config, identity = folder.spec.trial_config(trial.values), folder.spec.identity(trial.values)
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(
+            f"{path} cannot be used: the settings that the log has for {trial.id} are none of this run's"
+        ) from None
+    if (found.trial, found.epoch) != (trial.id, trial.epoch):
+        raise CheckpointError(
+            f"{path} belongs to another network: it holds {found.trial} at epoch {found.epoch}"
+        )
+    if saved.as_today(found.config) != identity:
+        raise CheckpointError(
+            f"{path} belongs to another network: it was trained on {_dataset(found)} with other settings "
+            f"than this run has for {trial.id} on {config.data.dataset}"
+        )
+    network = build.model(config.model, config.data)
+    weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
+    kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not fit the network of its settings: {reason}") from None
+    for name, tensor in weights.items():
+        if tensor.dtype != kinds[name] or not tensor.isfinite().all():
+            raise CheckpointError(f"{path} holds no network: {name} is not finite, or not {kinds[name]}")
+    return network.eval()
+
+
+def _dataset(found: checkpoint.Checkpoint) -> str:
+    data = found.config.get("data")
+    return str(data.get("dataset")) if isinstance(data, dict) else "unknown data"
+
+
+def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
+    """The `test` or `validation` split of a run's data. Raises DataError."""
+    config, seed = folder.spec.file.data, folder.spec.search.seed
+    if name == "validation":
+        return build.splits(config, seed, device, download=True)[1]
+    where = None if config.folder is None else Path(config.folder).expanduser()
+    return robust.load_test(build.source(config), where).to(device)

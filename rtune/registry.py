@@ -1,0 +1,153 @@
+"""Parts by name: those that come with rtune, and those that installed packages add by entry points."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from rtune.errors import UsageError
+
+
+class PartError(UsageError):
+    """A part cannot be registered or imported; the message names the part and the rule."""
+
+
+class Named(Protocol):
+    """What a registry holds."""
+
+    @property
+    def name(self) -> str:
+        """As it is written in a search file."""
+
+
+E = TypeVar("E", bound=Named)
+
+
+class Registry(Generic[E]):
+    """The parts of one kind.
+
+    Entry points of the group `rtune.GROUP` name such parts (`"my_package.parts:PART"`), or lists of them.
+    They are read at the first use, so the module that they name should import nothing heavy.
+
+    Args:
+        kind: what a part is called in sentences, such as `network`.
+        group: of the entry points, without `rtune.`.
+        type_: class of the parts.
+        own: the parts that come with rtune.
+
+    Attributes:
+        version: grows with each part that is added later: what is derived from the parts is made anew.
+    """
+
+    def __init__(self, kind: str, group: str, type_: type[E], own: Iterable[E]) -> None:
+        self.kind = kind
+        self.group = f"rtune.{group}"
+        self.version = 0
+        self._type = type_
+        self._parts: dict[str, E] = {}
+        self._sources: dict[str, str] = {}
+        self._complete = False
+        for part in own:
+            self._add(part, "rtune")
+
+    def add(self, part: E) -> None:
+        """Adds a part to this process. Raises PartError if its name is taken."""
+        self._read_entry_points()
+        self._add(part, part.__class__.__module__)
+        self.version += 1
+
+    def remove(self, name: str) -> None:
+        """Takes a part away again; for tests."""
+        self._read_entry_points()
+        del self._parts[name], self._sources[name]
+        self.version += 1
+
+    def own(self) -> tuple[E, ...]:
+        """The parts that come with rtune; no entry point is read."""
+        return tuple(part for name, part in self._parts.items() if self._sources[name] == "rtune")
+
+    def names(self) -> tuple[str, ...]:
+        """All names, those of rtune first."""
+        self._read_entry_points()
+        return tuple(self._parts)
+
+    def source(self, name: str) -> str:
+        """Which package a part comes from."""
+        self._read_entry_points()
+        return self._sources[name]
+
+    def __getitem__(self, name: str) -> E:
+        self._read_entry_points()
+        if name not in self._parts:
+            raise PartError(f"{self.kind} {name!r} is unknown; known are {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[E]:
+        self._read_entry_points()
+        return iter(list(self._parts.values()))
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def _add(self, part: E, source: str) -> None:
+        if part.name in self._parts:
+            raise PartError(
+                f"two parts are called {part.name!r}: a {self.kind} of {self._sources[part.name]} and one of "
+                f"{source}; each name may be there once"
+            )
+        self._parts[part.name] = part
+        self._sources[part.name] = source
+
+    def _read_entry_points(self) -> None:
+        if self._complete:
+            return
+        self._complete = True
+        try:
+            for point in importlib.metadata.entry_points(group=self.group):
+                for part in self._loaded(point):
+                    self._add(part, point.value.partition(":")[0].partition(".")[0])
+        except BaseException:
+            self._complete = False  # the same sentence at the next use, not a part that is unknown
+            raise
+
+    def _loaded(self, point: importlib.metadata.EntryPoint) -> list[E]:
+        try:
+            found: Any = point.load()
+        except Exception as error:  # whatever the package of somebody else raises
+            raise PartError(
+                f"entry point {point.name!r} of {self.group} ({point.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+        parts = list(found) if isinstance(found, list | tuple) else [found]
+        for part in parts:
+            if not isinstance(part, self._type):
+                raise PartError(
+                    f"entry point {point.name!r} of {self.group} ({point.value}) is a {type(part).__name__}; "
+                    f"a {self._type.__module__}.{self._type.__name__}, or a list of them, is expected"
+                )
+        return parts
+
+
+def resolve(build: str, what: str) -> Any:
+    """The object that `"module:attribute"` names.
+
+    Args:
+        build: such as `"rtune.robust:RVSM"`; dots after the colon go into attributes.
+        what: the part in the sentence of an error, such as `pruner 'rvsm'`.
+
+    Raises:
+        PartError: there is no such module or attribute, or importing it fails.
+    """
+    module, colon, attributes = build.partition(":")
+    if not module or not colon or not attributes:
+        raise PartError(f"{what} is built by {build!r}; 'module:attribute' is expected")
+    try:
+        found: Any = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+    except Exception as error:  # whatever the package of somebody else raises
+        raise PartError(f"{what} cannot be imported from {build}: {type(error).__name__}: {error}") from None
+    return found
