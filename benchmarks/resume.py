@@ -93,7 +93,11 @@ def figures(level: np.ndarray, share: float) -> dict[str, Any]:
     """Metrics of some network that has trained this share of its epochs."""
     natural, robust, sparse = (float(v) for v in level * share**0.3)
     known = {"natural_accuracy": natural, "robust_accuracy": natural * robust, "channel_sparsity": sparse}
-    return {name: known.get(name, 0.5) for name in schema.epoch()} | {"macs": 1, "parameters": 1, "images": 100}
+    return {name: known.get(name, 0.5) for name in schema.epoch()} | {
+        "macs": 1,
+        "parameters": 1,
+        "images": 100,
+    }
 
 
 def resume(folder: RunFolder) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from rtune.errors import AttackNameError, RunError, RunFailure, SpecError
+from rtune.errors import RtuneError, RunFailure, UsageError
 
 
 class UsageFailure(click.ClickException):
@@ -25,11 +25,11 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
 
-        if isinstance(error, RunFailure):
+        if isinstance(error, UsageError) and not isinstance(error, RunFailure):
+            raise UsageFailure(str(error)) from None
+        if isinstance(error, RtuneError):
             click.echo(f"rtune: {error}", err=True)
             sys.exit(1)
-        if isinstance(error, SpecError | RunError | AttackNameError):
-            raise UsageFailure(str(error)) from None
         if isinstance(error, BrokenPipeError):
             # The reader of our output has gone; there is nobody left to tell.
             sys.stderr.close()

@@ -4,6 +4,7 @@ from typing import Any
 
 from rtune.config.ranges import KINDS
 from rtune.config.sections import FIXED, SEARCHABLE, search_file
+from rtune.metrics import METRICS
 
 
 def search_file_schema() -> dict[str, Any]:
@@ -27,7 +28,9 @@ def search_file_schema() -> dict[str, Any]:
         _allow_ranges(schema, _target(schema["properties"][section]), section)
     for field in schema["$defs"]["EvaluationConfig"]["properties"].values():
         _allow(field, *_fraction(field))
-    _allow(schema["$defs"]["SearchSettings"]["properties"]["time_budget"], {"type": "string"})
+    search = schema["$defs"]["SearchSettings"]["properties"]
+    _allow(search["time_budget"], {"type": "string"})
+    search["objectives"]["items"]["pattern"] = f"^({'|'.join(METRICS.names())})(:(min|max))?$"
     return schema
 
 

@@ -39,7 +39,9 @@ def _parts() -> Iterator[str]:
 def _settings(part: Part) -> str:
     if part.settings is None:
         return ""
-    return ", ".join(f"`{part.name}.{name}` = {value}" for name, value in part.settings().model_dump().items())
+    return ", ".join(
+        f"`{part.name}.{name}` = {value}" for name, value in part.settings().model_dump().items()
+    )
 
 
 def _metrics() -> Iterator[str]:

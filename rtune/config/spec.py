@@ -74,6 +74,13 @@ class Spec:
         """Whether a path counts, given the values chosen so far (its selector among them)."""
         return fields.closed_by(path, values, self.file) is None
 
+    def parts(self) -> Iterator[Part]:
+        """All parts that some trial may use, and the sampler."""
+        for slot in SLOTS:
+            for name in _possible(self, slot):
+                part: Part = slot.parts[name]
+                yield part
+
     def trial_config(self, values: dict[str, Any]) -> TrialConfig:
         """The settings of the trial with these searched values (dotted path -> value)."""
         return trial_config().model_validate(_with(_trial_tree(self.file), values))

@@ -29,6 +29,7 @@ from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan, Values
 from rtune.search.state import Search
+from rtune.worker import build
 
 # The noise of a first figure, beside the spread of the qualities, which is 1.
 _NOISE = 0.5
@@ -145,6 +146,7 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     Raises:
         SpecError: the search could not be launched.
     """
+    build.check_parts(search_spec)
     planned = plan.of_spec(search_spec, limits.trials)
     here = resources.local()
     concurrency, remark = _concurrency(limits, here, address)

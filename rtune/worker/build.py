@@ -19,6 +19,9 @@ from rtune.config.sections import (
     TrainingConfig,
     TrialConfig,
 )
+from rtune.config.spec import Spec
+from rtune.metrics import METRICS
+from rtune.registry import resolve
 from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
 from rtune.robust.data import DataSource
 from rtune.robust.fast.gpu.captured import LOCK
@@ -64,6 +67,16 @@ def images(config: DataConfig, seed: int) -> tuple[int, int]:
     """Numbers of images of the train and validation splits. Raises DataError."""
     train, validation = splits(config, seed, torch.device("cpu"), download=True)
     return len(train), len(validation)
+
+
+def check_parts(spec: Spec) -> None:
+    """Imports all that the search's trials will need. Raises PartError for what cannot be imported."""
+    for part in spec.parts():
+        if part.build:
+            part.load()
+    for metric in METRICS:
+        if metric.measure:
+            resolve(metric.measure, f"metric {metric.name!r}")
 
 
 def source(config: DataConfig) -> DataSource:

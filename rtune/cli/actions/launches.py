@@ -307,13 +307,14 @@ def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
 
 
 def _check_data(search_spec: spec.Spec) -> str:
-    """Fetches the data if need be; a person hears of missing data before anything is written.
+    """Imports the parts and fetches the data: what is missing is said before anything is written.
 
     Returns their fingerprint.
     """
     from rtune.robust import DataError
     from rtune.worker import build
 
+    build.check_parts(search_spec)
     try:
         return build.fingerprint(search_spec.file.data, search_spec.search.seed)
     except DataError as error:
