@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks.simulation import Task
 from benchmarks.tables import Table
 from rtune.config.sections import EarlyStopping
+from rtune.pareto.objectives import Objective
 from rtune.search.plan import Plan
 from rtune.search.state import Search
 
@@ -38,7 +39,7 @@ class Rtune:
         self._unused = list(range(len(table.settings)))
         self._settings: list[int] = []
         plan = Plan(
-            objectives=table.objectives,
+            objectives=tuple(Objective(name) for name in table.objectives),
             max_epochs=table.max_epochs,
             trials=min(trials or len(table.settings), len(table.settings)),
             ranges=table.ranges,
