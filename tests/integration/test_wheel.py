@@ -70,8 +70,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder,
     )
     own = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
-    # Python reads no .pth files in a folder that a .pth file names: the editable install of the clone, which is
-    # one, stays without effect.
+    # Python reads no .pth files of a folder that a .pth file names: the editable install there has no effect.
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return environment
 
