@@ -22,8 +22,8 @@ from benchmarks.statements import Comparison, effect, interval, verdict
 from rtune.robust.data import Split
 from rtune.robust.models import PreActResNet
 from rtune.robust.pruning import weight_sparsity
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LEFT, RIGHT = [0.91, 0.93, 0.90, 0.95, 0.92], [0.90, 0.89, 0.91, 0.90, 0.91]
 
 

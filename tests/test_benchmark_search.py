@@ -18,7 +18,7 @@ from benchmarks.search_summary import Searches, quantile, summaries, text
 from benchmarks.simulation import Task, simulate
 from benchmarks.tables import Setting, Table, load
 from rtune.config.ranges import Choice, Range, Uniform
-from tests.recorded import OBJECTIVES, generated, made
+from tests.support.recorded import OBJECTIVES, generated, made
 
 
 class InOrder:

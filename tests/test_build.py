@@ -12,7 +12,8 @@ from rtune.config.sections import ModelConfig, TrialConfig
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
 from rtune.worker import build
-from tests.robust.test_data import write_cifar
+from tests.support.image_files import write_cifar
+from tests.support.paths import ROOT
 
 # network -> its section, the class, members and gamma that must come out, and the stem's channels.
 NETWORKS: dict[str, tuple[dict[str, Any], type[Network], int, float, int]] = {
@@ -77,7 +78,7 @@ def test_every_network_trains_on_cifar100_files(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_docs_give_the_sizes_of_the_networks() -> None:
-    docs = (Path(__file__).resolve().parent.parent / "docs" / "search-file.md").read_text()
+    docs = (ROOT / "docs" / "search-file.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+)(?: \(depth 20\))? \|$", docs, re.MULTILINE)
     assert [network for network, _ in rows] == list(NETWORKS)
     for network, size in rows:

@@ -21,7 +21,7 @@ from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.worker import build, checkpoint
-from tests.conftest import Evil
+from tests.support.evil_pickle import Evil
 
 NETWORKS: list[dict[str, Any]] = [
     {"network": "resnet"},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import chaos
+from tests.support.cluster.chaos import chaos
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
 

@@ -15,8 +15,9 @@ from analysis import words
 from rtune.evaluate.evaluation import load_network
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from tests import fronts, logs
-from tests.conftest import ROOT, Rtune
+from tests.support.command import Rtune
+from tests.support.paths import ROOT
+from tests.support.run_folders import fronts, logs
 
 OBJECTIVES = fronts.TREE["search"]["objectives"]
 

@@ -1,6 +1,7 @@
 """Searches on several machines: a head and its workers, each a host of its own with a raylet of its own.
 
-The hosts are namespaces of this machine (tests/hosts.py); GPUs, where a test has any, are pretended.
+The hosts are namespaces of this machine (tests/support/cluster/hosts.py). GPUs, where a test has any, are
+pretended.
 """
 
 import json
@@ -17,11 +18,12 @@ import yaml
 
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from tests import hosts
-from tests.conftest import ROOT, wait_for
-from tests.hosts import Host
-from tests.robust.test_data import write_idx
-from tests.searches import TINY, check_whole, logged
+from tests.support.cluster import hosts
+from tests.support.cluster.hosts import Host, trains
+from tests.support.cluster.searches import TINY, check_whole, logged
+from tests.support.image_files import write_idx
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 lacking = hosts.missing()
 pytestmark = [
@@ -52,10 +54,6 @@ def search(
     return host.start(*words, cwd=folder, **environment)
 
 
-def trains(host: Host) -> bool:
-    return any(name.startswith("ray::ImplicitFu") for name in host.names())
-
-
 def in_the_middle_of_a_trial(worker: Host) -> bool:
     """Of eight epochs; those before its last have been reported."""
     what, _, epoch = Path(worker.environment["TRACE"]).read_text().splitlines()[-1].split()
@@ -77,7 +75,7 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 ) -> None:
     head, worker, late, other, bare = machines
     sizes = ["--trials", "8", "--max-epochs", "8", "--set", "search.early_stopping=null"]
-    process = search(head, tmp_path, *sizes, module="tests.traced")
+    process = search(head, tmp_path, *sizes, module="tests.support.cluster.traced")
     run = tmp_path / "runs" / "run"
     wait_for(logged(run, 1))
     assert trains(worker)
@@ -210,7 +208,7 @@ def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path:
         hosts.start_ray(ill, head, "--num-cpus=3")
         sizes = ["--trials", "4", "--max-epochs", "16", "--set", "search.early_stopping=null"]
         tried = ["--set", "search.max_failures=0"]
-        process = search(head, tmp_path, *sizes, *tried, module="tests.traced")
+        process = search(head, tmp_path, *sizes, *tried, module="tests.support.cluster.traced")
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
         assert f"machine {ill.ip} (host3) is left out: the disk is on fire (worker on host3)" in output
@@ -309,7 +307,13 @@ def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> Non
         images_there = ["--set", "data.dataset=fashion-mnist", "--set", f"data.folder={folder}"]
         sizes = ["--trials", "5", "--max-epochs", "16", "--set", "search.early_stopping=null"]
         process = search(
-            head, tmp_path, *sizes, *images_there, "--gpus-per-trial", str(share), module="tests.traced"
+            head,
+            tmp_path,
+            *sizes,
+            *images_there,
+            "--gpus-per-trial",
+            str(share),
+            module="tests.support.cluster.traced",
         )
         most = shared = 0
         while process.poll() is None:

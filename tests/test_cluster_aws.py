@@ -15,11 +15,13 @@ from unittest import mock
 import psutil
 import pytest
 
-from tests import aws
-from tests.conftest import Rtune, wait_for
-from tests.s3 import closed_port
-from tests.searches import TINY
-from tests.test_cluster_file import ROOT, load
+from tests.support.cluster.cluster_file import load
+from tests.support.cluster.searches import TINY
+from tests.support.command import Rtune
+from tests.support.paths import ROOT
+from tests.support.services import aws
+from tests.support.services.s3 import closed_port
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.aws
 

@@ -14,15 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-Cluster = dict[str, Any]
-
-
-def load() -> Cluster:
-    found: Cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    return found
+from tests.support.cluster.cluster_file import Cluster, load
+from tests.support.paths import ROOT
 
 
 def problems(cluster: Cluster) -> Iterator[str]:

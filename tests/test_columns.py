@@ -21,7 +21,7 @@ from rtune.config import spec
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.storage.places import LocalPlace, Place
-from tests.logs import (
+from tests.support.run_folders.logs import (
     DAMAGES,
     LOGS,
     Record,

@@ -9,15 +9,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from rtune.cluster.journal import FILE, Dashboard
 from rtune.search.state import Search
-from tests.test_state import drive, make_plan
-
-
-def states(folder: Path) -> list[str]:
-    study = optuna.load_study(
-        study_name="rtune", storage=JournalStorage(JournalFileBackend(str(folder / FILE)))
-    )
-    return [t.state.name for t in study.trials]
-
+from tests.support.plans import drive, make_plan
+from tests.support.studies import states
 
 NAMES = {
     "finished": "COMPLETE",

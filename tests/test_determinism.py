@@ -19,9 +19,9 @@ from rtune.run import checkpoint_file
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.worker import build, checkpoint, loop
-from tests.conftest import Rtune
-from tests.test_state import TREE as SEARCHED
-from tests.test_state import metrics
+from tests.support.command import Rtune
+from tests.support.plans import TREE as SEARCHED
+from tests.support.plans import metrics
 
 TIMES = ["train_seconds", "eval_seconds", "time"]
 

@@ -22,7 +22,7 @@ from rtune.dryrun import estimate, pace
 from rtune.robust import Split, Trainer
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 CPUS = Room([{"CPU": 2, "GPU": 0}], here=True)
 

@@ -25,7 +25,8 @@ from rtune.robust.attacks import autoattack
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
 from rtune.worker import checkpoint
-from tests.conftest import ROOT, Evil
+from tests.support.evil_pickle import Evil
+from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from rtune.run import schema, summary
 from rtune.search import explain
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from tests import logs
+from tests.support.run_folders import logs
 
 SPEC = spec.from_tree(
     {

@@ -13,8 +13,9 @@ import pytest
 import analysis
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from tests.conftest import fill, wait_for
-from tests.searches import TINY, check_kept, check_whole, family, logged, start
+from tests.support.cluster.searches import TINY, check_kept, check_whole, family, logged, start
+from tests.support.full_disk import fill
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -23,7 +24,7 @@ SIZES = ["--name", "run", "--concurrency", "2", "--set", "points=[]", "--set", "
 
 def begin(folder: Path, faults: dict[str, Any], *args: str, **environment: str) -> "subprocess.Popen[str]":
     told = {"TRACE": str(folder / "trace"), "FAULTS": json.dumps(faults)}
-    return start(folder, *args, module="tests.traced", **told, **environment)
+    return start(folder, *args, module="tests.support.cluster.traced", **told, **environment)
 
 
 def fault(how: str, times: int, epoch: int = 2) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage.places import StorageError
 from rtune.worker import checkpoint, loop
-from tests.conftest import Evil, fill
-from tests.test_resume import picture_of, resume
-from tests.test_runfolder import RECORDS, make
-from tests.test_trial import epochs, figures, task
+from tests.support.evil_pickle import Evil
+from tests.support.full_disk import fill
+from tests.support.launches import picture_of, resume
+from tests.support.run_folders.untrained import RECORDS, make
+from tests.support.tasks import epochs, figures, task
 
 # --- checkpoints --------------------------------------------------------------------------------
 

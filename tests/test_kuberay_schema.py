@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.kuberay import compare
-from tests.kuberay.check import SCHEMA
-from tests.kuberay.make_schema import make
+from tests.support.kuberay import compare
+from tests.support.kuberay.check import SCHEMA
+from tests.support.kuberay.make_schema import make
 
 
 def inlined(node: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
-from tests.kuberay import check
+from tests.support.kuberay import check
+from tests.support.paths import ROOT
 
 NAMES = ["raycluster.yaml", "rayjob.yaml", "serviceaccount.yaml"]
 GUIDE = (ROOT / "docs" / "kubernetes.md").read_text()

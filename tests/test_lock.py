@@ -18,8 +18,8 @@ import pytest
 from rtune.storage import lock
 from rtune.storage.lock import InUseError, Lost
 from rtune.storage.places import Place, StorageError, place
-from tests import s3
-from tests.conftest import wait_for
+from tests.support.services import s3
+from tests.support.waiting import wait_for
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -13,8 +13,8 @@ from rtune.run import log, schema
 from rtune.run.log import Writer
 from rtune.storage import lock, places
 from rtune.storage.places import Place, StorageError, place
-from tests import s3
-from tests.conftest import wait_for
+from tests.support.services import s3
+from tests.support.waiting import wait_for
 
 CONTEXT = multiprocessing.get_context("spawn")
 

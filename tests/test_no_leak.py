@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import analysis
-from tests.conftest import ROOT, Rtune
-from tests.robust.test_data import write_idx
+from tests.support.command import Rtune
+from tests.support.image_files import write_idx
+from tests.support.paths import ROOT
 
 
 def uses(name: str) -> set[str]:

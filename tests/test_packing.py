@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import throughput
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def run(module: str, file: Path, *options: str) -> tuple[str, Any]:

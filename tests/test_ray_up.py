@@ -1,7 +1,7 @@
 """clusters/local.yaml as its user has it: `ray up` from a laptop, jobs through the tunnel, `ray down`.
 
-Four hosts (tests/hosts.py): a laptop, a head and two workers with sshd. Only what cannot be had here is
-replaced: the machines' Python environment is this one, so their set-up finds it done.
+Four hosts (tests/support/cluster/hosts.py): a laptop, a head and two workers with sshd. Only what cannot be
+had here is replaced: the machines' Python environment is this one, so their set-up finds it done.
 """
 
 import os
@@ -17,11 +17,11 @@ import yaml
 
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from tests import hosts
-from tests.conftest import ROOT, wait_for
-from tests.hosts import Host
-from tests.searches import TINY, check_whole, logged
-from tests.test_cluster import trains
+from tests.support.cluster import hosts
+from tests.support.cluster.hosts import Host, trains
+from tests.support.cluster.searches import TINY, check_whole, logged
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 lacking = hosts.missing() or next(
     (f"{t} is not installed" for t in ("sshd", "rsync") if not shutil.which(t)), None

@@ -22,9 +22,9 @@ from rtune.search import explain
 from rtune.search.plan import of_spec
 from rtune.search.replicates import Asked
 from rtune.search.state import Search
-from tests.test_dashboard import states
-from tests.test_resume import launched
-from tests.test_state import make_plan, make_spec, metrics, picture
+from tests.support.launches import launched
+from tests.support.plans import make_plan, make_spec, metrics, picture
+from tests.support.studies import states
 
 Records = list[dict[str, Any]]
 

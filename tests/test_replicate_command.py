@@ -17,10 +17,11 @@ from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search import plan
 from rtune.worker import build, loop
-from tests.conftest import Rtune, wait_for
-from tests.searches import TINY, check_kept, kill, logged, start
-from tests.test_resume import picture_of
-from tests.test_runfolder import RECORDS, make
+from tests.support.cluster.searches import TINY, check_kept, kill, logged, start
+from tests.support.command import Rtune
+from tests.support.launches import picture_of
+from tests.support.run_folders.untrained import RECORDS, make
+from tests.support.waiting import wait_for
 
 Records = list[dict[str, Any]]
 

@@ -20,8 +20,9 @@ from rtune.errors import ObjectiveError, RunError
 from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
-from tests import fronts, logs
-from tests.conftest import Rtune, wait_for
+from tests.support.command import Rtune
+from tests.support.run_folders import fronts, logs
+from tests.support.waiting import wait_for
 
 OBJECTIVES = fronts.TREE["search"]["objectives"]
 

@@ -9,8 +9,9 @@ import pytest
 import analysis
 from analysis import report
 from rtune.run.folder import RunFolder
-from tests import browser, fronts
-from tests.browser import Seen
+from tests.support.run_folders import fronts
+from tests.support.services import browser
+from tests.support.services.browser import Seen
 
 pytestmark = browser.needed
 Open = Callable[..., Seen]

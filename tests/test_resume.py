@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,19 +18,14 @@ from rtune.run import retention
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search import explain
-from rtune.search.limits import Limits
-from rtune.search.plan import begin, of_launch, of_spec
+from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage import lock
 from rtune.storage.places import LocalPlace
 from rtune.worker import checkpoint
-from tests import small_run
-from tests.test_state import drive, make_spec, metrics, picture
-
-
-def resume(run: Path, *args: str) -> Result:
-    return CliRunner().invoke(main, ["resume", str(run), *args])
-
+from tests.support.launches import launched, picture_of, resume
+from tests.support.plans import drive, make_spec, metrics, picture
+from tests.support.run_folders import small_run
 
 # --- a longer training --------------------------------------------------------------------------
 
@@ -42,23 +37,6 @@ def test_each_former_end_becomes_a_rung() -> None:
     assert rungs.lengthened(first, 3, [9, 12]) == [1, 3, 9]
     assert rungs.lengthened(first, 3, [9, 20, 200]) == [1, 3, 9, 20, 60]
     assert rungs.lengthened([], 3, [9, 81]) == []
-
-
-def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **changes: Any) -> Search:
-    """A launch over a log, as `rtune.cluster.launch` does it."""
-    search_spec = make_spec("random", trials)
-    if changes:
-        tree = search_spec.to_tree()
-        tree["search"] |= changes
-        from rtune.config import spec
-
-        search_spec = spec.from_tree(tree, {}, "test")
-    limits = Limits.of(search_spec.search, trials, ends[-1])
-    planned = of_launch(search_spec, limits, fold(log))
-    record = begin(search_spec, planned, limits, 3, "", (1, 1), "search")
-    search = Search(planned, [*log, record], lambda r: log.append(json.loads(json.dumps(r))))
-    log.append(json.loads(json.dumps(record)))
-    return search
 
 
 def test_the_best_of_a_finished_search_go_on_to_the_new_end() -> None:
@@ -168,10 +146,6 @@ def test_a_changed_search_is_refused_naming_the_difference(
     assert "put it back, or begin a new search" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert picture_of(run) == before
-
-
-def picture_of(folder: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "lock"}
 
 
 def test_a_run_that_has_lost_what_it_began_with_is_refused(run: Path) -> None:

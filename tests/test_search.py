@@ -14,8 +14,10 @@ import pyarrow.parquet
 import pytest
 
 import analysis
-from tests.conftest import ROOT, Rtune, wait_for
-from tests.searches import TINY, check_kept, check_whole, family, kill, logged, start
+from tests.support.cluster.searches import TINY, check_kept, check_whole, family, kill, logged, start
+from tests.support.command import Rtune
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

@@ -10,9 +10,10 @@ import pytest
 import analysis
 from rtune.run.folder import RunFolder
 from rtune.storage.places import place
-from tests import s3
-from tests.conftest import Rtune, wait_for
-from tests.searches import TINY, check_kept, check_whole, kill, start
+from tests.support.cluster.searches import TINY, check_kept, check_whole, kill, start
+from tests.support.command import Rtune
+from tests.support.services import s3
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 

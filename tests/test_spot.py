@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_cluster_file import load
+from tests.support.cluster.cluster_file import load
 
 SPOT, ON_DEMAND = "gpu_spot", "gpu_on_demand"
 WAITING = [{"CPU": 1.0, "GPU": 0.25}] * 4  # four trials

@@ -14,7 +14,7 @@ import pytest
 
 from rtune.storage import places
 from rtune.storage.places import PARTIAL, LocalPlace, Place, RemotePlace, StorageError, place
-from tests import s3
+from tests.support.services import s3
 
 BIG = 20_000_000  # more than a store takes in one request
 CONTEXT = multiprocessing.get_context("spawn")

@@ -15,7 +15,7 @@ from benchmarks.simulation import simulate
 from benchmarks.tables import FRACTIONS, Setting, Table, TableError, load
 from rtune.config.ranges import Choice, Uniform
 from rtune.robust import Split
-from tests.recorded import OBJECTIVES, write
+from tests.support.recorded import OBJECTIVES, write
 
 WRITTEN = [
     {"config": "a", "epoch": 2, "natural_accuracy": 0.8, "train_seconds": 3},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rtune.robust import MobileNet, Network, PreActResNet, compact, footprint
-from tests.robust.small import SMALL
+from tests.support.networks import SMALL
 
 
 def pruned(name: str, members: int, gamma: float, share: float, seed: int) -> Network:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from rtune.robust import MobileNet, PlainNet, PreActResNet, WideResNet, compact, is_noisy, quiet
 from rtune.robust.models import DEPTHS, add_noise, split_members
-from tests.robust.small import SMALL
+from tests.support.networks import SMALL
 
 
 def convolutions(model: nn.Module, kernel: int) -> list[nn.Conv2d]:

@@ -20,7 +20,7 @@ from rtune.robust import (
     compact,
     weight_sparsity,
 )
-from tests.robust.small import SMALL
+from tests.support.networks import SMALL
 
 METHODS: dict[str, Callable[[nn.Module], Pruner]] = {
     "rvsm": lambda m: RVSM(m, beta=0.5, lambda_1=2e-3),

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT, wait_for
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 NETWORK = "10.77.0"
 PORT = 6379
@@ -198,3 +199,7 @@ def _plain_environment() -> dict[str, str]:
     """This process's, without what would lead Ray to another cluster; this checkout's rtune first."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return {**kept, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+
+
+def trains(host: Host) -> bool:
+    return any(name.startswith("ray::ImplicitFu") for name in host.names())

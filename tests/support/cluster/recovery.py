@@ -1,10 +1,11 @@
 """How long the trials of a lost machine stand still: from its end to their next epoch elsewhere.
 
-    python -m tests.recovery --repeats 3 --json benchmarks/results/recovery.json
+    python -m tests.support.cluster.recovery --repeats 3 --json benchmarks/results/recovery.json
 
-A head and three workers with one core each, as hosts of their own on this machine (tests/hosts.py; Linux
-and root). Two trials run, the third worker is free; then one machine with a trial is switched off, or its
-cable pulled: no word of it comes any more, and Ray has to conclude that it is gone.
+A head and three workers with one core each, as hosts of their own on this machine
+(tests/support/cluster/hosts.py; Linux and root). Two trials run, the third worker is free; then one machine
+with a trial is switched off, or its cable pulled: no word of it comes any more, and Ray has to conclude
+that it is gone.
 """
 
 import argparse
@@ -22,9 +23,9 @@ import numpy as np
 
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
-from tests import hosts
-from tests.conftest import wait_for
-from tests.searches import TINY, logged
+from tests.support.cluster import hosts
+from tests.support.cluster.searches import TINY, logged
+from tests.support.waiting import wait_for
 
 PATIENCE = 240.0
 SIZES = ["--trials", "2", "--max-epochs", "400", "--set", "search.early_stopping=null", "--concurrency", "2"]

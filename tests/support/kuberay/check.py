@@ -17,10 +17,10 @@ from rtune.cluster import resources
 from rtune.config import spec
 from rtune.errors import SpecError
 from rtune.search.limits import Limits
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 FOLDER = ROOT / "clusters" / "kubernetes"
-SCHEMA = json.loads((ROOT / "tests" / "kuberay" / "schema.json").read_text())
+SCHEMA = json.loads((ROOT / "tests" / "support" / "kuberay" / "schema.json").read_text())
 RAY = re.findall(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]
 UNITS = {"": Decimal(1), "m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30)}
 SECRET = re.compile("key|secret|token|password", re.IGNORECASE)

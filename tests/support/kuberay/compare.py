@@ -1,7 +1,7 @@
 """Says in what schema.json differs from real CRDs, for a new KubeRay or for doubt:
 
     kubectl get crd rayclusters.ray.io rayjobs.ray.io -o yaml > crds.yaml
-    python -m tests.kuberay.compare crds.yaml
+    python -m tests.support.kuberay.compare crds.yaml
 
 Exit code 1 if the schema lets something pass that the CRDs do not know; fields that only they know are
 listed too, and do no harm.
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tests.kuberay.check import SCHEMA
+from tests.support.kuberay.check import SCHEMA
 
 NEW = "only the CRD knows"
 

@@ -1,4 +1,6 @@
-"""`python -m tests.traced ARGS` is `rtune ARGS` whose workers say what they do, and misbehave if told to.
+"""`rtune ARGS` whose workers write down what they do, and fail where they are told to.
+
+    python -m tests.support.cluster.traced ARGS
 
     TRACE   a file that gets a line `begin t0001 3` or `saved t0001 3` for each epoch, and before a trial
             that asks for GPUs `gpu t0001 0 False`: those that Ray has given it, and whether its images
@@ -112,6 +114,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # Not as __main__: the workers know the module by its name.
-    from tests import traced
+    from tests.support.cluster import traced
 
     sys.exit(traced.main())

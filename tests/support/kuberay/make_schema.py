@@ -1,6 +1,6 @@
 """Makes schema.json, a strict JSON schema of RayCluster, RayJob and ServiceAccount manifests.
 
-    python -m tests.kuberay.make_schema DEFINITIONS
+    python -m tests.support.kuberay.make_schema DEFINITIONS
 
 KubeRay's own fields come from fields.yaml beside this file. Kubernetes' types come from DEFINITIONS: the
 `_definitions.json` of `v1.34.0-local-strict` in the PyPI package kubernetes-validate 1.37.0 (Apache-2.0),
@@ -19,7 +19,9 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
-SOURCE = "KubeRay v1.7.0 fields (fields.yaml), Kubernetes v1.34 types; made by tests.kuberay.make_schema"
+SOURCE = (
+    "KubeRay v1.7.0 fields (fields.yaml), Kubernetes v1.34 types; made by tests.support.kuberay.make_schema"
+)
 PREFIXES = {
     "core.": "io.k8s.api.core.v1.",
     "net.": "io.k8s.api.networking.v1.",

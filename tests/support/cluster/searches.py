@@ -10,7 +10,7 @@ import pandas as pd
 import psutil
 
 import analysis
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 TINY = ["--set", "model.width=2", "--set", "attack.steps=1", "--set", "evaluation.steps=1", "--seed", "1"]
 

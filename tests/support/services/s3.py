@@ -1,6 +1,7 @@
 """An S3 server on this machine, moto's, in a process of its own; it can be made to fail for a while.
 
-`python -m tests.s3` serves until its standard input ends, so that it goes with whoever started it.
+`python -m tests.support.services.s3` serves until its standard input ends, so that it ends with the process
+that started it.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 # For this process's and its children's clients: no keys of this machine's user, no look at Amazon's network.
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -79,7 +80,7 @@ class Server:
 @contextlib.contextmanager
 def serve() -> Iterator[Server]:
     """Context in which a server runs that has a bucket `bucket`, and the environment is its clients'."""
-    with served("tests.s3") as port:
+    with served("tests.support.services.s3") as port:
         server = Server(port)
         server.ask("/bucket", b"", "PUT")  # pyarrow makes none
         with environment():

@@ -1,4 +1,4 @@
-"""A search under SIGKILL: `python -m tests.chaos --seed 0 --minutes 8` (`make chaos`).
+"""A search under SIGKILL: `python -m tests.support.cluster.chaos --seed 0 --minutes 8` (`make chaos`).
 
 A search is killed at random moments - its driver, a worker, the raylet - and resumed each time it has
 ended, until it is done. Then its log is held against what must be true of it, and, with one worker,
@@ -28,7 +28,7 @@ from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from tests.searches import start
+from tests.support.cluster.searches import start
 
 TARGETS = ("driver", "worker", "raylet")
 TIMES = ["train_seconds", "eval_seconds", "time"]
@@ -109,7 +109,9 @@ def chaos(
 
 def begin(folder: Path, trace: Path, *args: str) -> "subprocess.Popen[str]":
     with (folder / "output").open("ab") as output:
-        return start(folder, *args, module="tests.traced", output=output.fileno(), TRACE=str(trace))
+        return start(
+            folder, *args, module="tests.support.cluster.traced", output=output.fileno(), TRACE=str(trace)
+        )
 
 
 def wait_for_a_moment(process: "subprocess.Popen[str]", trace: Path, draw: random.Random) -> bool:

@@ -1,6 +1,6 @@
 """Amazon's EC2, IAM and CloudFormation on this machine, moto's, in a process of its own.
 
-`python -m tests.aws` serves until its standard input ends. Spot capacity can be taken away.
+`python -m tests.support.services.aws` serves until its standard input ends. Spot capacity can be taken away.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.s3 import ENVIRONMENT, Application, serve_until_end, served
+from tests.support.services.s3 import ENVIRONMENT, Application, serve_until_end, served
 
 _SPOT = "/-/spot"  # asked by path: PUT `yes` or `no`
 
@@ -91,7 +91,7 @@ def forget() -> None:
 @contextlib.contextmanager
 def serve(region: str, home: Path) -> Iterator[Cloud]:
     """Context in which a server runs, and this process is its client, at home in `home`."""
-    with served("tests.aws", MOTO_IAM_LOAD_MANAGED_POLICIES="true") as port:
+    with served("tests.support.services.aws", MOTO_IAM_LOAD_MANAGED_POLICIES="true") as port:
         cloud = Cloud(port, region)
         with mock.patch.dict(os.environ, {**cloud.environment, "HOME": str(home)}):
             yield cloud
