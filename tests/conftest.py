@@ -22,6 +22,7 @@ from tests.support.run_folders import small_run
 from tests.support.services import s3
 
 torch.set_num_threads(1)
+TESTS = Path(__file__).resolve().parent
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
@@ -30,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The fixture `finished` is a search of its own.
         on_cluster = item.get_closest_marker("cluster") or "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else item.path.name))
+        file = item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else file))
     # The longest group first, or one worker does it while the other has nothing left.
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "cluster")
 

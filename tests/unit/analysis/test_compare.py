@@ -4,7 +4,6 @@ import itertools
 import math
 from typing import Any
 
-import moocore
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import paper
 from analysis.attained import attainment_difference, attainment_test
 from analysis.compare import at_equal, by_kind, compare
-from analysis.dominance import near_front
 from analysis.front import hypervolume
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
@@ -200,31 +197,6 @@ def test_replicates_count_as_one_trial() -> None:
     assert known.p_value == pytest.approx(once.p_value, abs=0.08)
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(CELL, CELL), min_size=2, max_size=40), st.integers(1, 20), st.randoms())
-def test_what_is_far_below_the_front_is_not_on_that_of_a_part(rows: Any, percent: int, random: Any) -> None:
-    points = np.array(rows, float)
-    kept = near_front(points, percent / 20)
-    above = [(np.all(points >= p, axis=1) & np.any(points > p, axis=1)).sum() for p in points]
-    for found, count in zip(kept, above, strict=True):
-        assert found or (1 - percent / 20) ** count < 1e-5
-
-
-@settings(deadline=None)
-@given(
-    st.integers(1, 3).flatmap(lambda k: st.lists(st.tuples(*[CELL] * k), min_size=1, max_size=40)),
-    st.integers(1, 20),
-    st.integers(1, 2),
-)
-def test_what_may_be_on_the_front_of_a_part_are_the_first_fronts(
-    rows: Any, percent: int, together: int
-) -> None:
-    points = np.array(rows, float)
-    depth = 1 if percent == 20 else math.ceil(math.log(1e-5) / math.log(1 - percent / 20))
-    ranks = moocore.pareto_rank(points, maximise=True)
-    assert near_front(points, percent / 20, together).tolist() == (ranks < depth * together).tolist()
-
-
 SETS = st.lists(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=3), min_size=2, max_size=4)
 
 
@@ -393,24 +365,3 @@ def test_more_trials_alone_make_no_better_kind(sizes: tuple[int, int], least: fl
         found = at_equal(search(sizes[0], rng), search(sizes[1], rng), *PAIR[::-1], ("a", "b"), 100)
         verdicts.append(found.verdict == "undecided")
     assert least <= np.mean(verdicts) <= most
-
-
-def test_the_papers_rows_are_for_its_dataset() -> None:
-    rows = {row["label"]: row for row in paper.rows_for("cifar10")}
-    assert len(rows) == len(paper.ROWS) == len(paper.percent())
-    best = rows["En5ResNet20, RGSM, lambda_1 2e-2"]
-    assert (best["natural_accuracy"], best["robust_accuracy"]) == (0.8053, 0.5063)
-    assert best["channel_sparsity"] == 0.5336
-    assert "weight_sparsity" not in best
-    assert rows["ResNet20, dense"]["weight_sparsity"] == rows["ResNet20, dense"]["channel_sparsity"] == 0
-    assert paper.rows_for("digits") == []
-
-
-def test_the_headline_is_that_of_the_rows() -> None:
-    rows = {row.key: row for row in paper.ROWS}
-    mine, other = (rows[key] for key in paper.HEADLINE_ROWS)
-    assert (
-        f"{100 * (mine.natural_accuracy - other.natural_accuracy):.2f} points more natural" in paper.HEADLINE
-    )
-    assert f"{100 * (mine.robust_accuracy - other.robust_accuracy):.2f} points more acc" in paper.HEADLINE
-    assert mine.sparsity >= 2 * other.sparsity

@@ -1,4 +1,4 @@
-"""What a launch makes of a cluster's machines. Ray's answers are made up; test_cluster.py has real ones."""
+"""What a launch makes of a cluster's machines. Ray's answers are made up; real ones: integration/cluster/."""
 
 from collections.abc import Callable
 from pathlib import Path

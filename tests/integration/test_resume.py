@@ -1,4 +1,4 @@
-"""What a resume rebuilds, what it may change, and what it refuses. No cluster: that is in test_search."""
+"""What a resume rebuilds, changes and refuses. No cluster: that is in cluster/test_search.py."""
 
 import json
 from pathlib import Path
