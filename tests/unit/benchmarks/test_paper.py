@@ -14,11 +14,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from benchmarks import paper, rendering, statements
-from benchmarks.arms import Arm, RVSMUnreplaced, arms, pruner, stratified
+from benchmarks import paper
+from benchmarks.claims import rendering, statements
+from benchmarks.claims.arms import Arm, RVSMUnreplaced, arms, pruner, stratified
+from benchmarks.claims.presets import PRESETS, off_ladder
+from benchmarks.claims.statements import Comparison, effect, interval, verdict
 from benchmarks.paper import Plan, ResultsError, compare, load_results
-from benchmarks.presets import PRESETS, off_ladder
-from benchmarks.statements import Comparison, effect, interval, verdict
 from rtune.robust.data import Split
 from rtune.robust.models import PreActResNet
 from rtune.robust.pruning import weight_sparsity

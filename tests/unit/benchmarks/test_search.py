@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import search, searching
-from benchmarks.peers import ASHA, RandomOrder
-from benchmarks.tables import Table, load
+from benchmarks import search
+from benchmarks.searching import methods
+from benchmarks.searching.peers import ASHA, RandomOrder
+from benchmarks.searching.tables import Table, load
 from tests.support.recorded import OBJECTIVES, generated
 
 
@@ -35,23 +36,23 @@ NAMES = [
 def test_every_method_searches_and_a_seed_says_how(table: Table, name: str) -> None:
     # Enough for the models of the samplers, which start after ten networks.
     budget = 39
-    if name not in searching.makers(table, budget):
+    if name not in methods.makers(table, budget):
         pytest.skip("its package is not installed")
-    shares, seconds = searching.one(table, name, 3, 2, budget)
+    shares, seconds = methods.one(table, name, 3, 2, budget)
     assert shares.shape == (budget,)
     assert 0 < shares[-1] <= 1
     assert seconds > 0
-    assert (searching.one(table, name, 3, 2, budget)[0] == shares).all()
+    assert (methods.one(table, name, 3, 2, budget)[0] == shares).all()
 
 
 def test_a_method_without_early_stopping_has_everything_in_the_end(table: Table) -> None:
     for name in ("random, full length", "Optuna NSGA-II"):
-        assert searching.one(table, name, 0, 3, 100)[0][-1] == pytest.approx(1)
+        assert methods.one(table, name, 0, 3, 100)[0][-1] == pytest.approx(1)
 
 
 def test_all_methods_are_there(table: Table) -> None:
-    absent = {name for names in searching.missing().values() for name in names}
-    assert list(searching.makers(table, 24)) == [name for name in NAMES if name not in absent]
+    absent = {name for names in methods.missing().values() for name in names}
+    assert list(methods.makers(table, 24)) == [name for name in NAMES if name not in absent]
 
 
 def test_a_peer_that_fails_is_named(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +60,8 @@ def test_a_peer_that_fails_is_named(table: Table, monkeypatch: pytest.MonkeyPatc
         raise ValueError("not today")
 
     monkeypatch.setattr(RandomOrder, "report", broken)
-    with pytest.raises(searching.SearchError) as failure:
-        searching.one(table, "random, full length", 5, 2, 24)
+    with pytest.raises(methods.SearchError) as failure:
+        methods.one(table, "random, full length", 5, 2, 24)
     assert str(failure.value) == "random, full length failed with seed 5: ValueError: not today"
 
 
@@ -74,7 +75,7 @@ def test_with_a_share_each_seed_has_its_own_settings(table: Table) -> None:
     assert [id(setting) for setting in table.part(1.0, 5).settings] == everything
     # A search has its part alone, and what it reaches is measured against that.
     for seed in range(3):
-        shares, _ = searching.one(table, "random, full length", seed, 3, 100, 0.5)
+        shares, _ = methods.one(table, "random, full length", seed, 3, 100, 0.5)
         assert shares[-1] == pytest.approx(1)
         assert (shares[:-1] <= 1 + 1e-9).all()
 
@@ -95,10 +96,8 @@ FAST = ("random, full length", "ASHA on the mean", "rtune")
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick methods alone; the others have their own test."""
-    makers = searching.makers
-    monkeypatch.setattr(
-        searching, "makers", lambda t, b: {n: m for n, m in makers(t, b).items() if n in FAST}
-    )
+    makers = methods.makers
+    monkeypatch.setattr(methods, "makers", lambda t, b: {n: m for n, m in makers(t, b).items() if n in FAST})
 
 
 @pytest.mark.usefixtures("fast")
@@ -134,7 +133,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_missing_package_is_said_with_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching.peers, "PACKAGES", {"no_such_package": ("SMAC ParEGO",)})
+    monkeypatch.setattr(methods.peers, "PACKAGES", {"no_such_package": ("SMAC ParEGO",)})
     file = generated(tmp_path / "tiny.csv")
     assert search.main(["--table", str(file), "--seeds", "1", "--budget", "6", "--processes", "1"]) == 0
     first = capsys.readouterr().err.splitlines()[0]
@@ -206,6 +205,6 @@ def test_a_failure_is_one_sentence(
     assert sentence in capsys.readouterr().err.splitlines()
     assert [record["method"] for record in json.loads(figures.read_text())] == [FAST[0], FAST[2]]
     assert (tmp_path / "tiny-search.png").exists()
-    monkeypatch.setattr(searching, "one", lambda *_: (_ for _ in ()).throw(searching.SearchError("no")))
+    monkeypatch.setattr(methods, "one", lambda *_: (_ for _ in ()).throw(methods.SearchError("no")))
     assert search.main(common) == 1
     assert capsys.readouterr().err.count("no; it is left out") == len(FAST)

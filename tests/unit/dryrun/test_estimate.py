@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import estimates, tables
+from benchmarks import estimates
+from benchmarks.searching import tables
 from rtune.cli.app import main
 from rtune.cluster.resources import Room
 from rtune.config import spec

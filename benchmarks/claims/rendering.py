@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.statements import STATEMENTS, Effect, Records, effects, metrics_of
+from benchmarks.claims.statements import STATEMENTS, Effect, Records, effects, metrics_of
 
 COLUMNS = {
     "natural_accuracy": "A1 natural",

@@ -47,7 +47,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         driver's CPU milliseconds for one, and its wall milliseconds in this project's own code; memory of the
         driver, and what one worker (without torch) shares with no other.
     """
-    import benchmarks.scaling_ray as module
+    import benchmarks.speed.scaling_ray as module
 
     cloudpickle.register_pickle_by_value(module)  # workers need not find it
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])

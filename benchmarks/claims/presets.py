@@ -1,6 +1,6 @@
 """The sizes at which `benchmarks.paper` runs, and why."""
 
-from benchmarks.arms import Arm, Preset
+from benchmarks.claims.arms import Arm, Preset
 from rtune.robust.training import Recipe
 
 # Ladders. The paper's lambdas do not transfer: the penalty competes with the loss and with weight decay

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.simulation import Task
-from benchmarks.tables import Table
+from benchmarks.searching.simulation import Task
+from benchmarks.searching.tables import Table
 from rtune.config.sections import EarlyStopping
 from rtune.search.plan import Plan
 from rtune.search.state import Search

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.peers import RandomOrder
-from benchmarks.simulation import Task, simulate
-from benchmarks.tables import Table
+from benchmarks.searching.peers import RandomOrder
+from benchmarks.searching.simulation import Task, simulate
+from benchmarks.searching.tables import Table
 from tests.support.recorded import made
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from analysis.front import hypervolume
-from benchmarks.tables import Table
+from benchmarks.searching.tables import Table
 
 
 @dataclass(frozen=True)

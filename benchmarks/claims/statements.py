@@ -23,7 +23,7 @@ A1_TO_A4 = ("natural_accuracy", "fgsm", "ifgsm-20", "cw-20")
 # Rows of the paper's tables in percent: A1, A2, A3, A4 and the sparsity of the row's method. Read by the
 # file's path: importing the package around it needs pydantic, which this benchmark does without.
 PAPER: dict[str, tuple[float, ...]] = runpy.run_path(
-    str(Path(__file__).resolve().parent.parent / "analysis" / "paper.py")
+    str(Path(__file__).resolve().parents[2] / "analysis" / "paper.py")
 )["percent"]()
 _COLUMN = {name: i for i, name in enumerate((*A1_TO_A4, "sparsity"))}
 

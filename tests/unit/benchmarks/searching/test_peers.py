@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import searching
-from benchmarks.peers import ASHA, MOASHA, _configurations
-from benchmarks.tables import Setting, Table
+from benchmarks.searching import methods
+from benchmarks.searching.peers import ASHA, MOASHA, _configurations
+from benchmarks.searching.tables import Setting, Table
 from rtune.config.ranges import Choice, Range, Uniform
 from tests.support.recorded import made
 
@@ -52,7 +52,7 @@ ONES = np.ones(2)
 def test_smac_ends_where_a_table_has_more_settings_than_its_values_allow(
     columns: dict[str, tuple[Any, ...]],
 ) -> None:
-    if "smac" in searching.missing():
+    if "smac" in methods.missing():
         pytest.skip("its package is not installed")
     settings = [
         Setting({name: each[i % len(each)] for name, each in columns.items()}, np.full((2, 2), 0.1 * i), ONES)
@@ -60,7 +60,7 @@ def test_smac_ends_where_a_table_has_more_settings_than_its_values_allow(
     ]
     ranges: dict[str, Range] = {name: Choice(each) for name, each in columns.items()}
     small = Table(("a", "b"), 2, settings, ranges, {})
-    shares, _ = searching.one(small, "SMAC ParEGO", 0, 4, 16)
+    shares, _ = methods.one(small, "SMAC ParEGO", 0, 4, 16)
     assert 0 < shares[-1] <= 1
 
 
