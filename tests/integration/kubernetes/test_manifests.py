@@ -197,7 +197,7 @@ class TestImage:
 
     def test_it_has_every_package_of_the_project(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+        packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
         assert packages <= {line.split()[1] for line in self.lines if line.startswith("COPY")}
 
     def test_it_installs_the_project_s_dependencies_at_its_pins(self, tmp_path: Path) -> None:
