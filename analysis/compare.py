@@ -152,7 +152,7 @@ def compare(
     The ratio's interval is for searches of these sizes, and by half-sampling: the spread of the hypervolume
     over halves of a side's trials is what it has from search to search (the delete-half jackknife of
     Shao and Wu 1989, on the logarithm). The ordinary bootstrap fails for what depends on the best few, and
-    its intervals would hold less often than they say (tests/test_compare.py simulates these).
+    its intervals would hold less often than they say (tests/unit/analysis/test_compare.py simulates these).
     The p-value is the share of divisions of all trials into sides of these sizes whose hypervolumes
     differ as much from the mean difference (a permutation test, exact for independent trials): of all
     divisions where these are at most `draws`, else of the observed one and of so many at random.

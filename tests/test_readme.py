@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from rtune.cli.app import main
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 

@@ -13,8 +13,8 @@ import yaml
 
 from rtune import __version__
 from rtune.robust import footprint
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 

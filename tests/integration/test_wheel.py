@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 Installed = Callable[..., str]
 
 # A single group of tests: they share one build, and one of them starts Ray.
