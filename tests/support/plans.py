@@ -36,7 +36,7 @@ def metrics(trial: str, epoch: int) -> dict[str, Any]:
     level = (int(trial[1:]) * 37 % 11) / 11
     grown = level * epoch / 9
     values = {"natural_accuracy": grown, "robust_accuracy": grown / 2, "weight_sparsity": 1 - level}
-    return {name: values.get(name, 1) for name in schema.EPOCH}
+    return {name: values.get(name, 1) for name in schema.epoch()}
 
 
 def drive(search: Search, choices: st.DataObject | None, workers: int = 3, steps: int = 10_000) -> None:

@@ -211,7 +211,7 @@ def check_decisions(folder: RunFolder, records: list[dict[str, Any]]) -> None:
         written.clear()
         if record["kind"] == "epoch":
             assert record["trial"] not in ended, "a trial that had finished was trained"
-            search.report(record["trial"], record["epoch"], {n: record[n] for n in schema.EPOCH})
+            search.report(record["trial"], record["epoch"], {n: record[n] for n in schema.epoch()})
             if record["decision"] == "finish":
                 ended.add(record["trial"])
         elif record["kind"] in ("trial", "promote"):

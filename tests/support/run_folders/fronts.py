@@ -135,7 +135,7 @@ def _epochs(
             "weight_sparsity": min(1.0, sparsity * share + 0.05),
             "removable_channels": 0.8 * sparsity * share,
         }
-        counted = {n: round(fractions[n] * IMAGES) / IMAGES for n in schema.ACCURACIES}
+        counted = {n: round(fractions[n] * IMAGES) / IMAGES for n in metrics.of_images()}
         cost = {
             "macs": int(1e6 * (1 - sparsity * share)) + 1000,
             "parameters": int(7e4 * (1 - sparsity * share)) + 100,

@@ -49,7 +49,7 @@ def trial(number: int, values: Record | None = None, **fields: Any) -> Record:
 
 
 def epoch(number: int, epoch: int, decision: str = "continue", **fields: Any) -> Record:
-    metrics = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 7, "parameters": 9, "images": 100}
+    metrics = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 7, "parameters": 9, "images": 100}
     fixed = {"kind": "epoch", "trial": f"t{number:04d}", "epoch": epoch, "decision": decision, "time": 1.5}
     return fixed | metrics | fields
 
@@ -75,7 +75,7 @@ EPOCHS = st.tuples(
     st.integers(0, 5),
     st.sampled_from(["continue", "continue", "stop", "finish"]),
     st.fixed_dictionaries(
-        dict.fromkeys(schema.EPOCH[:5], FRACTIONS)
+        dict.fromkeys(schema.epoch()[:5], FRACTIONS)
         | {"macs": st.integers(0, 2**53 - 1), "train_seconds": NUMBERS, "time": TIMES}
     ),
     st.fixed_dictionaries({}, optional=dict.fromkeys(schema.RUNG.names, st.none() | st.integers(0, 9))),
@@ -261,7 +261,7 @@ def slow_table(folder: RunFolder) -> pa.Table:
     ledger = fold(folder.read().records)
     rows = [row for trial in ledger.trials.values() for row in _slow_rows(trial, _status(folder, trial))]
     values = pa.schema([pa.field(path, _slow_type(rows, path)) for path in folder.spec.searched()])
-    return pa.Table.from_pylist(rows, schema=pa.schema([*schema.HEAD, *values, *schema.TAIL]))
+    return pa.Table.from_pylist(rows, schema=pa.schema([*schema.HEAD, *values, *schema.tail()]))
 
 
 def _slow_rows(trial: Trial, status: str) -> list[Record]:
@@ -272,7 +272,7 @@ def _slow_rows(trial: Trial, status: str) -> list[Record]:
         "sampler": trial.sampler,
         **trial.values,
     }
-    names = (*schema.EPOCH, "rung", "rung_position", "rung_size")
+    names = (*schema.epoch(), "rung", "rung_position", "rung_size")
     rows = [
         common
         | {name: record.get(name) for name in names}

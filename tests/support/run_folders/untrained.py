@@ -20,7 +20,7 @@ def make(tmp_path: Path, name: str = "run") -> RunFolder:
 
 
 def epoch(trial: str, number: int, decision: str = "continue") -> dict[str, Any]:
-    metrics = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 7, "parameters": 9, "images": 100}
+    metrics = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 7, "parameters": 9, "images": 100}
     return {"kind": "epoch", "trial": trial, "epoch": number, "decision": decision, "time": 1.5, **metrics}
 
 

@@ -27,7 +27,7 @@ def test_every_record_a_search_writes_is_read_back(tmp_path: Path) -> None:
         while (found := search.next_trial()) is not None:
             level = 1 - int(found.id[1:]) / 10  # the first are the best
             number = found.epoch + 1
-            metrics = dict.fromkeys(schema.EPOCH, level) | {"images": 100}
+            metrics = dict.fromkeys(schema.epoch(), level) | {"images": 100}
             while search.report(found.id, number, metrics):
                 number += 1
     log = folder.read()
@@ -86,7 +86,7 @@ def test_rows_have_the_schemas_columns_and_types(tmp_path: Path) -> None:
         }
         writer.append(failure)
     table = analysis.table(folder)
-    assert table.schema.names == [*schema.HEAD.names, "pruning.rvsm.beta", *schema.TAIL.names]
+    assert table.schema.names == [*schema.HEAD.names, "pruning.rvsm.beta", *schema.tail().names]
     rows = analysis.load(folder)
     assert rows["epoch"].tolist() == [1, 2, 3, 1]
     assert rows["status"].tolist() == ["finished"] * 3 + ["diverged"]

@@ -24,7 +24,7 @@ def record(number: int) -> dict[str, Any]:
     if number == 0:
         fixed = {"trial": "t0001", "seed": 1, "sampler": "tpe", "values": {}, "facts": {}, "time": 1.0}
         return {"kind": "trial", **fixed}
-    metrics = dict.fromkeys(schema.EPOCH, 0.5) | {"macs": 7, "parameters": 9, "images": 100}
+    metrics = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 7, "parameters": 9, "images": 100}
     fixed = {"trial": "t0001", "epoch": number, "decision": "continue", "time": 1.5}
     return {"kind": "epoch", **fixed, **metrics}
 

@@ -25,7 +25,7 @@ SPEC = spec.from_tree(
 
 
 def figures(level: float) -> dict[str, Any]:
-    return {name: level if name in SPEC.search.objectives else 360 for name in schema.EPOCH}
+    return {name: level if name in SPEC.search.objectives else 360 for name in schema.epoch()}
 
 
 @pytest.fixture

@@ -317,13 +317,13 @@ def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
     for level in (0.9, 0.5):
         name = search.next_trial().id
         epoch = 1
-        while search.report(name, epoch, dict.fromkeys(schema.EPOCH, level) | {"images": 100}):
+        while search.report(name, epoch, dict.fromkeys(schema.epoch(), level) | {"images": 100}):
             epoch += 1
     again = Search(search.plan, log, log.append, replicates_only=True)
     again.replicate(Asked(("t0001", "t0002"), 2))
     for found in iter(again.next_trial, None):
         for epoch in range(1, found.length + 1):
-            again.report(found.id, epoch, dict.fromkeys(schema.EPOCH, 0.4) | {"images": 100})
+            again.report(found.id, epoch, dict.fromkeys(schema.epoch(), 0.4) | {"images": 100})
     with folder.launch() as writer:
         for record in log:
             writer.append(record)

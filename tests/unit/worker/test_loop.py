@@ -20,7 +20,7 @@ from tests.support.tasks import epochs, figures, task
 def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:
     straight = list(epochs(task(tmp_path / "straight")))
     assert [epoch for epoch, _ in straight] == [1, 2, 3]
-    assert set(straight[0][1]) == set(schema.EPOCH)
+    assert set(straight[0][1]) == set(schema.epoch())
     last = checkpoint.read(checkpoint_file.paths(tmp_path / "straight")[0])
     for cut in (1, 2):
         folder = tmp_path / f"cut{cut}"

@@ -1,0 +1,140 @@
+"""A package that adds a part of each kind: its parts are searched, resumed, evaluated, exported and reported.
+
+The package lies in tests/support/toy: one file and one entry for each part, and entry points. Nothing of rtune
+knows of it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.support.paths import ROOT
+
+TOY = ROOT / "tests" / "support" / "toy"
+FILE = """
+description: parts of somebody else's package
+data: {dataset: stripes}
+model: {network: two-stage, width: 4, two-stage: {blocks: 1}}
+attack: {method: noise, loss: squares, epsilon: 0.1, step_size: 0.1, steps: 1, noise: {share: 0.5}}
+evaluation: {method: pgd, loss: squares, epsilon: 0.1, step_size: 0.05, steps: 2}
+pruning: {method: magnitude, magnitude: {sparsity: {uniform: [0.1, 0.9]}}}
+training: {loss: smoothed, smoothed: {smoothing: {uniform: [0, 0.2]}}, max_epochs: 3, batch_size: 16}
+search: {objectives: [robust_accuracy, weight_norm, "macs:min"], sampler: shifted, trials: 4,
+         early_stopping: {grace: 1, eta: 2}}
+"""
+
+
+def rtune(folder: Path, *args: str, code: int = 0, toy: bool = True) -> str:
+    """What a command prints, in an environment in which the package is installed, or is not."""
+    path = os.pathsep.join([str(ROOT), *([str(TOY)] if toy else [])])
+    done = subprocess.run(
+        [sys.executable, "-m", "rtune", *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a search of the package's parts in `runs/toys`."""
+    found = tmp_path_factory.mktemp("others")
+    (found / "space.yaml").write_text(FILE)
+    rtune(found, "search", "space.yaml", "--name", "toys", "--seed", "1")
+    return found
+
+
+@pytest.mark.cluster
+def test_parts_of_every_kind_go_through_all_commands(folder: Path) -> None:
+    resumed = rtune(folder, "resume", "toys", "--trials", "5")
+    assert "weight" in resumed
+    rows = pd.read_csv(folder / "rows.csv") if (folder / "rows.csv").exists() else None
+    assert rows is None
+    rtune(folder, "results", "toys", "--output", "rows.csv")
+    rows = pd.read_csv(folder / "rows.csv")
+    assert rows["trial"].nunique() == 5
+    assert (rows["weight_norm"] > 0).all()
+    assert rows["sampler"].unique().tolist() == ["shifted"]
+    # The pruner did its work, to the weight.
+    ended = rows.groupby("trial").last()
+    asked = ended["pruning.magnitude.sparsity"]
+    assert ((ended["weight_sparsity"] - asked).abs() < 0.01).all()
+    facts = json.loads(rtune(folder, "status", "toys", "--json"))
+    assert facts["objectives"] == ["robust_accuracy", "weight_norm", "macs"]
+    assert facts["hypervolume"] >= 0
+    assert "reference: robust accuracy 0.000, weight norm" in rtune(folder, "status", "toys")
+    trial = rows["trial"].iloc[0]
+    assert "suggested by: shifted" in rtune(folder, "status", "toys", "--explain", trial)
+    evaluated = rtune(
+        folder, "evaluate", "toys", "--trials", "all", "--attacks", "natural,noise,pgd-2", "--split", "test"
+    )
+    assert "noise" in evaluated
+    assert "pgd-2" in evaluated
+    exported = rtune(folder, "export", "toys", trial, "--output", "net.pt2")
+    assert "MACs" in exported
+    logits = torch.export.load(folder / "net.pt2").module()(torch.rand(3, 1, 8, 8))
+    assert logits.shape == (3, 2)
+    best = rtune(folder, "best", "toys", "--minimize", "weight_norm", "--json")
+    assert json.loads(best)[0]["weight_norm"] == pytest.approx(ended["weight_norm"].min())
+    rtune(folder, "report", "toys")
+    page = (folder / "runs" / "toys" / "report" / "index.html").read_text()
+    assert "weight norm" in page
+    assert "stripes" in page
+
+
+@pytest.mark.cluster
+def test_a_run_whose_package_is_gone_says_which_part_is_missing(folder: Path) -> None:
+    said = rtune(folder, "status", "toys", code=2, toy=False)
+    assert "data.dataset is 'stripes'" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("pruning.method=picky", "pruning.method is 'picky', a pruner that needs scores, and model.network is 'two-stage'"),
+        ("model.two-stage.blocks=0", "model.two-stage.blocks is 0; it must be greater than or equal to 1"),
+        ("attack.method=fgsm", "attack.method is 'fgsm'; it must be 'pgd' or 'noise'"),
+        ("search.sampler=shiftd", "search.sampler is 'shiftd'; it must be"),
+        ("search.objectives=[robust_accuracy, weight_norms]", "search.objectives.1 is 'weight_norms'; it must be"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_ray_starts(
+    tmp_path: Path, setting: str, sentence: str
+) -> None:
+    (tmp_path / "space.yaml").write_text(FILE)
+    said = rtune(tmp_path, "search", "space.yaml", "--set", setting, code=2)
+    assert sentence in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_class_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(FILE)
+    broken = tmp_path / "path" / "toy_parts"
+    broken.parent.mkdir()
+    import shutil
+
+    shutil.copytree(TOY, broken.parent, dirs_exist_ok=True)
+    (broken / "pruner.py").write_text("import a_library_that_is_not_there\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "rtune", "search", "space.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(broken.parent)])},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("rtune: pruner 'magnitude' cannot be imported from toy_parts.pruner:Magnitude")
+    assert not (tmp_path / "runs").exists()

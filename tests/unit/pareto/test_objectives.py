@@ -1,0 +1,70 @@
+"""Objectives: names and directions, one sign for everybody, and the stated reference of a hypervolume."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtune.errors import ObjectiveError
+from rtune.metrics import METRICS
+from rtune.pareto.hypervolume import hypervolume
+from rtune.pareto.objectives import Objective, front_hypervolume, parse, parse_all, references, signed
+
+ANY = st.sampled_from(METRICS.names())
+DIRECTION = st.sampled_from(["", ":min", ":max"])
+
+
+@given(ANY, DIRECTION)
+def test_what_is_written_reads_back(name: str, direction: str) -> None:
+    found = parse(name + direction)
+    assert found.name == name
+    assert found.maximise == {":min": False, ":max": True}.get(direction, METRICS[name].maximise)
+    assert parse(str(found)) == found
+    assert str(found) in (name, name + direction)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("speed", "objective 'speed' is none of natural_accuracy, .*macs"),
+        ("macs:up", "objective 'macs:up' has the direction 'up'; it must be min or max"),
+        ("macs:", "direction ''"),
+    ],
+)
+def test_a_wrong_name_or_direction_is_said(asked: str, sentence: str) -> None:
+    with pytest.raises(ObjectiveError, match=sentence):
+        parse(asked)
+
+
+def test_each_metric_may_be_there_once() -> None:
+    with pytest.raises(ObjectiveError, match="'macs' is named twice"):
+        parse_all(["macs", "macs:max"])
+
+
+FIGURES = st.lists(st.floats(0, 1e6), min_size=2, max_size=2)
+
+
+@given(st.lists(FIGURES, min_size=1, max_size=8))
+def test_to_minimise_is_to_maximise_the_negative(rows: list[list[float]]) -> None:
+    """Whoever compares signed points ranks `macs:min` as brute force does."""
+    asked = [Objective("robust_accuracy"), Objective("macs", maximise=False)]
+    points = [signed({"robust_accuracy": a, "macs": b}, asked) for a, b in rows]
+    for (a, b), point in zip(rows, points, strict=True):
+        for (c, d), other in zip(rows, points, strict=True):
+            dominated = c >= a and d <= b and (c > a or d < b)
+            assert dominated == (all(o >= p for o, p in zip(other, point, strict=True)) and other != point)
+
+
+def test_the_reference_is_the_worst_that_can_be_or_the_worst_there_is() -> None:
+    asked = parse_all(["robust_accuracy", "macs:min", "weight_sparsity:min"])
+    points = np.array([[0.5, -200.0, -0.1], [0.25, -100.0, -0.5]])
+    assert references(points, asked).tolist() == [0.0, -200.0, -1.0]
+    # 0.25 * 100 * 0.5 of the second network; the first adds nothing beyond the worst MACs.
+    assert front_hypervolume(points, asked) == pytest.approx(0.25 * 100 * 0.5)
+    assert front_hypervolume(np.empty((0, 3)), asked) == 0
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_fractions_to_maximise_have_the_hypervolume_above_zero(rows: list[list[float]]) -> None:
+    asked = parse_all(["natural_accuracy", "robust_accuracy", "weight_sparsity"])
+    assert front_hypervolume(np.array(rows), asked) == hypervolume(np.array(rows))
