@@ -1,6 +1,5 @@
 """Parts by name: entry points, names that are taken, and what cannot be imported: one sentence each."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,10 @@ class Thing:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the import path, to be filled with a package."""
     monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 def install(folder: Path, points: str, code: str) -> None:
@@ -33,7 +32,9 @@ def registry() -> Registry[Thing]:
     return Registry("thing", "things", Thing, [Thing("own")])
 
 
-CODE = "from tests.unit.test_registry import Thing\nONE = Thing('one')\nMORE = [Thing('two'), Thing('three')]\n"
+CODE = (
+    "from tests.unit.test_registry import Thing\nONE = Thing('one')\nMORE = [Thing('two'), Thing('three')]\n"
+)
 
 
 def test_entry_points_name_parts_and_lists_of_them(package: Path) -> None:
@@ -49,8 +50,16 @@ def test_entry_points_name_parts_and_lists_of_them(package: Path) -> None:
 @pytest.mark.parametrize(
     ("points", "code", "sentence"),
     [
-        ("a = other_parts:OWN", "from tests.unit.test_registry import Thing\nOWN = Thing('own')", "two parts are called"),
-        ("a = other_parts:GONE", CODE, r"entry point 'a' of rtune\.things \(other_parts:GONE\) cannot be imported"),
+        (
+            "a = other_parts:OWN",
+            "from tests.unit.test_registry import Thing\nOWN = Thing('own')",
+            "two parts are called",
+        ),
+        (
+            "a = other_parts:GONE",
+            CODE,
+            r"entry point 'a' of rtune\.things \(other_parts:GONE\) cannot be imported",
+        ),
         ("a = other_parts:ONE", "1 / 0", "ZeroDivisionError"),
         ("a = other_parts:ONE", "ONE = 'a text'", r"is a str; a .*Thing, or a list of them, is expected"),
     ],

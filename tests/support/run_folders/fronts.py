@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from rtune import metrics
 from rtune.config import spec
-from rtune.run import changes, schema
+from rtune.run import changes
 from rtune.run.folder import RunFolder
 
 TREE: dict[str, Any] = {

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from analysis.channels import ZERO, channel_norms, histogram
-from rtune.config.sections import ModelConfig, TrialConfig
+from rtune.config.sections import trial_config
 from rtune.evaluate import evaluation
 from rtune.robust import Network, channel_sparsity
 from rtune.robust.pruning import prox
@@ -35,16 +35,15 @@ NETWORKS: list[dict[str, Any]] = [
 
 def saved(folder: Path, settings: dict[str, Any], dataset: str, seed: int = 0) -> tuple[Path, Network]:
     """A checkpoint of a network a third of whose channels are zero, and the network."""
-    config = ModelConfig.model_validate({"width": 4, **settings})
+    trial = trial_config().model_validate({"data": {"dataset": dataset}, "model": {"width": 4, **settings}})
     torch.manual_seed(seed)
-    network = build.model(config, dataset)
+    network = build.model(trial.model, trial.data)
     with torch.no_grad():
         for conv in convolutions(network).values():
             norms = prox.channel_norms(conv.weight, conv.groups)
             kept = (torch.rand_like(norms) > 1 / 3).float()
             conv.weight.copy_(prox.scale_channels(conv.weight, kept, conv.groups))
-    whole = TrialConfig.model_validate({"data": {"dataset": dataset}}).model_dump(mode="json")
-    whole["model"] = config.model_dump(mode="json")
+    whole = trial.model_dump(mode="json")
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"momentum.{i}": torch.ones(2, 2, 2, 2) for i in range(2)}
     return checkpoint.write(folder, checkpoint.Checkpoint("t0001", whole, [{}], tensors)), network

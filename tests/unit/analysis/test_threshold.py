@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from analysis.threshold import FEW, apart, band, spearman, threshold
 from rtune.config import spec
-from rtune.config.sections import PruningConfig
+from rtune.config.sections import trial_config
 from rtune.robust.pruning import prox
 from rtune.worker import build
 
@@ -140,7 +140,7 @@ def test_a_row_is_where_it_was() -> None:
 
 def test_the_formulas_are_those_of_the_search_file() -> None:
     for method, penalty in METHODS:
-        PruningConfig.model_validate({"method": method, method: {"penalty": penalty}})
+        trial_config().model_validate({"pruning": {"method": method, method: {"penalty": penalty}}})
 
 
 # --- the band -----------------------------------------------------------------------------------

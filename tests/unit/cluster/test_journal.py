@@ -47,7 +47,7 @@ def test_a_search_is_an_optuna_study_while_it_runs_and_after_it(tmp_path: Path) 
         assert frozen.user_attrs["trial"] == trial.id
         assert frozen.params.items() <= trial.values.items()
         if trial.status == "finished":
-            assert tuple(frozen.values) == trial.objectives(search.plan.objectives)
+            assert tuple(frozen.values) == trial.point(search.plan.objectives)
     # The next launch writes it anew, and a stopped trial can go on.
     Dashboard(tmp_path, search.plan, log)
     assert states(tmp_path) == [NAMES[t.status] for t in trials]

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from rtune.cluster import progress
 from rtune.cluster.progress import Progress
+from rtune.pareto.objectives import Objective
 from rtune.search.plan import Plan
 from rtune.search.state import Search
 
@@ -21,7 +22,9 @@ class Blank:
 
 def search(running: int) -> Search:
     """A search with a stopped trial and many that run."""
-    planned = Plan(("a", "b"), 9, running + 2, {}, lambda path, values: True, metrics=METRICS)
+    planned = Plan(
+        (Objective("a"), Objective("b")), 9, running + 2, {}, lambda path, values: True, metrics=METRICS
+    )
     found = Search(planned, [], lambda record: None, Blank())
     for level in (0.9, 0.1):
         trial = found.next_trial()

@@ -237,11 +237,12 @@ def test_times() -> None:
 def test_names_agree_with_the_science() -> None:
     from typing import get_args
 
-    from rtune.config.sections import DataConfig, ModelConfig
+    from rtune.config.catalog import DATASETS
+    from rtune.config.sections import ModelConfig
     from rtune.robust.data import SOURCES
     from rtune.robust.models import DEPTHS
 
-    assert get_args(DataConfig.model_fields["dataset"].annotation) == tuple(SOURCES)
+    assert tuple(part.name for part in DATASETS.own()) == tuple(SOURCES)
     assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
 
 

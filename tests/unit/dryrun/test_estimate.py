@@ -20,6 +20,7 @@ from rtune.cluster.resources import Room
 from rtune.config import spec
 from rtune.config.sections import EarlyStopping
 from rtune.dryrun import estimate, pace
+from rtune.pareto.objectives import Objective
 from rtune.robust import Split, Trainer
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
@@ -30,7 +31,7 @@ CPUS = Room([{"CPU": 2, "GPU": 0}], here=True)
 
 def plan(trials: int, max_epochs: int, early_stopping: EarlyStopping | None, **more: Any) -> Plan:
     return Plan(
-        objectives=("a", "b", "c"),
+        objectives=(Objective("a"), Objective("b"), Objective("c")),
         max_epochs=max_epochs,
         trials=trials,
         ranges={},

@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 from rtune.errors import RunError
+from rtune.pareto.objectives import parse_all
 from rtune.run import schema
 from rtune.run.folder import RunFolder, new_run
 from rtune.run.ledger import fold
@@ -174,7 +175,7 @@ def test_the_fold_knows_every_end() -> None:
         ("finished", 3, None),
         ("failed", 0, "x"),
     ]
-    assert json.dumps(ledger.trials["t0001"].objectives(["macs", "parameters"])) == "[7, 9]"
+    assert json.dumps(ledger.trials["t0001"].point(parse_all(["macs:max", "parameters:max"]))) == "[7, 9]"
 
 
 def test_a_full_disk_tears_one_record_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rtune.config import spec
 from rtune.config.ranges import Uniform
+from rtune.pareto.objectives import Objective
 from rtune.run.ledger import Trial
 from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, of_spec
@@ -86,7 +87,14 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
 
 
 def test_random_suggestions_need_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(("a", "b"), 3, 9, {"x": Uniform(0.0, 1.0)}, lambda path, values: True, sampler="random")
+    plan = Plan(
+        (Objective("a"), Objective("b")),
+        3,
+        9,
+        {"x": Uniform(0.0, 1.0)},
+        lambda path, values: True,
+        sampler="random",
+    )
     trials = [Trial(f"t{n:04d}", n, {"x": 0.5}, "random") for n in range(1, 5)]
     before = Sampler(plan).suggest(trials, {})
     monkeypatch.setattr(Sampler, "observations", lambda *_: pytest.fail("the history is told"))

@@ -114,7 +114,7 @@ def test_a_stopped_trial_is_told_with_its_forecast_never_with_its_early_figures(
     told = search.sampler.observations(trials)
     grew = 0
     for trial, frozen in zip(trials, told, strict=True):
-        last = trial.objectives(search.plan.objectives)
+        last = trial.point(search.plan.objectives)
         assert last is not None
         if trial.status == "finished":
             assert frozen.values == list(last)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rtune.config import spec
-from rtune.config.sections import ModelConfig, TrialConfig
+from rtune.config.sections import DataConfig, ModelConfig, trial_config
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
 from rtune.worker import build
@@ -25,16 +25,23 @@ NETWORKS: dict[str, tuple[dict[str, Any], type[Network], int, float, int]] = {
 }
 
 
+DIGITS = DataConfig(dataset="digits")
+
+
 def config_of(network: str, width: int = 2) -> ModelConfig:
     section = {network: NETWORKS[network][0]} if network != "resnet" else {}
-    return ModelConfig.model_validate({"network": network, "depth": 32, "width": width, **section})
+    return model_config({"network": network, "depth": 32, "width": width, **section})
+
+
+def model_config(tree: dict[str, Any]) -> ModelConfig:
+    return trial_config().model_validate({"model": tree}).model
 
 
 @pytest.mark.parametrize("dataset", SOURCES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_network_of_each_choice_for_each_data_set(network: str, dataset: str) -> None:
     _, kind, members, gamma, stem = NETWORKS[network]
-    model = build.model(config_of(network), dataset)
+    model = build.model(config_of(network), DataConfig(dataset=dataset))
     assert type(model) is kind
     assert (model.members, model.gamma) == (members, gamma)
     assert model.stem.out_channels == members * stem
@@ -43,14 +50,16 @@ def test_a_network_of_each_choice_for_each_data_set(network: str, dataset: str) 
 
 
 def test_depth_comes_from_where_the_file_has_it() -> None:
-    assert len(build.model(config_of("plain"), "digits").blocks) == 3 * 5
-    assert len(build.model(config_of("enresnet"), "digits").blocks) == 3 * 5
-    assert len(build.model(config_of("wideresnet"), "digits").blocks) == 3 * 2
+    assert len(build.model(config_of("plain"), DIGITS).blocks) == 3 * 5
+    assert len(build.model(config_of("enresnet"), DIGITS).blocks) == 3 * 5
+    assert len(build.model(config_of("wideresnet"), DIGITS).blocks) == 3 * 2
 
 
 def test_the_built_in_wideresnet_is_the_one_of_the_literature() -> None:
     with torch.device("meta"):
-        model = build.model(spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, "cifar10")
+        model = build.model(
+            spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
+        )
     assert sum(p.numel() for p in model.parameters()) == 46_160_474
 
 
@@ -60,7 +69,7 @@ def test_every_network_trains_on_cifar100_files(tmp_path: Path, monkeypatch: pyt
     few = Split(train.images[:100], train.labels[:100])
     assert few.labels.max() > 90  # not a tenth of the classes
     for network in NETWORKS:
-        config = TrialConfig.model_validate(
+        config = trial_config().model_validate(
             {
                 "data": {"dataset": "cifar100"},
                 "model": config_of(network).model_dump(),
@@ -84,5 +93,5 @@ def test_the_docs_give_the_sizes_of_the_networks() -> None:
     for network, size in rows:
         one = {network: {"members": 1}} if network != "resnet" else {}
         with torch.device("meta"):
-            model = build.model(ModelConfig.model_validate({"network": network, **one}), "cifar10")
+            model = build.model(model_config({"network": network, **one}), DataConfig(dataset="cifar10"))
         assert sum(p.numel() for p in model.parameters()) == int(size.replace(",", ""))

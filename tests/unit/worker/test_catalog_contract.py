@@ -147,7 +147,7 @@ def test_every_attack_stays_in_its_ball(part: Part) -> None:
     inputs, labels = torch.rand(20, 1, 8, 8), torch.arange(20) % 10
     found = attack(Linear(), inputs, labels)
     assert (found - inputs).abs().max() <= 0.1 + 1e-6
-    assert 0 <= found.min()
+    assert found.min() >= 0
     assert found.max() <= 1
 
 

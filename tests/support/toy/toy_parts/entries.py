@@ -43,7 +43,10 @@ NETWORK = Network(
     settings=TwoStageConfig,
 )
 DATASET = Dataset(
-    name="stripes", label="stripes", about="horizontal and vertical stripes", build="toy_parts.dataset:STRIPES"
+    name="stripes",
+    label="stripes",
+    about="horizontal and vertical stripes",
+    build="toy_parts.dataset:STRIPES",
 )
 PRUNER = Pruner(
     name="magnitude",
@@ -68,7 +71,10 @@ LOSS = Loss(
     settings=SmoothedConfig,
 )
 ATTACK_LOSS = AttackLoss(
-    name="squares", label="squares", about="squared distance from one-hot", build="toy_parts.attack_loss:Squares"
+    name="squares",
+    label="squares",
+    about="squared distance from one-hot",
+    build="toy_parts.attack_loss:Squares",
 )
 ATTACK = Attack(
     name="noise",

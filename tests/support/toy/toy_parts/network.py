@@ -8,7 +8,9 @@ from rtune.robust.models.resnet import PreActBlock
 
 
 class TwoStage(Network):
-    def __init__(self, width: int, blocks: int, in_channels: int, classes: int, members: int = 1, gamma: float = 0.0):
+    def __init__(
+        self, width: int, blocks: int, in_channels: int, classes: int, members: int = 1, gamma: float = 0.0
+    ):
         super().__init__(in_channels, classes, members, gamma, width=width, blocks=blocks)
         self.stem = conv(in_channels, width, 3, members)
         stages = [PreActBlock(width, width, 1, members, gamma) for _ in range(blocks)]
