@@ -1,5 +1,6 @@
 """Parts by name: entry points, names that are taken, and what cannot be imported: one sentence each."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ class Thing:
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the import path, to be filled with a package."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "other_parts", raising=False)
     return tmp_path
 
 

@@ -71,7 +71,7 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
         assert all(plan.is_active(path, values) for path in values)
         trial = Trial(f"t{i}", i, values, sampler, facts)
         for epoch in range(1 + (i % 2)):
-            record = dict(zip(plan.objectives, rng.random(3), strict=True))
+            record = dict(zip([o.name for o in plan.objectives], rng.random(3), strict=True))
             trial.epochs.append({"epoch": epoch + 1, **record})
         trial.status = ("stopped", "finished", "diverged", "finished", "failed", "finished", "running")[i % 7]
         sources.add(source)
