@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import paper
-from analysis.attained import attainment_difference, attainment_test
-from analysis.compare import at_equal, by_kind, compare
-from analysis.dominance import near_front
 from analysis.front import hypervolume
+from analysis.statistics.attainment import attainment_difference, attainment_test
+from analysis.statistics.by_kind import at_equal, by_kind
+from analysis.statistics.compare import compare
+from analysis.statistics.dominance import near_front
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
 PAIR = ["robust_accuracy", "weight_sparsity"]

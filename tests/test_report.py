@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 import analysis
-from analysis import report, tables, words
-from analysis.sidebyside import sections
-from analysis.view import view
+from analysis.report import tables, text
+from analysis.report import write as report
+from analysis.report.run_set import RunSet
+from analysis.report.sections.comparisons import sections
 from rtune.config import spec
 from rtune.errors import ObjectiveError, RunError
 from rtune.run import summary
@@ -81,7 +82,7 @@ def test_it_tells_the_saving_that_rtune_status_tells(tmp_path: Path) -> None:
     told = re.fullmatch(r"(\d+) epochs run; .* taken (\d+): (\d+) % saved", status)
     assert told is not None
     run, unstopped, share = (f"{int(number):,}" for number in told.groups())
-    page = words.saved(view([folder]))
+    page = text.saved(RunSet.of([folder]))
     assert page.startswith(f"{run} epochs were run")
     assert page.endswith(f"taken {unstopped} epochs, so {share} % were saved.")
     seconds = int(run) * 1.7
@@ -193,7 +194,7 @@ def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches
         tree = {k: v for k, v in tree.items() if k != "model"}
         tree |= {"pruning": {"rvsm": fronts.TREE["pruning"]["rvsm"]}}
     bare = fronts.make(tmp_path, "bare", tree=tree, lacking=("model", "pruning.method", "pruning.rgsm"))
-    found = view([bare, fronts.make(tmp_path, "whole")])
+    found = RunSet.of([bare, fronts.make(tmp_path, "whole")])
     for path in ("model.enresnet.gamma", "pruning.rgsm.lambda_1", "pruning.rvsm.beta"):
         assert pd.api.types.is_float_dtype(found.networks[path]), path
     assert set(found.networks[found.networks["run"] == 0]["kind"]) == {"bare"}
@@ -201,7 +202,7 @@ def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches
 
 
 def test_too_many_kinds_of_several_runs_are_told_apart_by_run(tmp_path: Path) -> None:
-    found = view([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
+    found = RunSet.of([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
     assert set(found.networks["kind"]) == {"a", "b", "c"}
 
 
@@ -209,7 +210,7 @@ def test_it_tells_which_run_is_ahead(tmp_path: Path) -> None:
     """Whichever is asked first; of three sets of seeds a side, none of one kind could be further apart."""
     good, poor = fronts.make(tmp_path, "good", seeds=3, shift=0.5), fronts.make(tmp_path, "poor", seeds=3)
     for folders in ((good, poor), (poor, good)):
-        (said,) = (said for title, said in sections(view(folders)) if title.startswith("Runs"))
+        (said,) = (said for title, said in sections(RunSet.of(folders)) if title.startswith("Runs"))
         (plane,) = (one for one in said if one.startswith("In robust accuracy and natural accuracy"))
         assert "the sets of seeds (3 a side) are furthest apart where a network as good is" in plane
         assert "100 percentage points more of those of good than of poor; p = 0.100" in plane

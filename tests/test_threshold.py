@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from analysis.threshold import FEW, apart, band, spearman, threshold
+from analysis.statistics.threshold import FEW, apart, band, spearman, threshold
 from rtune.config import spec
 from rtune.config.sections import PruningConfig
 from rtune.robust.pruning import prox

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.dominance import could_matter
 from analysis.front import front
 from analysis.objectives import parse_all, values
-from analysis.seeds import replicate_sets
-from analysis.uncertainty import SURE, attainment, membership, optimism, replicates, wilson
+from analysis.seeds import replicate_sets, replicates
+from analysis.statistics.attainment import attainment
+from analysis.statistics.dominance import could_matter
+from analysis.statistics.optimism import optimism
+from analysis.statistics.uncertainty import SURE, membership, wilson
 from rtune.config.sections import EvaluationConfig
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]

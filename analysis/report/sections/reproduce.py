@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.view import View
+from analysis.report.run_set import RunSet
 from rtune import __version__
 from rtune.run.ledger import Launch
 
@@ -29,10 +29,10 @@ class Again:
     search_file: str
 
 
-def runs(view: View) -> list[Again]:
-    """One for each run of a view."""
+def runs(run_set: RunSet) -> list[Again]:
+    """One for each run of a run_set."""
     found = []
-    for run in view.runs:
+    for run in run_set.runs:
         spec = run.folder.spec
         provenance: dict[str, Any] = dict(spec.file.provenance or {})
         data = {launch.data for launch in run.launches}

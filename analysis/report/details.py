@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import channels, pagedata
+from analysis import channels
 from analysis.evaluations import evaluations
 from analysis.objectives import number
+from analysis.report import plot_data
+from analysis.report.run_set import RunSet
 from analysis.seeds import replicates
-from analysis.view import View
 from rtune.run import schema
 from rtune.run.checkpoint_file import path_of
 
@@ -18,10 +19,10 @@ from rtune.run.checkpoint_file import path_of
 MOST_HISTOGRAMS = 200
 
 
-def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
+def facts(run_set: RunSet, row: "pd.Series[Any]") -> list[tuple[str, str]]:
     """Name and text: its size, where its checkpoint lies; the commands that attack, repeat and export it."""
-    run = view.runs[row["run"]]
-    trial = _own(view, row)
+    run = run_set.runs[row["run"]]
+    trial = _own(run_set, row)
     where = shlex.quote(str(run.folder.place))
     return [
         ("kind", str(row["kind"])),
@@ -30,7 +31,7 @@ def facts(view: View, row: "pd.Series[Any]") -> list[tuple[str, str]]:
             f"{row['status']} at epoch {row['epoch']}, seed {row['seed']}, {_origin(row['sampler'])}",
         ),
         ("size", f"{4 * row['parameters'] / 1000:,.1f} kB of float32 parameters, removable channels cut out"),
-        ("checkpoint", str(_checkpoint(view, row))),
+        ("checkpoint", str(_checkpoint(run_set, row))),
         ("export command", f"rtune export {where} {trial}"),
         ("evaluation command", f"rtune evaluate {where} --trials {trial}"),
         ("replication command", f"rtune replicate {where} --trials {trial}"),
@@ -43,18 +44,22 @@ def _origin(sampler: str) -> str:
     )
 
 
-def members(view: View) -> dict[str, dict[str, Any]]:
+def members(run_set: RunSet) -> dict[str, dict[str, Any]]:
     """Trial -> curves, rows of text and histogram of channel norms, for each member of the front."""
-    curves = pagedata.curves(view)
-    attacked = _attacked(view)
-    seeds = _seeds(view)
+    curves = plot_data.curves(run_set)
+    attacked = _attacked(run_set)
+    seeds = _seeds(run_set)
     found: dict[str, dict[str, Any]] = {}
-    for count, (_, row) in enumerate(view.members.iterrows()):
+    for count, (_, row) in enumerate(run_set.members.iterrows()):
         trial = str(row["trial"])
-        rows = [*facts(view, row), *seeds.get(trial, []), *attacked.get((row["run"], _own(view, row)), [])]
+        rows = [
+            *facts(run_set, row),
+            *seeds.get(trial, []),
+            *attacked.get((row["run"], _own(run_set, row)), []),
+        ]
         histogram = None
         if count < MOST_HISTOGRAMS:
-            histogram, why = _histogram(view, row)
+            histogram, why = _histogram(run_set, row)
             rows += [("channel norms", why)] if why else []
         found[trial] = {
             "curves": curves.get(trial, {"epoch": [], "images": []}),
@@ -64,19 +69,19 @@ def members(view: View) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _own(view: View, row: "pd.Series[Any]") -> str:
+def _own(run_set: RunSet, row: "pd.Series[Any]") -> str:
     """The trial's name within its run."""
     trial = str(row["trial"])
-    return trial.removeprefix(f"{view.runs[row['run']].name}/") if len(view.runs) > 1 else trial
+    return trial.removeprefix(f"{run_set.runs[row['run']].name}/") if len(run_set.runs) > 1 else trial
 
 
-def _checkpoint(view: View, row: "pd.Series[Any]") -> Any:
-    folder = view.runs[row["run"]].folder.trial_folder(_own(view, row))
+def _checkpoint(run_set: RunSet, row: "pd.Series[Any]") -> Any:
+    folder = run_set.runs[row["run"]].folder.trial_folder(_own(run_set, row))
     return path_of(folder, int(row["epoch"]))
 
 
-def _histogram(view: View, row: "pd.Series[Any]") -> tuple[dict[str, Any] | None, str]:
-    norms, why = channels.channel_norms(_checkpoint(view, row))
+def _histogram(run_set: RunSet, row: "pd.Series[Any]") -> tuple[dict[str, Any] | None, str]:
+    norms, why = channels.channel_norms(_checkpoint(run_set, row))
     if norms is None:
         return None, why or "unknown"
     made = channels.histogram(norms)
@@ -84,11 +89,11 @@ def _histogram(view: View, row: "pd.Series[Any]") -> tuple[dict[str, Any] | None
     return {"labels": labels, "counts": made.counts.tolist(), "zero": made.zero, "total": made.total}, ""
 
 
-def _attacked(view: View) -> dict[tuple[int, str], list[tuple[str, str]]]:
+def _attacked(run_set: RunSet) -> dict[tuple[int, str], list[tuple[str, str]]]:
     """(run, trial) -> a row for each evaluation of the network it has now."""
-    now = {(row["run"], _own(view, row)): row["epoch"] for _, row in view.members.iterrows()}
+    now = {(row["run"], _own(run_set, row)): row["epoch"] for _, row in run_set.members.iterrows()}
     found: dict[tuple[int, str], list[tuple[str, str]]] = {}
-    for i, run in enumerate(view.runs):
+    for i, run in enumerate(run_set.runs):
         for record in evaluations(run).to_dict("records"):
             key = (i, str(record["trial"]))
             if now.get(key) != record["epoch"]:
@@ -100,17 +105,18 @@ def _attacked(view: View) -> dict[tuple[int, str], list[tuple[str, str]]]:
     return found
 
 
-def _seeds(view: View) -> dict[str, list[tuple[str, str]]]:
+def _seeds(run_set: RunSet) -> dict[str, list[tuple[str, str]]]:
     """Trial -> mean and spread of each objective over the seeds of its setting, where it has several."""
-    groups = replicates(view.networks, view.searched)
-    wanted = set(groups[view.members.index])
+    groups = replicates(run_set.networks, run_set.searched)
+    wanted = set(groups[run_set.members.index])
     found: dict[str, list[tuple[str, str]]] = {}
-    rows = view.networks[groups.isin(wanted)]
+    rows = run_set.networks[groups.isin(wanted)]
     for _, part in rows.groupby(groups[rows.index]):
         if len(part) < 2:
             continue
         spread = [
-            f"{o.label} {number(part[o.name].mean())} ± {number(part[o.name].std())}" for o in view.objectives
+            f"{o.label} {number(part[o.name].mean())} ± {number(part[o.name].std())}"
+            for o in run_set.objectives
         ]
         text = f"{', '.join(spread)} over {len(part)} seeds ({', '.join(part['trial'])})"
         for trial in part["trial"]:

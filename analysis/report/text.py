@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.front import knee
 from analysis.objectives import Objective, values
-from analysis.view import View
+from analysis.report.run_set import RunSet
 from rtune.config.sections import EvaluationConfig
 from rtune.run import schema
 
@@ -42,34 +42,34 @@ def figures(row: "pd.Series[Any]", objectives: list[Objective]) -> str:
     return ", ".join(f"{o.label} {figure(row[o.name], o.name)}" for o in objectives)
 
 
-def findings(view: View) -> list[str]:
+def findings(run_set: RunSet) -> list[str]:
     """What was found, in three sentences; none without a network."""
-    if view.networks.empty:
+    if run_set.networks.empty:
         return []
-    trials = sum(len(run.trials) for run in view.runs)
-    again = sum(int((run.trials["sampler"] == schema.REPLICATE).sum()) for run in view.runs)
+    trials = sum(len(run.trials) for run in run_set.runs)
+    again = sum(int((run.trials["sampler"] == schema.REPLICATE).sum()) for run in run_set.runs)
     begun = f"{trials - again:,} trial{'s' * (trials - again != 1)}"
     begun += f" and {again:,} replicate{'s' * (again != 1)} of them" if again else ""
-    count, total = len(view.members), len(view.networks)
+    count, total = len(run_set.members), len(run_set.networks)
     is_, it = ("is", "it") if count == 1 else ("are", "them")
     said = [
         f"Of {begun} {total:,} gave a network, and {count:,} of those {is_} on "
-        f"the front: no other is at least as good as {it} in {listed([o.label for o in view.objectives])} "
+        f"the front: no other is at least as good as {it} in {listed([o.label for o in run_set.objectives])} "
         "and better in one."
     ]
-    middle = knee(view.networks, view.objectives)
+    middle = knee(run_set.networks, run_set.objectives)
     if middle is not None and count > 1:
         said.append(
             f"The best compromise among them, the knee, is {middle['trial']} "
-            f"({middle['kind']}) with {figures(middle, view.objectives)}."
+            f"({middle['kind']}) with {figures(middle, run_set.objectives)}."
         )
-    said += _extremes(view)
+    said += _extremes(run_set)
     return said
 
 
-def images(view: View, count: int) -> str:
+def images(run_set: RunSet, count: int) -> str:
     """`360`, or `90 of 360` for a network that was cut short between rungs."""
-    whole = view.validation_images
+    whole = run_set.validation_images
     return f"{count:,}" if count >= whole else f"{count:,} of {whole:,}; its training was cut short"
 
 
@@ -87,9 +87,9 @@ def partly(rows: pd.DataFrame, whole: int) -> str | None:
     )
 
 
-def nothing(view: View) -> str:
+def nothing(run_set: RunSet) -> str:
     """Why there is no network."""
-    trials = pd.concat([run.trials for run in view.runs])
+    trials = pd.concat([run.trials for run in run_set.runs])
     if trials.empty:
         return "No trial has begun"
     if trials["status"].isin(["diverged", "failed"]).all():
@@ -101,32 +101,32 @@ def nothing(view: View) -> str:
     return "No trial has trained an epoch yet"
 
 
-def _extremes(view: View) -> list[str]:
+def _extremes(run_set: RunSet) -> list[str]:
     """The best in each objective."""
-    points = values(view.members, view.objectives)
+    points = values(run_set.members, run_set.objectives)
     if len(points) < 2:
-        row = view.members.iloc[0]
-        return [f"It is {row['trial']} with {figures(row, view.objectives)}."]
+        row = run_set.members.iloc[0]
+        return [f"It is {row['trial']} with {figures(row, run_set.objectives)}."]
     named = [
-        f"{o.label} {figure(view.members[o.name].iloc[i], o.name)} ({view.members['trial'].iloc[i]})"
-        for o, i in zip(view.objectives, points.argmax(axis=0), strict=True)
+        f"{o.label} {figure(run_set.members[o.name].iloc[i], o.name)} ({run_set.members['trial'].iloc[i]})"
+        for o, i in zip(run_set.objectives, points.argmax(axis=0), strict=True)
     ]
     return [f"The best that can be had of each: {listed(named)}."]
 
 
-def sparsest(view: View) -> str | None:
+def sparsest(run_set: RunSet) -> str | None:
     """The sparsest network that keeps most of the best robust accuracy; None where either is no objective."""
     sparsities = [
-        o.name for o in view.objectives if o.name.endswith("sparsity") or o.name.startswith("remov")
+        o.name for o in run_set.objectives if o.name.endswith("sparsity") or o.name.startswith("remov")
     ]
-    if "robust_accuracy" not in view.names or not sparsities or len(view.members) < 2:
+    if "robust_accuracy" not in run_set.names or not sparsities or len(run_set.members) < 2:
         return None
-    top = view.members["robust_accuracy"].max()
-    kept = view.members[view.members["robust_accuracy"] >= _KEPT * top]
+    top = run_set.members["robust_accuracy"].max()
+    kept = run_set.members[run_set.members["robust_accuracy"] >= _KEPT * top]
     row = kept.loc[kept[sparsities[0]].idxmax()]
     return (
         f"At {100 * _KEPT:.0f} % of the best robust accuracy or more, the sparsest is {row['trial']}: "
-        f"{figures(row, view.objectives)}."
+        f"{figures(row, run_set.objectives)}."
     )
 
 
@@ -137,12 +137,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def saved(view: View) -> str:
+def saved(run_set: RunSet) -> str:
     """What the trials cost, and what early stopping saved."""
-    spent = [float(one.rows[name].sum()) for one in view.runs for name in ("train_seconds", "eval_seconds")]
+    spent = [
+        float(one.rows[name].sum()) for one in run_set.runs for name in ("train_seconds", "eval_seconds")
+    ]
     seconds = sum(spent)
     run, unstopped, more = 0, 0, 0
-    for one in view.runs:
+    for one in run_set.runs:
         longest = max((launch.max_epochs for launch in one.launches), default=one.folder.spec.max_epochs)
         own = one.trials[one.trials["sampler"] != schema.REPLICATE]
         run += int(own["epochs"].sum())

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import pagedata, paper
-from analysis.attained import attainment_difference, attainment_test, by_runs
-from analysis.compare import LEAST, by_kind, compare, p_words
+from analysis import paper
 from analysis.objectives import Objective
+from analysis.report import plot_data
+from analysis.report.run_set import RunSet
 from analysis.settings import once
-from analysis.view import View
+from analysis.statistics.attainment import attainment_difference, attainment_test, by_runs
+from analysis.statistics.by_kind import by_kind
+from analysis.statistics.compare import LEAST, compare, p_words
 
 Section = tuple[str, list[str]]
 # What is compared kind by kind: dotted path -> how its values are called.
@@ -27,101 +29,107 @@ MOST_DIFFERENCES = 6
 _DRAWS, _LARGE = 1000, 10_000
 
 
-def sections(view: View) -> list[Section]:
+def sections(run_set: RunSet) -> list[Section]:
     """Each with a title: kinds of networks, methods, then each two runs."""
-    return [*_networks(view), *_sets(view), *_runs(view)]
+    return [*_networks(run_set), *_sets(run_set), *_runs(run_set)]
 
 
-def differences(view: View) -> list[dict[str, Any]]:
+def differences(run_set: RunSet) -> list[dict[str, Any]]:
     """Where in the plane of two objectives one side is attained more often, for the plots.
 
     Of networks and methods where settings have replicates, of runs likewise; the first sides that have any.
     """
-    asked = {o.name: o for o in view.objectives}
+    asked = {o.name: o for o in run_set.objectives}
     found = []
-    for names, sides in _pairs(view):
-        for x, y in pagedata.pairs(view.objectives):
+    for names, sides in _pairs(run_set):
+        for x, y in plot_data.pairs(run_set.objectives):
             if x not in asked or y not in asked:
                 continue
-            made = attainment_difference(sides[0], sides[1], [asked[x], asked[y]], view.searched)
+            made = attainment_difference(sides[0], sides[1], [asked[x], asked[y]], run_set.searched)
             if made is not None and len(made):
                 places = made.replace([np.inf, -np.inf], np.nan).astype(object).where(np.isfinite(made), None)
                 found.append({"x": x, "y": y, "names": names, "places": places.to_numpy().tolist()})
     return found[:MOST_DIFFERENCES]
 
 
-def _pairs(view: View) -> Iterator[tuple[tuple[str, str], list[pd.DataFrame]]]:
-    for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
-        sides = [view.networks[view.networks["run"] == k] for k in (i, j)]
-        yield (view.runs[i].name, view.runs[j].name), sides
+def _pairs(run_set: RunSet) -> Iterator[tuple[tuple[str, str], list[pd.DataFrame]]]:
+    for i, j in combinations(range(min(len(run_set.runs), _MOST)), 2):
+        sides = [run_set.networks[run_set.networks["run"] == k] for k in (i, j)]
+        yield (run_set.runs[i].name, run_set.runs[j].name), sides
     for path in _KINDS:
-        for a, b in combinations(_values(view.networks, path), 2):
-            yield (a, b), [view.networks[view.networks[path] == value] for value in (a, b)]
+        for a, b in combinations(_values(run_set.networks, path), 2):
+            yield (a, b), [run_set.networks[run_set.networks[path] == value] for value in (a, b)]
 
 
-def _networks(view: View) -> Iterator[Section]:
+def _networks(run_set: RunSet) -> Iterator[Section]:
     """The paper's claim: are ensembles better at equal sparsity, at equal accuracy, at equal parameters?"""
-    own = once(view.networks)
+    own = once(run_set.networks)
     kinds = _values(own, "model.network")
     if len(kinds) < 2:
         return
-    asked = [name for name in view.names if name in _SPARSITIES] or list(_SPARSITIES[:2])
+    asked = [name for name in run_set.names if name in _SPARSITIES] or list(_SPARSITIES[:2])
     conditions = [(x, y) for x in (*asked, "parameters") for y in _ACCURACIES]
     conditions.append(("natural_accuracy", "robust_accuracy"))
     said = [
-        one.sentence for x, y in conditions for one in by_kind(own, own["model.network"], x, y, _draws(view))
+        one.sentence
+        for x, y in conditions
+        for one in by_kind(own, own["model.network"], x, y, _draws(run_set))
     ]
     said = list(dict.fromkeys(said))  # that there are too few is said once
     if {"resnet", "enresnet"} <= set(kinds):
         said.append(
             f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, "
-            f"on test images; the ones above are of {view.dataset}, on validation images."
+            f"on test images; the ones above are of {run_set.dataset}, on validation images."
         )
     yield "Networks, at equal sparsity, parameters and accuracy", said
 
 
-def _sets(view: View) -> Iterator[Section]:
+def _sets(run_set: RunSet) -> Iterator[Section]:
     """Fronts of networks and of methods against each other."""
-    own = once(view.networks)
+    own = once(run_set.networks)
     for path in _KINDS:
         for a, b in combinations(_values(own, path), 2):
-            sides, whole = ([part[part[path] == value] for value in (a, b)] for part in (own, view.networks))
+            sides, whole = (
+                [part[part[path] == value] for value in (a, b)] for part in (own, run_set.networks)
+            )
             names = f"{Objective(path.partition('.')[2], True).label}: {a} and {b}"
-            yield names[0].upper() + names[1:], _compared(view, sides, whole, (a, b))
+            yield names[0].upper() + names[1:], _compared(run_set, sides, whole, (a, b))
 
 
-def _runs(view: View) -> Iterator[Section]:
-    own = once(view.networks)  # more seeds are more chances of a lucky one
-    for i, j in combinations(range(min(len(view.runs), _MOST)), 2):
-        names = (view.runs[i].name, view.runs[j].name)
-        sides, whole = ([part[part["run"] == k] for k in (i, j)] for part in (own, view.networks))
-        yield f"Runs: {names[0]} and {names[1]}", _compared(view, sides, whole, names)
+def _runs(run_set: RunSet) -> Iterator[Section]:
+    own = once(run_set.networks)  # more seeds are more chances of a lucky one
+    for i, j in combinations(range(min(len(run_set.runs), _MOST)), 2):
+        names = (run_set.runs[i].name, run_set.runs[j].name)
+        sides, whole = ([part[part["run"] == k] for k in (i, j)] for part in (own, run_set.networks))
+        yield f"Runs: {names[0]} and {names[1]}", _compared(run_set, sides, whole, names)
 
 
 def _compared(
-    view: View, sides: list[pd.DataFrame], whole: list[pd.DataFrame], names: tuple[str, str]
+    run_set: RunSet, sides: list[pd.DataFrame], whole: list[pd.DataFrame], names: tuple[str, str]
 ) -> list[str]:
     """Of a network a setting, but for what is attained from seed to seed, which is of `whole` sides."""
     if min(map(len, sides)) < LEAST:
         return [f"{len(sides[0])} and {len(sides[1])} networks are too few to be compared."]
-    draws = _draws(view)
+    draws = _draws(run_set)
     found = compare(
         sides[0],
         sides[1],
-        view.objectives,
+        run_set.objectives,
         images=int(min(side["images"].min() for side in sides)),
         draws=draws,
-        searched=view.searched,
+        searched=run_set.searched,
     )
-    return [*found.sentences(*names), *_attained(view, whole, names)]
+    return [*found.sentences(*names), *_attained(run_set, whole, names)]
 
 
-def _attained(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> Iterator[str]:
+def _attained(run_set: RunSet, sides: list[pd.DataFrame], names: tuple[str, str]) -> Iterator[str]:
     """How far the sides are apart from set to set of seeds, in each two objectives."""
-    asked = {o.name: o for o in view.objectives}
-    for x, y in pagedata.pairs(view.objectives):
+    asked = {o.name: o for o in run_set.objectives}
+    for x, y in plot_data.pairs(run_set.objectives):
         if x in asked and y in asked:
-            tested = attainment_test(sides[0], sides[1], [asked[x], asked[y]], view.searched, _draws(view))
+            tested = attainment_test(
+                sides[0], sides[1], [asked[x], asked[y]], run_set.searched, _draws(run_set)
+            )
             if tested is None:
                 continue
             *ahead, p, count = tested
@@ -142,8 +150,8 @@ def _attained(view: View, sides: list[pd.DataFrame], names: tuple[str, str]) -> 
             )
 
 
-def _draws(view: View) -> int:
-    return _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 10
+def _draws(run_set: RunSet) -> int:
+    return _DRAWS if len(run_set.networks) <= _LARGE else _DRAWS // 10
 
 
 def _values(networks: pd.DataFrame, path: str) -> list[str]:

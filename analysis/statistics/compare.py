@@ -9,15 +9,12 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.attained import attainment_difference, divisions, mask
-from analysis.dominance import near_front
 from analysis.front import front, reference
-from analysis.kinds import Difference, at_equal, by_kind
 from analysis.objectives import Asked, Objective, number, parse_all, values
 from analysis.seeds import replicates
+from analysis.statistics.attainment import attainment_difference, divisions, mask
+from analysis.statistics.dominance import near_front
 from rtune.run import schema
-
-__all__ = ["Comparison", "Difference", "at_equal", "by_kind", "compare", "p_value"]
 
 # Below that many trials a side there are no halves to speak of.
 LEAST = 3
@@ -43,7 +40,7 @@ class Comparison:
             is lacking. None without networks on a side.
         largest: cost among the objectives -> the largest value on either front.
         noise: a difference of two accuracies up to this is within the 95 % noise of the images; None unasked.
-        attainment: see `analysis.attained`; None unless there are two objectives.
+        attainment: see `analysis.statistics.attainment`; None unless there are two objectives.
     """
 
     objectives: list[Objective]

@@ -12,6 +12,43 @@ from analysis.objectives import Asked, Objective, parse_all, values
 from analysis.seeds import replicate_sets
 
 
+def attainment(
+    networks: pd.DataFrame,
+    objectives: Sequence[Asked],
+    searched: Sequence[str],
+    levels: Sequence[float] = (25, 50, 75),
+) -> dict[float, np.ndarray] | None:
+    """Attainment surfaces over seeds (Grunert da Fonseca, Fonseca and Hall 2001); None without replicates.
+
+    See `replicate_sets` for what the sets are.
+
+    Args:
+        networks: one row a network; those that lack an objective are left out.
+        objectives: two.
+        searched: dotted paths of the searched values.
+        levels: in percent of the sets, above 0 and up to 100.
+
+    Returns:
+        Level -> a staircase (m, 2), ordered by the first objective, in the objectives' own units: at
+        least this share of the sets has a network as good as any point on it.
+
+    Raises:
+        ObjectiveError: see `parse`.
+        ValueError: there are not two objectives.
+    """
+    asked = parse_all(objectives)
+    if len(asked) != 2:
+        raise ValueError(f"attainment surfaces are of two objectives, not of {len(asked)}")
+    sets = replicate_sets(networks, asked, searched)
+    if not sets:
+        return None
+    which = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
+    # moocore minimises here, and wants each set in one piece.
+    found = moocore.eaf(-np.concatenate(sets), which, percentiles=levels)
+    signs = np.array([1.0 if o.maximise else -1.0 for o in asked])
+    return {level: _stairs(-found[found[:, 2] == level, :2], signs) for level in levels}
+
+
 def attainment_difference(
     a: pd.DataFrame, b: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str] = ()
 ) -> pd.DataFrame | None:
@@ -158,3 +195,12 @@ def _sets(
         known = side.dropna(subset=[o.name for o in asked])
         return [values(part, asked) for _, part in known.groupby("run", sort=True)]
     return replicate_sets(side, asked, searched) if searched else []
+
+
+def _stairs(points: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The border (m, 2) of what maximised points (n, 2) dominate, times `signs`."""
+    ordered = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    corners = np.stack([ordered[:-1, 0], ordered[1:, 1]], axis=1)
+    steps = np.stack([corners, ordered[1:]], axis=1).reshape(-1, 2)
+    line: np.ndarray = np.concatenate([ordered[:1], steps]) * signs
+    return line if signs[0] > 0 else line[::-1]

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import pagedata
-from analysis.importance import ALL, importance
 from analysis.objectives import Objective
+from analysis.report import plot_data
+from analysis.report.run_set import RunSet
 from analysis.settings import setting
-from analysis.threshold import FORMULAS, Band, band, threshold
-from analysis.view import View
+from analysis.statistics.importance import ALL, importance
+from analysis.statistics.threshold import FORMULAS, Band, band, threshold
 from rtune.config.spec import Spec
 
 # Plots of one setting each; beyond that the most important ones.
@@ -46,26 +46,26 @@ class Findings:
     sentences: list[str] = field(default_factory=list)
 
 
-def findings(view: View) -> Findings:
+def findings(run_set: RunSet) -> Findings:
     """Importance, slices, the band of thresholds; of runs with different search spaces the slices alone."""
-    specs = [run.folder.spec for run in view.runs]
+    specs = [run.folder.spec for run in run_set.runs]
     if any(spec.ranges != specs[0].ranges or _fixed(spec) != _fixed(specs[0]) for spec in specs):
         return Findings(
             remark="The runs search different spaces: each one's own report has the importances.",
-            slices=_slices(view, _numeric(view)),
+            slices=_slices(run_set, _numeric(run_set)),
         )
-    found = importance(view.networks, specs[0], view.objectives)
-    derived, labels, bands = _thresholds(view, specs[0])
-    order = list(found.loc[found["objective"] == _overall(view), "parameter"])
+    found = importance(run_set.networks, specs[0], run_set.objectives)
+    derived, labels, bands = _thresholds(run_set, specs[0])
+    order = list(found.loc[found["objective"] == _overall(run_set), "parameter"])
     known = found.dropna(subset=["explained"])
-    numeric = [path for path in order if path in _numeric(view)]
+    numeric = [path for path in order if path in _numeric(run_set)]
     return Findings(
-        importance=_for_plot(known, order, view) if len(known) else None,
-        table=_table(found, view) if len(known) else None,
+        importance=_for_plot(known, order, run_set) if len(known) else None,
+        table=_table(found, run_set) if len(known) else None,
         remark=_REMARK if len(known) else "There are too few trials to tell how much a setting matters.",
         derived=derived,
         labels=labels,
-        slices=[*_bands(bands, derived), *_slices(view, numeric)][:MOST_SLICES],
+        slices=[*_bands(bands, derived), *_slices(run_set, numeric)][:MOST_SLICES],
         sentences=[one.words for one in bands],
     )
 
@@ -74,24 +74,25 @@ def _fixed(spec: Spec) -> Any:
     return spec.file.pruning
 
 
-def _overall(view: View) -> str:
-    return ALL if len(view.objectives) > 1 else view.names[0]
+def _overall(run_set: RunSet) -> str:
+    return ALL if len(run_set.objectives) > 1 else run_set.names[0]
 
 
-def _numeric(view: View) -> list[str]:
+def _numeric(run_set: RunSet) -> list[str]:
     return [
         path
-        for path in view.searched
-        if pd.api.types.is_numeric_dtype(view.networks[path])
-        and not pd.api.types.is_bool_dtype(view.networks[path])
-        and view.networks[path].nunique() > 1
+        for path in run_set.searched
+        if pd.api.types.is_numeric_dtype(run_set.networks[path])
+        and not pd.api.types.is_bool_dtype(run_set.networks[path])
+        and run_set.networks[path].nunique() > 1
     ]
 
 
-def _slices(view: View, paths: list[str]) -> list[dict[str, Any]]:
-    positive = {path: bool((view.networks[path].dropna() > 0).all()) for path in paths}
+def _slices(run_set: RunSet, paths: list[str]) -> list[dict[str, Any]]:
+    positive = {path: bool((run_set.networks[path].dropna() > 0).all()) for path in paths}
     return [
-        _slice(view.networks[p], pagedata.is_log(view, p) and positive[p], None) for p in paths[:MOST_SLICES]
+        _slice(run_set.networks[p], plot_data.is_log(run_set, p) and positive[p], None)
+        for p in paths[:MOST_SLICES]
     ]
 
 
@@ -100,16 +101,18 @@ def _slice(column: "pd.Series[Any]", log: bool, ends: tuple[float, float] | None
     return {"name": column.name, "log": log, "low": low, "high": high, "band": ends and list(ends)}
 
 
-def _thresholds(view: View, spec: Spec) -> tuple[dict[str, "pd.Series[float]"], dict[str, str], list[Band]]:
+def _thresholds(
+    run_set: RunSet, spec: Spec
+) -> tuple[dict[str, "pd.Series[float]"], dict[str, str], list[Band]]:
     """The threshold as one more figure for each method and penalty in use, and its band."""
-    bands = band(view.networks, spec, view.objectives)
-    every = threshold(view.networks, spec)
+    bands = band(run_set.networks, spec, run_set.objectives)
+    every = threshold(run_set.networks, spec)
     derived, labels = {}, {}
     for one in bands:
         if one.searched[0] == one.searched[1]:
             continue
         name = f"threshold.{one.method}.{one.penalty}"
-        own = setting(view.networks, spec, f"pruning.{one.method}.penalty") == one.penalty
+        own = setting(run_set.networks, spec, f"pruning.{one.method}.penalty") == one.penalty
         derived[name] = every.where(own).rename(name)
         labels[name] = f"{one.method.upper()}: {FORMULAS[one.method][one.penalty][1]}"
     return derived, labels, bands
@@ -123,7 +126,7 @@ def _bands(bands: list[Band], derived: dict[str, "pd.Series[float]"]) -> list[di
     ]
 
 
-def _for_plot(known: pd.DataFrame, order: list[str], view: View) -> dict[str, Any]:
+def _for_plot(known: pd.DataFrame, order: list[str], run_set: RunSet) -> dict[str, Any]:
     parts = []
     for name, part in known.groupby("objective", sort=False):
         figures = part.set_index("parameter")
@@ -135,7 +138,7 @@ def _for_plot(known: pd.DataFrame, order: list[str], view: View) -> dict[str, An
     return {"parameters": [path for path in order if path in there], "objectives": parts[::-1]}
 
 
-def _table(found: pd.DataFrame, view: View) -> tuple[list[str], list[list[str]]]:
+def _table(found: pd.DataFrame, run_set: RunSet) -> tuple[list[str], list[list[str]]]:
     columns = ["setting", "for", "explains", "95 % interval", "noise below", "networks"]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""How sure a view's front is, in figures for the plots and in sentences."""
+"""How sure a run_set's front is, in figures for the plots and in sentences."""
 
 import shlex
 from dataclasses import dataclass
@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis import words
 from analysis.evaluations import evaluations
 from analysis.objectives import number
-from analysis.pagedata import pairs
-from analysis.seeds import attainment, replicates
-from analysis.uncertainty import membership, optimism, wilson
-from analysis.view import View
+from analysis.report import text
+from analysis.report.plot_data import pairs
+from analysis.report.run_set import RunSet
+from analysis.seeds import replicates
+from analysis.statistics.attainment import attainment
+from analysis.statistics.optimism import optimism
+from analysis.statistics.uncertainty import membership, wilson
 from rtune.run import schema
 
 # Of the bootstrap; fewer for large runs.
@@ -38,36 +40,38 @@ class Certainty:
     sentences: list[str]
 
 
-def certainty(view: View) -> Certainty:
+def certainty(run_set: RunSet) -> Certainty:
     """Intervals of accuracies, chances of members, attainment over seeds, optimism of validation."""
-    surfaces = _surfaces(view)
-    sentences = _of_seeds(view, surfaces) + _of_optimism(view)
-    draws = _DRAWS if len(view.networks) <= _LARGE else _DRAWS // 5
-    chances = membership(view.networks, view.objectives, view.networks["images"], view.searched, draws)
+    surfaces = _surfaces(run_set)
+    sentences = _of_seeds(run_set, surfaces) + _of_optimism(run_set)
+    draws = _DRAWS if len(run_set.networks) <= _LARGE else _DRAWS // 5
+    chances = membership(
+        run_set.networks, run_set.objectives, run_set.networks["images"], run_set.searched, draws
+    )
     noisy = chances[chances["within_noise"]]
     probability = dict(zip(chances["trial"], chances["probability"], strict=True))
-    intervals = _intervals(view)
-    noise = _of_noise(view, intervals, len(noisy))
+    intervals = _intervals(run_set)
+    noise = _of_noise(run_set, intervals, len(noisy))
     return Certainty(probability, list(noisy["trial"]), intervals, surfaces, [*noise, *sentences])
 
 
 _Intervals = dict[str, dict[str, tuple[float, float]]]
 
 
-def _intervals(view: View) -> _Intervals:
+def _intervals(run_set: RunSet) -> _Intervals:
     found = {}
     for name in schema.ACCURACIES:
-        low, high = wilson(view.members[name].to_numpy(float), view.members["images"].to_numpy(float))
+        low, high = wilson(run_set.members[name].to_numpy(float), run_set.members["images"].to_numpy(float))
         bounds = zip(low.round(4).tolist(), high.round(4).tolist(), strict=True)
-        found[name] = dict(zip(view.members["trial"], bounds, strict=True))
+        found[name] = dict(zip(run_set.members["trial"], bounds, strict=True))
     return found
 
 
-def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
+def _of_noise(run_set: RunSet, intervals: _Intervals, noisy: int) -> list[str]:
     widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
-    total = len(view.members)
+    total = len(run_set.members)
     sentence = (
-        f"Each accuracy of the front is of {view.images} validation images, which leaves it "
+        f"Each accuracy of the front is of {run_set.images} validation images, which leaves it "
         f"±{max(widths):.3f} at most (95 % intervals, Wilson's). "
     )
     if noisy == 0:
@@ -80,27 +84,27 @@ def _of_noise(view: View, intervals: _Intervals, noisy: int) -> list[str]:
     ]
 
 
-def _of_seeds(view: View, surfaces: list[dict[str, Any]]) -> list[str]:
-    groups = replicates(view.networks, view.searched)
+def _of_seeds(run_set: RunSet, surfaces: list[dict[str, Any]]) -> list[str]:
+    groups = replicates(run_set.networks, run_set.searched)
     counts = groups[groups.duplicated(keep=False)].value_counts()
-    repeated = int(groups[view.members.index].isin(counts.index).sum())
+    repeated = int(groups[run_set.members.index].isin(counts.index).sum())
     if not repeated:
-        return [_without_seeds(view)]
-    spread = _spread(view, groups)
+        return [_without_seeds(run_set)]
+    spread = _spread(run_set, groups)
     shown = (
         " The lines in the plots are what 25, 50 and 75 % of the sets of seeds attain." if surfaces else ""
     )
     return [
-        f"{repeated} of the {len(view.members)} front members {'has' if repeated == 1 else 'have'} "
+        f"{repeated} of the {len(run_set.members)} front members {'has' if repeated == 1 else 'have'} "
         f"replicates from other seeds; within a setting the standard deviation over seeds is {spread}."
         f"{shown} "
         "Replicates are networks like others, so the front may hold the luckiest seed of a setting."
     ]
 
 
-def _without_seeds(view: View) -> str:
-    place = shlex.quote(str(view.runs[0].folder.place))
-    if not (view.networks["sampler"] == schema.REPLICATE).any():
+def _without_seeds(run_set: RunSet) -> str:
+    place = shlex.quote(str(run_set.runs[0].folder.place))
+    if not (run_set.networks["sampler"] == schema.REPLICATE).any():
         return (
             "Every setting was trained from one seed, so nobody knows how much of a figure is luck; "
             f"'rtune replicate {place}' trains the front's settings from more."
@@ -112,27 +116,27 @@ def _without_seeds(view: View) -> str:
     )
 
 
-def _spread(view: View, groups: Any) -> str:
+def _spread(run_set: RunSet, groups: Any) -> str:
     """Pooled standard deviation of each objective within settings."""
-    rows = view.networks[groups.duplicated(keep=False)]
+    rows = run_set.networks[groups.duplicated(keep=False)]
     own = groups[rows.index]
     parts = []
-    for objective in view.objectives:
+    for objective in run_set.objectives:
         column = rows[objective.name].astype(float)
         residuals = column - column.groupby(own).transform("mean")
         freedom = max(1, len(rows) - own.nunique())
         parts.append(f"{number(float(np.sqrt((residuals**2).sum() / freedom)))} in {objective.label}")
-    return words.listed(parts)
+    return text.listed(parts)
 
 
-def _surfaces(view: View) -> list[dict[str, Any]]:
+def _surfaces(run_set: RunSet) -> list[dict[str, Any]]:
     """Attainment surfaces of each plotted pair, where there are replicates."""
     found = []
-    asked = {o.name: o for o in view.objectives}
-    for x, y in pairs(view.objectives):
+    asked = {o.name: o for o in run_set.objectives}
+    for x, y in pairs(run_set.objectives):
         if x not in asked or y not in asked:
             continue
-        made = attainment(view.networks, [asked[x], asked[y]], view.searched)
+        made = attainment(run_set.networks, [asked[x], asked[y]], run_set.searched)
         if made is None:
             continue
         lines = [
@@ -143,16 +147,16 @@ def _surfaces(view: View) -> list[dict[str, Any]]:
     return found
 
 
-def _of_optimism(view: View) -> list[str]:
+def _of_optimism(run_set: RunSet) -> list[str]:
     said = []
-    for i, run in enumerate(view.runs):
-        own = view.networks[view.networks["run"] == i]
-        if len(view.runs) > 1:
+    for i, run in enumerate(run_set.runs):
+        own = run_set.networks[run_set.networks["run"] == i]
+        if len(run_set.runs) > 1:
             own = own.assign(trial=own["trial"].str.removeprefix(f"{run.name}/"))
-        found = optimism(own, evaluations(run), view.objectives, own["images"], view.attack)
+        found = optimism(own, evaluations(run), run_set.objectives, own["images"], run_set.attack)
         said += (
             []
             if found is None
-            else [f"{run.name}: {found.sentence}" if len(view.runs) > 1 else found.sentence]
+            else [f"{run.name}: {found.sentence}" if len(run_set.runs) > 1 else found.sentence]
         )
     return said

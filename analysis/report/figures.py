@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt
 
 from analysis.front import front
 from analysis.objectives import Objective, parse, values
-from analysis.pagedata import pairs
-from analysis.view import View
+from analysis.report.plot_data import pairs
+from analysis.report.run_set import RunSet
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
@@ -36,13 +36,13 @@ _STYLE: dict[Any, Any] = {
 _MOST = 2000
 
 
-def save(view: View, paths: Sequence[Path]) -> None:
+def save(run_set: RunSet, paths: Sequence[Path]) -> None:
     """Each pair of objectives as files; the format is each path's suffix (svg, pdf, png).
 
     Networks far from the front lie outside the window.
     """
-    asked = {o.name: o for o in view.objectives}
-    axes_of = [tuple(asked.get(name) or parse(name) for name in pair) for pair in pairs(view.objectives)]
+    asked = {o.name: o for o in run_set.objectives}
+    axes_of = [tuple(asked.get(name) or parse(name) for name in pair) for pair in pairs(run_set.objectives)]
     columns = min(3, len(axes_of))
     rows = -(-len(axes_of) // columns)
     if not paths:
@@ -52,7 +52,7 @@ def save(view: View, paths: Sequence[Path]) -> None:
             rows, columns, figsize=(_SIDE * columns, _SIDE * rows * 0.9), squeeze=False
         )
         for axis, (x, y) in zip(axes.flat, axes_of, strict=False):
-            _draw(axis, view, x, y)
+            _draw(axis, run_set, x, y)
         for axis in axes.flat[len(axes_of) :]:
             axis.set_visible(False)
         handles, labels = axes[0][0].get_legend_handles_labels()
@@ -66,30 +66,30 @@ def save(view: View, paths: Sequence[Path]) -> None:
         plt.close(figure)
 
 
-def _draw(axis: Any, view: View, x: Objective, y: Objective) -> None:
-    stairs = staircase(view.networks, x, y)
+def _draw(axis: Any, run_set: RunSet, x: Objective, y: Objective) -> None:
+    stairs = staircase(run_set.networks, x, y)
     axis.plot(stairs[:, 0], stairs[:, 1], ":", color="#888888", zorder=1, linewidth=1)
-    on = view.networks.index.isin(view.members.index)
-    most = _MOST // view.networks["kind"].nunique()
-    for i, kind, part in _groups(view):
-        member = on[view.networks.index.get_indexer(part.index)]
+    on = run_set.networks.index.isin(run_set.members.index)
+    most = _MOST // run_set.networks["kind"].nunique()
+    for i, kind, part in _groups(run_set):
+        member = on[run_set.networks.index.get_indexer(part.index)]
         style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "edgecolors": "none"}
         others = part[~member]
         others = others.sample(most, random_state=0) if len(others) > most else others
         axis.scatter(others[x.name], others[y.name], s=8, alpha=0.4, **style)
         axis.scatter(part[x.name][member], part[y.name][member], s=24, label=kind, **style)
-    axis.set(xlabel=x.label, xlim=_window(view, x.name), ylabel=y.label, ylim=_window(view, y.name))
+    axis.set(xlabel=x.label, xlim=_window(run_set, x.name), ylabel=y.label, ylim=_window(run_set, y.name))
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _groups(view: View) -> Iterator[tuple[int, str, pd.DataFrame]]:
-    for i, (kind, part) in enumerate(view.networks.groupby("kind")):
+def _groups(run_set: RunSet) -> Iterator[tuple[int, str, pd.DataFrame]]:
+    for i, (kind, part) in enumerate(run_set.networks.groupby("kind")):
         yield i, str(kind), part
 
 
-def _window(view: View, name: str) -> tuple[float, float]:
+def _window(run_set: RunSet, name: str) -> tuple[float, float]:
     """Range of an axis that shows the whole front with some air; hopeless networks may lie outside."""
-    found = view.members[name].to_numpy(float)
+    found = run_set.members[name].to_numpy(float)
     low, high = float(found.min()), float(found.max())
     air = 0.12 * (high - low) or 0.05 * (abs(high) or 1)
     return low - air, high + air

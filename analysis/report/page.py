@@ -12,126 +12,127 @@ import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import again, details, matters, pagedata, sidebyside, sure, words
 from analysis.evaluations import diagnoses, evaluation_table, evaluations
 from analysis.objectives import Objective, number
 from analysis.paper import rows_for
-from analysis.tables import front_table
-from analysis.view import View, remarks
+from analysis.report import details, plot_data, text
+from analysis.report.run_set import RunSet, remarks
+from analysis.report.sections import certainty, comparisons, reproduce, settings
+from analysis.report.tables import front_table
 from rtune.run import schema
 
 SPLITS = ("test", "validation")
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parent / "static"
 
 
-def page(view: View, refresh: int | None = None) -> str:
-    """The page of a view; with `refresh` a browser loads it anew after so many seconds."""
+def page(run_set: RunSet, refresh: int | None = None) -> str:
+    """The page of a run_set; with `refresh` a browser loads it anew after so many seconds."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
     common: dict[str, Any] = {
-        "name": view.name,
-        "description": " ".join(dict.fromkeys(r.folder.spec.file.description for r in view.runs)).strip(),
+        "name": run_set.name,
+        "description": " ".join(dict.fromkeys(r.folder.spec.file.description for r in run_set.runs)).strip(),
         "refresh": refresh,
         "made": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}",
-        "dataset": view.dataset,
-        "saved": words.saved(view),
-        "counts": list(_counts(view).items()),
-        "broken": _broken(view),
-        "notes": [note for run in view.runs for note in [*run.notes, *run.evaluated.notes]],
-        "runs": again.runs(view),
-        "bibtex": again.bibtex(),
+        "dataset": run_set.dataset,
+        "saved": text.saved(run_set),
+        "counts": list(_counts(run_set).items()),
+        "broken": _broken(run_set),
+        "notes": [note for run in run_set.runs for note in [*run.notes, *run.evaluated.notes]],
+        "runs": reproduce.runs(run_set),
+        "bibtex": reproduce.bibtex(),
         "front": [],
-        "nothing": words.nothing(view),
+        "nothing": text.nothing(run_set),
     }
     scripts = {
         "style": Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         "plotly": Markup(get_plotlyjs()),
         "plots_script": Markup((_HERE / "plots.js").read_text(encoding="utf-8")),
-        "report_script": Markup((_HERE / "report.js").read_text(encoding="utf-8")),
+        "report_script": Markup((_HERE / "page.js").read_text(encoding="utf-8")),
     }
-    data = _empty(view)
-    if len(view.networks):
-        found, more = _found(view)
+    data = _empty(run_set)
+    if len(run_set.networks):
+        found, more = _found(run_set)
         common, data = common | found, data | more
     common["sections"] = _sections(common)
-    return environment.get_template("report.html.j2").render(**common, **scripts, data=_embedded(data))
+    return environment.get_template("page.html.j2").render(**common, **scripts, data=_embedded(data))
 
 
-def _found(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
+def _found(run_set: RunSet) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page says of networks, and what its plots are drawn from."""
-    _ = view.members, view.hypervolume  # what the two threads share
+    _ = run_set.members, run_set.hypervolume  # what the two threads share
     # Half of the time is spent outside the interpreter; more threads than this would wait for each other.
     with ThreadPoolExecutor(1) as pool:
-        compared = pool.submit(sidebyside.sections, view)
-        certainty, found = sure.certainty(view), matters.findings(view)
-        differences = sidebyside.differences(view)
-    drawn = pagedata.shown(view)
-    columns, rows = front_table(view, certainty.probability)
-    uncertain = set(certainty.within_noise)
+        compared = pool.submit(comparisons.sections, run_set)
+        certain, found = certainty.certainty(run_set), settings.findings(run_set)
+        differences = comparisons.differences(run_set)
+    drawn = plot_data.shown(run_set)
+    columns, rows = front_table(run_set, certain.probability)
+    uncertain = set(certain.within_noise)
     data: dict[str, Any] = {
-        "points": pagedata.points(view, drawn, uncertain, found.derived),
-        "kinds": sorted(view.networks["kind"].unique()),
-        "pairs": pagedata.pairs(view.objectives),
-        "intervals": certainty.intervals,
-        "attainment": certainty.surfaces,
-        "paper": rows_for(view.dataset),
+        "points": plot_data.points(run_set, drawn, uncertain, found.derived),
+        "kinds": sorted(run_set.networks["kind"].unique()),
+        "pairs": plot_data.pairs(run_set.objectives),
+        "intervals": certain.intervals,
+        "attainment": certain.surfaces,
+        "paper": rows_for(run_set.dataset),
         "importance": found.importance,
-        "axes": pagedata.axes(view, drawn),
+        "axes": plot_data.axes(run_set, drawn),
         "slices": found.slices,
         "derived": list(found.derived),
-        "members": details.members(view),
-        "knee": pagedata.of_knee(view),
+        "members": details.members(run_set),
+        "knee": plot_data.of_knee(run_set),
         "differences": differences,
     }
     data["labels"] = _labels() | found.labels
     context = {
         "front": rows,
         "columns": columns,
-        "findings": words.findings(view),
-        "sparsest": words.sparsest(view),
-        "hypervolume": number(view.hypervolume),
-        "reference": words.listed([f"{number(v)} in {_label(k)}" for k, v in view.reference.items()]),
-        "images": view.images,
-        "attack": words.attack(view.attack),
-        "remarks": remarks(view),
-        "least": _least(view),
+        "findings": text.findings(run_set),
+        "sparsest": text.sparsest(run_set),
+        "hypervolume": number(run_set.hypervolume),
+        "reference": text.listed([f"{number(v)} in {_label(k)}" for k, v in run_set.reference.items()]),
+        "images": run_set.images,
+        "attack": text.attack(run_set.attack),
+        "remarks": remarks(run_set),
+        "least": _least(run_set),
         "pairs": [(x, y, f"{_label(y)} against {_label(x)} of all networks") for x, y in data["pairs"]],
-        "undrawn": pagedata.undrawn(view.objectives),
+        "undrawn": plot_data.undrawn(run_set.objectives),
         "paper": bool(data["paper"]),
-        "attainment": bool(certainty.surfaces),
-        "thinned": _thinned(view, drawn),
-        "sure": certainty.sentences,
+        "attainment": bool(certain.surfaces),
+        "thinned": _thinned(run_set, drawn),
+        "sure": certain.sentences,
         "evaluations": [
-            (split, f" of {run.name}" if len(view.runs) > 1 else "", *table)
+            (split, f" of {run.name}" if len(run_set.runs) > 1 else "", *table)
             for split in SPLITS
-            for run in view.runs
+            for run in run_set.runs
             if (table := evaluation_table(run, split))[1]
         ],
-        **_warnings(view),
+        **_warnings(run_set),
         "band": found.sentences,
         "importance": found.table,
         "importance_remark": found.remark,
         "slices": [one["name"] for one in found.slices],
         "slice_labels": {one["name"]: found.labels.get(one["name"], one["name"]) for one in found.slices},
-        "slice_metrics": [(o.name, o.label) for o in view.objectives],
+        "slice_metrics": [(o.name, o.label) for o in run_set.objectives],
         "comparisons": compared.result(),
         "differences": [
-            f"{words.listed(list(one['names']))}, in {_label(one['x'])} and {_label(one['y'])}"
+            f"{text.listed(list(one['names']))}, in {_label(one['x'])} and {_label(one['y'])}"
             for one in data["differences"]
         ],
     }
     return context, data
 
 
-def _empty(view: View) -> dict[str, Any]:
+def _empty(run_set: RunSet) -> dict[str, Any]:
     """The data of a page without networks."""
     return {
-        "objectives": view.names,
+        "objectives": run_set.names,
         "fractions": [name for name in schema.METRICS if Objective(name, True).is_fraction],
-        "maximise": {o.name: o.maximise for o in view.objectives},
+        "maximise": {o.name: o.maximise for o in run_set.objectives},
         "labels": _labels(),
-        "validation": view.validation_images,
+        "validation": run_set.validation_images,
         "points": {"id": [], "kind": [], "front": [], "noise": [], "metrics": {}, "values": {}},
         "kinds": [],
         "intervals": {},
@@ -140,8 +141,8 @@ def _empty(view: View) -> dict[str, Any]:
         "differences": [],
         "derived": [],
         "knee": None,
-        "cost": pagedata.cost(view),
-        "ends": pagedata.ends(view),
+        "cost": plot_data.cost(run_set),
+        "ends": plot_data.ends(run_set),
     }
 
 
@@ -175,50 +176,50 @@ def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, title) for name, title in titles.items() if name not in missing]
 
 
-def _counts(view: View) -> dict[str, int]:
-    counts = Counter(status for run in view.runs for status in run.trials["status"])
+def _counts(run_set: RunSet) -> dict[str, int]:
+    counts = Counter(status for run in run_set.runs for status in run.trials["status"])
     found = {status: counts[status] for status in schema.STATUSES if counts[status]}
     wanted = sum(
-        max(0, run.wanted - int((run.trials["sampler"] != schema.REPLICATE).sum())) for run in view.runs
+        max(0, run.wanted - int((run.trials["sampler"] != schema.REPLICATE).sum())) for run in run_set.runs
     )
     return found | ({"waiting": wanted} if wanted else {})
 
 
-def _broken(view: View) -> list[str]:
+def _broken(run_set: RunSet) -> list[str]:
     return [
         f"{trial} {status}: {error}"
-        for run in view.runs
+        for run in run_set.runs
         for trial, status, error in run.trials.loc[
             run.trials["error"].fillna("") != "", ["trial", "status", "error"]
         ].itertuples(index=False)
     ]
 
 
-def _least(view: View) -> dict[str, Any] | None:
+def _least(run_set: RunSet) -> dict[str, Any] | None:
     """The slider for the least robust accuracy: rounded ends a thousandth beyond the front's."""
-    if "robust_accuracy" not in view.networks or len(view.members) < 2:
+    if "robust_accuracy" not in run_set.networks or len(run_set.members) < 2:
         return None
-    values = view.members["robust_accuracy"]
+    values = run_set.members["robust_accuracy"]
     low, high = int(values.min() * 1000) / 1000, int(values.max() * 1000) / 1000
     if low >= high:
         return None
     return {"name": "robust_accuracy", "label": "robust accuracy", "low": low, "high": high, "step": 0.001}
 
 
-def _thinned(view: View, drawn: pd.DataFrame) -> str:
-    if len(drawn) == len(view.networks):
+def _thinned(run_set: RunSet, drawn: pd.DataFrame) -> str:
+    if len(drawn) == len(run_set.networks):
         return ""
-    others = len(drawn) - len(view.members)
-    off = len(view.networks) - len(view.members)
+    others = len(drawn) - len(run_set.members)
+    off = len(run_set.networks) - len(run_set.members)
     return f"of the {off:,} networks off the front {others:,} are drawn, at random"
 
 
-def _warnings(view: View) -> dict[str, Any]:
+def _warnings(run_set: RunSet) -> dict[str, Any]:
     """What evaluations and diagnoses warn of; and whose figures are of networks that are no more."""
-    prefix = {i: f"{run.name}/" if len(view.runs) > 1 else "" for i, run in enumerate(view.runs)}
-    now = dict(zip(view.networks["trial"], view.networks["epoch"], strict=True))
+    prefix = {i: f"{run.name}/" if len(run_set.runs) > 1 else "" for i, run in enumerate(run_set.runs)}
+    now = dict(zip(run_set.networks["trial"], run_set.networks["epoch"], strict=True))
     warned, diagnosed, left = [], [], []
-    for i, run in enumerate(view.runs):
+    for i, run in enumerate(run_set.runs):
         for row in evaluations(run).to_dict("records"):
             trial = f"{prefix[i]}{row['trial']}"
             if row["epoch"] == now.get(trial):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
-from analysis.importance import membership
 from analysis.objectives import Asked, parse_all, values
 from analysis.settings import judged, numbers, once, setting, thinned
+from analysis.statistics.importance import membership
 from rtune.config.ranges import Uniform
 from rtune.config.spec import Spec
 
@@ -154,7 +154,7 @@ def band(networks: pd.DataFrame, spec: Spec, objectives: Sequence[Asked], best: 
         networks: one row a network. Replicates are left out.
         spec: the run's.
         objectives: names, with `:min` or `:max` where the default is not meant.
-        best: the best share, in (0, 1); see `analysis.importance.membership`.
+        best: the best share, in (0, 1); see `analysis.statistics.importance.membership`.
     """
     asked = parse_all(objectives)
     networks = once(networks).reset_index(drop=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.objectives import Objective
-from analysis.view import View
-from analysis.words import attack, figure
+from analysis.report.run_set import RunSet
+from analysis.report.text import attack, figure
 
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "removable_channels")
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")
@@ -30,28 +30,28 @@ _LATEX = {
 }
 
 
-def metrics(view: View) -> list[str]:
+def metrics(run_set: RunSet) -> list[str]:
     """Metrics of a front's table: the objectives, the sparsities, then what the network costs."""
-    return list(dict.fromkeys([*view.names, *_ALWAYS, "parameters", "macs"]))
+    return list(dict.fromkeys([*run_set.names, *_ALWAYS, "parameters", "macs"]))
 
 
-def used(view: View) -> list[str]:
+def used(run_set: RunSet) -> list[str]:
     """Searched values that some member of the front has."""
-    return [path for path in view.searched if view.members[path].notna().any()]
+    return [path for path in run_set.searched if run_set.members[path].notna().any()]
 
 
 def front_table(
-    view: View, probability: Mapping[str, float] | None = None
+    run_set: RunSet, probability: Mapping[str, float] | None = None
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and cells, a row a member; trial first; images where some lack any.
 
     Args:
-        view: with a front.
+        run_set: with a front.
         probability: trial -> that it is truly non-dominated, for a column of its own.
     """
-    names, paths = metrics(view), used(view)
+    names, paths = metrics(run_set), used(run_set)
     sure = ["chance to be on the front"] if probability else []
-    cut = ["images"] if (view.members["images"] < view.validation_images).any() else []
+    cut = ["images"] if (run_set.members["images"] < run_set.validation_images).any() else []
     columns = ["trial", *(Objective(name, True).label for name in names), *sure, *cut, "epoch", *paths]
     rows = [
         [
@@ -62,7 +62,7 @@ def front_table(
             str(row["epoch"]),
             *(value(row[path]) for path in paths),
         ]
-        for row in view.members.to_dict("records")
+        for row in run_set.members.to_dict("records")
     ]
     return columns, rows
 
@@ -89,18 +89,18 @@ def plain(text: str) -> str:
     return re.sub(r"([\\|*_~$`\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
-def latex(view: View) -> str:
+def latex(run_set: RunSet) -> str:
     """A table in a paper's style (booktabs): accuracies and sparsities in percent, the best of each in bold.
 
     Needs `\\usepackage{booktabs}`.
     """
-    names = list(dict.fromkeys([*view.names, "weight_sparsity", "channel_sparsity"]))
+    names = list(dict.fromkeys([*run_set.names, "weight_sparsity", "channel_sparsity"]))
     best = {
-        name: view.members[name].min() if _is_minimised(view, name) else view.members[name].max()
+        name: run_set.members[name].min() if _is_minimised(run_set, name) else run_set.members[name].max()
         for name in names
     }
     rows = []
-    for row in view.members.to_dict("records"):
+    for row in run_set.members.to_dict("records"):
         figures = [_latex_figure(row[name], name, row[name] == best[name]) for name in names]
         cells = [
             escape(str(row["trial"])),
@@ -113,7 +113,7 @@ def latex(view: View) -> str:
         escape(Objective(n, True).label) + (r" (\%)" if Objective(n, True).is_fraction else "") for n in names
     ]
     head = " & ".join(["trial", "network", *heads, "parameters"])
-    caption = escape(f"The front of {view.name}: {measured(view)}")
+    caption = escape(f"The front of {run_set.name}: {measured(run_set)}")
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
@@ -134,12 +134,14 @@ def latex(view: View) -> str:
     )
 
 
-def measured(view: View) -> str:
+def measured(run_set: RunSet) -> str:
     """What a table's figures are of, as a sentence."""
-    images = f" ({view.images} images)" if view.images else ""
-    robust = f"; the robust accuracy under {attack(view.attack)}" if "robust_accuracy" in view.names else ""
+    images = f" ({run_set.images} images)" if run_set.images else ""
+    robust = (
+        f"; the robust accuracy under {attack(run_set.attack)}" if "robust_accuracy" in run_set.names else ""
+    )
     return (
-        f"validation split of {view.dataset}{images}{robust}; "
+        f"validation split of {run_set.dataset}{images}{robust}; "
         "parameters and MACs after cutting out removable channels."
     )
 
@@ -149,8 +151,8 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _is_minimised(view: View, name: str) -> bool:
-    return any(o.name == name and not o.maximise for o in view.objectives)
+def _is_minimised(run_set: RunSet, name: str) -> bool:
+    return any(o.name == name and not o.maximise for o in run_set.objectives)
 
 
 def _latex_figure(found: Any, name: str, is_best: bool) -> str:

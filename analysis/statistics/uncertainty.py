@@ -1,22 +1,17 @@
 """How sure a front is: noise of the validation images, spread over seeds, optimism of picking the best."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.dominance import REACH, Field, chances, could_matter
 from analysis.front import front
 from analysis.objectives import Asked, Objective, parse_all, values
-from analysis.seeds import attainment, replicates
-from rtune.config.sections import EvaluationConfig
+from analysis.seeds import replicates
+from analysis.statistics.dominance import REACH, Field, chances, could_matter
 from rtune.run import schema
-
-__all__ = ["SURE", "Gap", "Optimism", "attainment", "membership", "optimism", "replicates", "wilson"]
 
 # A member is told from the rest where it is dominated with a probability of 5 % at most: the level of
 # all intervals here.
@@ -92,10 +87,10 @@ def membership(
         ValueError: `images` is below 1.
     """
     asked = parse_all(objectives)
-    known = _known(networks, asked, images)
+    known = complete(networks, asked, images)
     members = front(known, asked)
-    rows = _candidates(known, asked)
-    found = chances(_as_field(rows, asked), rows.index.get_indexer(members.index), draws, seed)
+    rows = candidates(known, asked)
+    found = chances(as_field(rows, asked), rows.index.get_indexer(members.index), draws, seed)
     names = np.array([*rows["trial"], None], object)  # place -1: no rival
     made = pd.DataFrame({"trial": members["trial"].to_numpy(object), "probability": found.undominated})
     made["within_noise"] = made["probability"] < SURE
@@ -104,13 +99,13 @@ def membership(
     return made.join(_settings(known, members.index, asked, searched, draws, seed))
 
 
-def _known(networks: pd.DataFrame, asked: Sequence[Objective], images: Any) -> pd.DataFrame:
+def complete(networks: pd.DataFrame, asked: Sequence[Objective], images: Any) -> pd.DataFrame:
     """The networks that have all objectives, with the column `images`."""
     counted = networks.assign(images=images)
     return counted.dropna(subset=[o.name for o in asked]).reset_index(drop=True)
 
 
-def _candidates(known: pd.DataFrame, asked: Sequence[Objective]) -> pd.DataFrame:
+def candidates(known: pd.DataFrame, asked: Sequence[Objective]) -> pd.DataFrame:
     """The rows that may be on the front in truth, by trial."""
     found: pd.DataFrame = known[could_matter(*_corners(known, asked))]
     return found.sort_values("trial", kind="stable")
@@ -126,7 +121,7 @@ def _corners(rows: pd.DataFrame, asked: Sequence[Objective]) -> tuple[np.ndarray
     return low, high
 
 
-def _as_field(rows: pd.DataFrame, asked: Sequence[Objective]) -> Field:
+def as_field(rows: pd.DataFrame, asked: Sequence[Objective]) -> Field:
     """The networks with their accuracies unknown: see `membership`."""
     low, high = _corners(rows, asked)
     images = rows[["images"]].to_numpy(float)
@@ -217,143 +212,3 @@ def _normal_field(points: np.ndarray, errors: np.ndarray, root: np.ndarray) -> F
         return drawn
 
     return Field(points, errors, redraw)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """By how much validation flatters an accuracy of the front's networks: fractions, above 0 where it does.
-
-    Attributes:
-        metric: `natural_accuracy` or `robust_accuracy`.
-        members: networks with a figure of the test split.
-        front: networks on the front.
-        mean: validation minus test.
-        low, high: its 95 % interval.
-        expected: the part that picking the best on validation explains.
-    """
-
-    metric: str
-    members: int
-    front: int
-    mean: float
-    low: float
-    high: float
-    expected: float
-
-    @property
-    def sentence(self) -> str:
-        way = "above" if self.mean >= 0 else "below"
-        of = "the" if self.members == self.front else f"{self.members} of the {self.front}"
-        text = (
-            f"On the validation split the {self.metric.replace('_', ' ')} of {of} "
-            f"member{'s' * (self.front != 1)} of the front is {'on average ' * (self.members != 1)}"
-            f"{abs(self.mean):.3f} {way} that on the test split (95 % interval of the "
-            f"difference {self.low:.3f} to {self.high:.3f})"
-        )
-        if self.expected <= 0:
-            return text + "."
-        if self.mean > 0:
-            return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
-        return (
-            text + f", though that the best on validation were picked would put it {self.expected:.3f} above."
-        )
-
-
-@dataclass(frozen=True)
-class Optimism:
-    """See `optimism`."""
-
-    gaps: list[Gap]
-
-    @property
-    def sentence(self) -> str:
-        return " ".join(gap.sentence for gap in self.gaps)
-
-
-def optimism(
-    networks: pd.DataFrame,
-    evaluations: pd.DataFrame,
-    objectives: Sequence[Asked],
-    images: Any,
-    attack: EvaluationConfig | None = None,
-    draws: int = 100,
-    seed: int = 0,
-) -> Optimism | None:
-    """How much better the front's networks look on the validation split than on the test split.
-
-    The interval is of the images alone, as if all members erred on the same ones: they nearly do, so
-    that many members make it hardly surer than one.
-
-    What picking the best explains: networks are redrawn as for `membership` around what was measured, and
-    the front of each draw is compared with what was measured of the same networks.
-
-    Args:
-        networks: one row a network.
-        evaluations: see `analysis.evaluations`; of several figures of a network that of the most images
-            counts, the latest of these.
-        objectives: of the front.
-        images: that the networks' accuracies are fractions of; a number, or one for each.
-        attack: the search's own (`evaluation` in its file); without it only natural accuracies are compared.
-        draws: to find what is expected, at least 1.
-        seed: of the draws.
-
-    Returns:
-        None where no member has a figure of the test split.
-    """
-    asked = parse_all(objectives)
-    known = _known(networks, asked, images)
-    members = front(known, asked)
-    tested = evaluations[evaluations["split"] == "test"]
-    own = {"natural_accuracy": tested["attack"] == "natural"}
-    if attack is not None:
-        own["robust_accuracy"] = _is_own(tested, attack)
-    pairs = {metric: _pairs(members, tested[same], metric) for metric, same in own.items()}
-    pairs = {metric: both for metric, both in pairs.items() if len(both)}
-    if not pairs:
-        return None
-    bias = _selection(known, asked, draws, seed)
-    return Optimism(
-        [_gap(both, len(members), metric, bias.get(metric, 0.0)) for metric, both in pairs.items()]
-    )
-
-
-def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]":
-    """Rows of the search's own attack; one that starts at random starts once there."""
-    same = tested["attack"] == f"{'pgd' if attack.random_start else 'ifgsm'}-{attack.steps}"
-    for name in ("epsilon", "step_size"):
-        column = tested[name].to_numpy(float, na_value=np.nan)
-        same &= np.isclose(column, getattr(attack, name), rtol=1e-9, atol=0)
-    return same & (tested["restarts"].isna() | (tested["restarts"] == 1)).fillna(True)
-
-
-def _pairs(members: pd.DataFrame, tested: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """`validation`, `test` and the images of both, one row a member."""
-    last = tested.sort_values(["images", "time"], kind="stable").drop_duplicates(
-        ["trial", "epoch"], keep="last"
-    )
-    both = members[["trial", "epoch", metric, "images"]].merge(
-        last[["trial", "epoch", "accuracy", "images"]], on=["trial", "epoch"], suffixes=("", "_test")
-    )
-    return both.dropna(subset=[metric]).rename(columns={metric: "validation", "accuracy": "test"})
-
-
-def _gap(both: pd.DataFrame, front: int, metric: str, expected: float) -> Gap:
-    mean = float((both["validation"] - both["test"]).mean())
-    p = ((both["validation"] + both["test"]) / 2).clip(0, 1).to_numpy(float)
-    parts = sum(1 / both[name].to_numpy(float) for name in ("images", "images_test"))
-    half = NormalDist().inv_cdf(0.975) * float(np.sqrt(p * (1 - p) * parts).mean())
-    return Gap(metric, len(both), front, mean, mean - half, mean + half, expected)
-
-
-def _selection(known: pd.DataFrame, asked: Sequence[Objective], draws: int, seed: int) -> dict[str, float]:
-    """Accuracy -> by how much fronts of redrawn networks exceed what was measured; of the objectives only."""
-    rows = _candidates(known, asked)
-    field, rng = _as_field(rows, asked), np.random.default_rng(seed)
-    noisy = [o for o in asked if o.name in schema.ACCURACIES]
-    gains = np.zeros(len(noisy))
-    drawn, every = field.points.copy(), np.arange(len(rows))
-    for _ in range(draws if noisy else 0):
-        drawn[:, field.noisy] = field.redraw(rng, every, 1)[:, :, 0].T
-        best = moocore.is_nondominated(drawn, maximise=True, keep_weakly=True)
-        gains += (drawn - field.points)[best][:, field.noisy].mean(axis=0)
-    return {o.name: float(g / draws) * (1 if o.maximise else -1) for o, g in zip(noisy, gains, strict=True)}

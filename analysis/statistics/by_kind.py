@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.dominance import near_front
 from analysis.objectives import Asked, Objective, parse
+from analysis.statistics.dominance import near_front
 
 Verdict = Literal["above", "below", "undecided"]
 
@@ -137,7 +137,7 @@ def at_equal(
     at most this cost. The difference is averaged over the x that both kinds cover, costs on a logarithmic
     scale. More trials find a better best. So of the kind with more as many as the other has are taken, at
     random, and the mean over such choices counts: two equal kinds of 100 and 25 trials would else be told
-    apart four times in ten. The interval is by halves of the trials (`analysis.compare.compare` says why).
+    apart four times in ten. The interval is by halves of the trials (`compare.compare` says why).
 
     Args:
         left, right: one row a network; those that lack x or y are left out.

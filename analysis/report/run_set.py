@@ -21,7 +21,7 @@ MOST_KINDS = 8
 
 
 @dataclass(frozen=True)
-class View:
+class RunSet:
     """Runs side by side. With several a trial is called RUN/TRIAL.
 
     Attributes:
@@ -36,6 +36,48 @@ class View:
     networks: pd.DataFrame
     objectives: list[Objective]
     searched: list[str]
+
+    @classmethod
+    def of(cls, folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None) -> "RunSet":
+        """Reads runs and puts them side by side.
+
+        Args:
+            folders: at least one.
+            objectives: by which the front is; the runs' own when None.
+
+        Raises:
+            RunError: a run cannot be read, or runs cannot stand side by side.
+            ObjectiveError: see `parse_all`.
+        """
+        _check_alike(folders, objectives)
+        asked = parse_all(objectives if objectives is not None else folders[0].spec.search.objectives)
+        runs = [read(folder) for folder in folders]
+        names = [run.name for run in runs]
+        if len(set(names)) < len(names):
+            name = next(n for n in names if names.count(n) > 1)
+            places = {str(folder.place) for folder in folders if folder.name == name}
+            if len(places) == 1:
+                raise RunError(f"{places.pop()} is named twice; a run is compared with others")
+            both = " and ".join(sorted(places))
+            raise RunError(
+                f"{both} have one name, by which a report tells runs apart; rename one of the folders"
+            )
+        found = [networks(run.rows).assign(run=i) for i, run in enumerate(runs)]
+        if len(runs) > 1:
+            found = [
+                part.assign(trial=run.name + "/" + part["trial"])
+                for part, run in zip(found, runs, strict=True)
+            ]
+        filled = [part for part in found if len(part)] or found[:1]
+        searched = list(dict.fromkeys(path for folder in folders for path in folder.spec.searched()))
+        together = pd.concat(filled, ignore_index=True)
+        for path in searched:
+            if path not in together:
+                together[path] = np.nan
+            elif together[path].dtype == object:  # a run that lacks it makes numbers objects
+                together[path] = together[path].infer_objects()
+        together["kind"] = _kinds(together, searched, names)
+        return cls(runs, together, asked, searched)
 
     @property
     def names(self) -> list[str]:
@@ -80,45 +122,6 @@ class View:
         return hypervolume(self.members, self.objectives, self.reference) if len(self.networks) else 0.0
 
 
-def view(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None) -> View:
-    """Reads runs and puts them side by side.
-
-    Args:
-        folders: at least one.
-        objectives: by which the front is; the runs' own when None.
-
-    Raises:
-        RunError: a run cannot be read, or runs cannot stand side by side.
-        ObjectiveError: see `parse_all`.
-    """
-    _check_alike(folders, objectives)
-    asked = parse_all(objectives if objectives is not None else folders[0].spec.search.objectives)
-    runs = [read(folder) for folder in folders]
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        name = next(n for n in names if names.count(n) > 1)
-        places = {str(folder.place) for folder in folders if folder.name == name}
-        if len(places) == 1:
-            raise RunError(f"{places.pop()} is named twice; a run is compared with others")
-        both = " and ".join(sorted(places))
-        raise RunError(f"{both} have one name, by which a report tells runs apart; rename one of the folders")
-    found = [networks(run.rows).assign(run=i) for i, run in enumerate(runs)]
-    if len(runs) > 1:
-        found = [
-            part.assign(trial=run.name + "/" + part["trial"]) for part, run in zip(found, runs, strict=True)
-        ]
-    filled = [part for part in found if len(part)] or found[:1]
-    searched = list(dict.fromkeys(path for folder in folders for path in folder.spec.searched()))
-    together = pd.concat(filled, ignore_index=True)
-    for path in searched:
-        if path not in together:
-            together[path] = np.nan
-        elif together[path].dtype == object:  # a run that lacks it makes numbers objects
-            together[path] = together[path].infer_objects()
-    together["kind"] = _kinds(together, searched, names)
-    return View(runs, together, asked, searched)
-
-
 def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None) -> None:
     first, *others = folders
     for other in others:
@@ -136,20 +139,20 @@ def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | Non
             )
 
 
-def damage(view: View) -> list[str]:
+def damage(run_set: RunSet) -> list[str]:
     """A sentence for each run whose log is damaged."""
     return [
         f"{len(run.notes)} line{'s' * (len(run.notes) != 1)} of the log of {run.folder.place} "
         f"{'are' if len(run.notes) != 1 else 'is'} torn or foreign and left out; its report lists what"
-        for run in view.runs
+        for run in run_set.runs
         if run.notes
     ]
 
 
-def remarks(view: View) -> list[str]:
+def remarks(run_set: RunSet) -> list[str]:
     """What a reader must know of runs side by side: that they were measured or trained differently."""
     said = []
-    first, *others = view.runs
+    first, *others = run_set.runs
     for other in others:
         for what in ("evaluation", "data"):
             mine, its = (getattr(run.folder.spec.file, what) for run in (first, other))

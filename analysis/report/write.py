@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import figures
-from analysis import tables as fronts
 from analysis.evaluations import evaluations
 from analysis.objectives import Asked
-from analysis.page import page
-from analysis.view import View, damage, view
+from analysis.report import figures
+from analysis.report import tables as fronts
+from analysis.report.page import page
+from analysis.report.run_set import RunSet, damage
 from rtune.errors import ObjectiveError, RunError, RunFailure
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.storage.places import Place, place
@@ -67,7 +67,7 @@ def write(
         RunError: a run cannot be read, or runs cannot stand side by side; `output` cannot be written.
         ObjectiveError: no such objective.
     """
-    seen = view(folders, objectives)
+    seen = RunSet.of(folders, objectives)
     if on_damage is not None:
         for sentence in damage(seen):
             on_damage(sentence)
@@ -125,7 +125,7 @@ def _shown(target: Place, name: str) -> str:
     return str(here.resolve() / name if here else target / name)
 
 
-def _make(seen: View, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:
+def _make(seen: RunSet, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:
     """The report's files in a folder of this machine."""
     pictures = [name for name in formats if name in ("svg", "pdf", "png") and len(seen.networks)]
     tables = [name for name in formats if name in ("csv", "md", "tex", "parquet")]
@@ -142,7 +142,7 @@ def _make(seen: View, target: Path, formats: Sequence[str], refresh: int | None)
     return files
 
 
-def _write_table(seen: View, kind: str, path: Path) -> None:
+def _write_table(seen: RunSet, kind: str, path: Path) -> None:
     members = seen.members.assign(run=seen.members["run"].map(lambda i: seen.runs[i].name))
     if kind == "csv":
         members.to_csv(path, index=False)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import constraints, details, tables, words
+from analysis import constraints
 from analysis.front import knee
 from analysis.objectives import Asked, parse
-from analysis.view import View, damage, view
+from analysis.report import details, tables, text
+from analysis.report.run_set import RunSet, damage
 from rtune.errors import RunFailure
 from rtune.run.folder import RunFolder
 
@@ -25,7 +26,7 @@ class Choice:
         sentence: on how many there are.
     """
 
-    seen: View
+    seen: RunSet
     found: pd.DataFrame
     chosen: "pd.Series[Any] | None"
     sentence: str
@@ -52,9 +53,9 @@ class Choice:
         if self.chosen is None:
             return self.sentence
         settings = {p: self.chosen[p] for p in self.seen.searched if tables.value(self.chosen[p])}
-        lines = [(name, words.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
+        lines = [(name, text.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
         lines += [(path, tables.value(v)) for path, v in settings.items()]
-        lines.append(("validation images", words.images(self.seen, self.chosen["images"])))
+        lines.append(("validation images", text.images(self.seen, self.chosen["images"])))
         lines += details.facts(self.seen, self.chosen)
         width = max(len(name) for name, _ in lines)
         return "\n".join([self.sentence, *(f"  {name:{width}}  {text}" for name, text in lines)])
@@ -75,21 +76,21 @@ def choose(
         limits: constraints such as `robust_accuracy>=0.45`.
 
     Raises:
-        ObjectiveError, RunError: see `view`, `parse`, `constraints.parse_constraint`.
+        ObjectiveError, RunError: see `run_set`, `parse`, `constraints.parse_constraint`.
         RunFailure: there is no network yet.
     """
     if objectives is None and one is not None:
         objectives = list(folders[0].spec.search.objectives)  # which decide nothing
-    seen = view(folders, objectives)
+    seen = RunSet.of(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
     kept = constraints.where(seen.networks, asked)
     total = len(seen.networks)
     if not total:
-        why = words.nothing(seen)
+        why = text.nothing(seen)
         raise RunFailure(f"{seen.name} has no network yet: {why[0].lower()}{why[1:]}")
     whole = f"{total:,} network{'s' * (total != 1)} of {seen.name}"
-    having = f" with {words.listed([str(c) for c in asked])}" if asked else ""
+    having = f" with {text.listed([str(c) for c in asked])}" if asked else ""
     if kept.empty:
         return Choice(seen, kept, None, f"none of {whole}{having}{_nearest(seen, asked)}")
     among = f"{len(kept):,} of {whole}{having}" if asked else whole
@@ -98,19 +99,19 @@ def choose(
         most = "most" if aim.maximise else "least"
         sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {among}:"
         return Choice(seen, ranked, ranked.iloc[0], sentence)
-    narrowed = View(seen.runs, kept, seen.objectives, seen.searched)
+    narrowed = RunSet(seen.runs, kept, seen.objectives, seen.searched)
     middle = knee(kept, seen.objectives)
     assert middle is not None
     sentence = f"{len(narrowed.members):,} on the front of {among}; its knee is {middle['trial']}:"
     return Choice(seen, narrowed.members, middle, sentence)
 
 
-def _nearest(seen: View, asked: Sequence[constraints.Constraint]) -> str:
+def _nearest(seen: RunSet, asked: Sequence[constraints.Constraint]) -> str:
     """What can be had of each constrained metric, for whoever asks for too much."""
     parts = []
     for name in dict.fromkeys(constraint.name for constraint in asked):
         column = seen.networks[name].dropna()
         if len(column):
-            low, high = words.figure(column.min(), name), words.figure(column.max(), name)
+            low, high = text.figure(column.min(), name), text.figure(column.max(), name)
             parts.append(f"{name} is between {low} and {high}")
-    return f"; {words.listed(parts)}" if parts else ""
+    return f"; {text.listed(parts)}" if parts else ""
