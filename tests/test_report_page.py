@@ -253,7 +253,7 @@ def test_two_runs_side_by_side(tmp_path: Path, look: Open) -> None:
     seen = look(Path(write(runs, tmp_path / "both")[0]))
     assert seen.text("h1") == "a, b"
     assert seen.text("#detail-title").startswith("Trial b/t0")
-    compared = seen.text("#section-compare")
+    compared = seen.text("#section-comparisons")
     assert "a and b" in compared
     again = look(tmp_path / "both" / "index.html", mark="#a/t0003")
     assert again.text("#detail-title").startswith("Trial a/t0003,")

@@ -56,7 +56,7 @@ class Choice:
         lines = [(name, text.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
         lines += [(path, tables.value(v)) for path, v in settings.items()]
         lines.append(("validation images", text.images(self.seen, self.chosen["images"])))
-        lines += details.facts(self.seen, self.chosen)
+        lines += details.describe(self.seen, self.chosen)
         width = max(len(name) for name, _ in lines)
         return "\n".join([self.sentence, *(f"  {name:{width}}  {text}" for name, text in lines)])
 

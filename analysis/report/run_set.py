@@ -1,4 +1,4 @@
-"""What a report is about: the networks of one or several runs, and their front by some objectives."""
+"""What a report is about: the networks of one or several runs, and their front in some objectives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from rtune.errors import ObjectiveError, RunError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import validation_images
 
-# More kinds of networks than that cannot be told apart in a plot.
+# More kinds of networks cannot be distinguished in a plot.
 MOST_KINDS = 8
 
 
 @dataclass(frozen=True)
 class RunSet:
-    """Runs side by side. With several a trial is called RUN/TRIAL.
+    """Runs of one data set, reported together. With several runs a trial is called RUN/TRIAL.
 
     Attributes:
         runs: in the order given.
-        networks: one row a network, `analysis.networks`, with `run` (its place in `runs`) and `kind` (its run
+        networks: one row a network, `analysis.networks`, with `run` (index into `runs`) and `kind` (its run
             where there are several, and its searched texts, such as `enresnet rgsm`).
-        objectives: by which the front is.
-        searched: dotted paths that any of the runs searches.
+        objectives: of the front.
+        searched: dotted paths of all values that a run searches.
     """
 
     runs: Sequence[Run]
@@ -39,14 +39,14 @@ class RunSet:
 
     @classmethod
     def of(cls, folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None) -> "RunSet":
-        """Reads runs and puts them side by side.
+        """Reads runs.
 
         Args:
             folders: at least one.
-            objectives: by which the front is; the runs' own when None.
+            objectives: of the front; the runs' own when None.
 
         Raises:
-            RunError: a run cannot be read, or runs cannot stand side by side.
+            RunError: a run cannot be read, or runs cannot be compared.
             ObjectiveError: see `parse_all`.
         """
         _check_alike(folders, objectives)
@@ -74,7 +74,7 @@ class RunSet:
         for path in searched:
             if path not in together:
                 together[path] = np.nan
-            elif together[path].dtype == object:  # a run that lacks it makes numbers objects
+            elif together[path].dtype == object:  # a run that lacks the path makes numbers objects
                 together[path] = together[path].infer_objects()
         together["kind"] = _kinds(together, searched, names)
         return cls(runs, together, asked, searched)
@@ -96,15 +96,20 @@ class RunSet:
         return self.runs[0].folder.spec.file.evaluation
 
     @property
+    def notes(self) -> list[str]:
+        """A line for each line of a log that was left out."""
+        return [note for run in self.runs for note in [*run.notes, *run.evaluated.notes]]
+
+    @property
     def images(self) -> str:
-        """How many validation images the front's accuracies are fractions of: `360`, or `90 to 360`."""
+        """How many validation images the accuracies of the front are of: `360`, or `90 to 360`."""
         counts = self.members["images"]
         ends = sorted({counts.min(), counts.max()}) if len(counts) else []
         return " to ".join(f"{count:,}" for count in ends)
 
     @property
     def validation_images(self) -> int:
-        """How many validation images there are for a network to be measured on."""
+        """How many validation images there are."""
         return validation_images(launch for run in self.runs for launch in run.launches)
 
     @cached_property
@@ -114,7 +119,7 @@ class RunSet:
 
     @cached_property
     def reference(self) -> dict[str, float]:
-        """Where hypervolume is measured from."""
+        """Objective -> reference point of the hypervolume, in its own unit."""
         return reference(self.networks, self.objectives) if len(self.networks) else {}
 
     @cached_property
@@ -143,30 +148,10 @@ def damage(run_set: RunSet) -> list[str]:
     """A sentence for each run whose log is damaged."""
     return [
         f"{len(run.notes)} line{'s' * (len(run.notes) != 1)} of the log of {run.folder.place} "
-        f"{'are' if len(run.notes) != 1 else 'is'} torn or foreign and left out; its report lists what"
+        f"{'are' if len(run.notes) != 1 else 'is'} invalid and left out; the report lists them"
         for run in run_set.runs
         if run.notes
     ]
-
-
-def remarks(run_set: RunSet) -> list[str]:
-    """What a reader must know of runs side by side: that they were measured or trained differently."""
-    said = []
-    first, *others = run_set.runs
-    for other in others:
-        for what in ("evaluation", "data"):
-            mine, its = (getattr(run.folder.spec.file, what) for run in (first, other))
-            if mine != its:
-                said.append(
-                    f"{first.name} and {other.name} differ in what their accuracies were measured with "
-                    f"({what}: {_differing(mine, its)})"
-                )
-    return said
-
-
-def _differing(a: object, b: object) -> str:
-    mine, its = vars(a), vars(b)
-    return ", ".join(f"{key} {mine[key]} and {its[key]}" for key in mine if mine[key] != its[key])
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:
@@ -175,7 +160,7 @@ def _is_text(column: "pd.Series[Any]") -> bool:
 
 
 def _kinds(networks: pd.DataFrame, searched: Sequence[str], names: Sequence[str]) -> "pd.Series[str]":
-    """A short name of each network's kind; where there would be too many its run's, or one for all."""
+    """A short name of each network's kind; its run if there would be too many kinds, or one name for all."""
     run = pd.Series("", index=networks.index)
     if len(names) > 1:
         run = networks["run"].map(dict(enumerate(names))).astype(str)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.labels import label_words
 from analysis.objectives import Asked, Objective, parse
 from analysis.statistics.dominance import near_front
 
@@ -19,15 +20,6 @@ LEAST = 6
 _Z = 1.959964  # of a 95 % interval
 _TINY = 1e-9  # seconds and counts are more
 _TOO_LITTLE = "nothing can be said: what both kinds cover hangs on single networks"
-_NAMES = {
-    "resnet": "ResNet",
-    "enresnet": "EnResNet",
-    "wideresnet": "WideResNet",
-    "mobilenet": "MobileNet",
-    "rvsm": "RVSM",
-    "rgsm": "RGSM",
-    "admm": "ADMM",
-}
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,7 @@ def at_equal(
     """
     given, wanted = parse(x), parse(y)
     curves = (_curve(left, given, wanted), _curve(right, given, wanted))
-    shown = (_named(names[0]), _named(names[1]))
+    shown = (label_words(names[0]), label_words(names[1]))
     facts = (*names, given, wanted, (curves[0].count, curves[1].count))
     reason = _reason(curves, shown, given)
     if reason:
@@ -234,10 +226,6 @@ def _sentence(found: Difference, shown: tuple[str, str]) -> str:
         return f"{where}, {first}: the first minus the second is {figures[0]} {known}."
     gap = _number(abs(found.mean), y)
     return f"{where}, {shown[0]} is {gap} {found.verdict} {shown[1]} in {y.label} {known}."
-
-
-def _named(kind: str) -> str:
-    return " ".join(_NAMES.get(word, word) for word in kind.split())
 
 
 def _number(value: float, objective: Objective) -> str:

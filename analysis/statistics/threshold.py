@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
+from analysis.labels import label
 from analysis.objectives import Asked, parse_all, values
 from analysis.settings import judged, numbers, once, setting, thinned
 from analysis.statistics.importance import membership
@@ -109,9 +110,9 @@ class Band:
     correlation: float | None
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """One to three sentences for a reader."""
-        name, formula = self.method.upper(), FORMULAS[self.method][self.penalty][1]
+        name, formula = label("pruner", self.method), FORMULAS[self.method][self.penalty][1]
         if self.searched[0] == self.searched[1]:
             return f"{name}: {formula} was {self.searched[0]:.2g} throughout."
         low, high = self.searched

@@ -1,122 +1,84 @@
-"""How sure a run_set's front is, in figures for the plots and in sentences."""
+"""Section: how certain the front is, given the number of images, the seeds and the choice on validation."""
 
 import shlex
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.evaluations import evaluations
 from analysis.objectives import number
 from analysis.report import text
-from analysis.report.plot_data import pairs
+from analysis.report.facts import Facts
 from analysis.report.run_set import RunSet
+from analysis.report.section import Content, Section
 from analysis.seeds import replicates
-from analysis.statistics.attainment import attainment
 from analysis.statistics.optimism import optimism
-from analysis.statistics.uncertainty import membership, wilson
 from rtune.run import schema
 
-# Of the bootstrap; fewer for large runs.
-_DRAWS, _LARGE = 1000, 10_000
+
+def content(facts: Facts) -> Content | None:
+    if facts.run_set.networks.empty:
+        return None
+    return Content({"sentences": [_of_images(facts), _of_seeds(facts), *_of_optimism(facts.run_set)]})
 
 
-@dataclass(frozen=True)
-class Certainty:
-    """What is known of a front's certainty.
-
-    Attributes:
-        probability: trial -> that it is truly non-dominated.
-        within_noise: trials for which that is below 0.95.
-        intervals: metric -> trial -> 95 % interval.
-        surfaces: attainment surfaces for the plots of pairs.
-        sentences: for readers.
-    """
-
-    probability: dict[str, float]
-    within_noise: list[str]
-    intervals: dict[str, dict[str, tuple[float, float]]]
-    surfaces: list[dict[str, Any]]
-    sentences: list[str]
-
-
-def certainty(run_set: RunSet) -> Certainty:
-    """Intervals of accuracies, chances of members, attainment over seeds, optimism of validation."""
-    surfaces = _surfaces(run_set)
-    sentences = _of_seeds(run_set, surfaces) + _of_optimism(run_set)
-    draws = _DRAWS if len(run_set.networks) <= _LARGE else _DRAWS // 5
-    chances = membership(
-        run_set.networks, run_set.objectives, run_set.networks["images"], run_set.searched, draws
-    )
-    noisy = chances[chances["within_noise"]]
-    probability = dict(zip(chances["trial"], chances["probability"], strict=True))
-    intervals = _intervals(run_set)
-    noise = _of_noise(run_set, intervals, len(noisy))
-    return Certainty(probability, list(noisy["trial"]), intervals, surfaces, [*noise, *sentences])
-
-
-_Intervals = dict[str, dict[str, tuple[float, float]]]
-
-
-def _intervals(run_set: RunSet) -> _Intervals:
-    found = {}
-    for name in schema.ACCURACIES:
-        low, high = wilson(run_set.members[name].to_numpy(float), run_set.members["images"].to_numpy(float))
-        bounds = zip(low.round(4).tolist(), high.round(4).tolist(), strict=True)
-        found[name] = dict(zip(run_set.members["trial"], bounds, strict=True))
-    return found
-
-
-def _of_noise(run_set: RunSet, intervals: _Intervals, noisy: int) -> list[str]:
-    widths = [(high - low) / 2 for bounds in intervals.values() for low, high in bounds.values()]
-    total = len(run_set.members)
-    sentence = (
-        f"Each accuracy of the front is of {run_set.images} validation images, which leaves it "
-        f"±{max(widths):.3f} at most (95 % intervals, Wilson's). "
+def _of_images(facts: Facts) -> str:
+    widths = [(high - low) / 2 for bounds in facts.intervals.values() for low, high in bounds.values()]
+    total, noisy = len(facts.run_set.members), len(facts.within_noise)
+    text_ = (
+        f"Each accuracy on the front was measured on {facts.run_set.images} validation images, so its 95 % "
+        f"confidence interval (Wilson) is at most ±{max(widths):.3f}. "
     )
     if noisy == 0:
-        return [sentence + "No member of the front is within noise of being dominated."]
+        return (
+            f"{text_}No member of the front is within noise: for each the probability that no other network "
+            "truly dominates it is at least 95 %."
+        )
     are = "is" if noisy == 1 else "are"
-    return [
-        f"{sentence}Of {total} front member{'s' * (total != 1)} {noisy} {are} within noise of being "
-        "dominated: the chance to be truly non-dominated is below 95 %. Networks are taken to err "
-        "independently though they see the same images, so the chances are on the low side."
-    ]
+    return (
+        f"{text_}{noisy} of the {total} member{'s' * (total != 1)} of the front {are} within noise: the "
+        "probability that no other network truly dominates it is below 95 %. The errors of different "
+        "networks are taken to be independent although all were measured on the same images, so these "
+        "probabilities are rather too low than too high."
+    )
 
 
-def _of_seeds(run_set: RunSet, surfaces: list[dict[str, Any]]) -> list[str]:
+def _of_seeds(facts: Facts) -> str:
+    run_set = facts.run_set
     groups = replicates(run_set.networks, run_set.searched)
     counts = groups[groups.duplicated(keep=False)].value_counts()
     repeated = int(groups[run_set.members.index].isin(counts.index).sum())
     if not repeated:
-        return [_without_seeds(run_set)]
-    spread = _spread(run_set, groups)
+        return _without_seeds(run_set)
+    total = len(run_set.members)
     shown = (
-        " The lines in the plots are what 25, 50 and 75 % of the sets of seeds attain." if surfaces else ""
+        " The solid lines in the plots above are what 25, 50 and 75 % of the sets of seeds attain."
+        if facts.surfaces
+        else ""
     )
-    return [
-        f"{repeated} of the {len(run_set.members)} front members {'has' if repeated == 1 else 'have'} "
-        f"replicates from other seeds; within a setting the standard deviation over seeds is {spread}."
-        f"{shown} "
-        "Replicates are networks like others, so the front may hold the luckiest seed of a setting."
-    ]
+    return (
+        f"{repeated} of the {total} member{'s' * (total != 1)} of the front "
+        f"{'has' if repeated == 1 else 'have'} replicates from other seeds; the standard deviation between "
+        f"seeds of one setting is {_spread(run_set, groups)}.{shown} Replicates take part in the front "
+        "like other networks, so it may hold the best of several seeds of a setting."
+    )
 
 
 def _without_seeds(run_set: RunSet) -> str:
     place = shlex.quote(str(run_set.runs[0].folder.place))
     if not (run_set.networks["sampler"] == schema.REPLICATE).any():
         return (
-            "Every setting was trained from one seed, so nobody knows how much of a figure is luck; "
-            f"'rtune replicate {place}' trains the front's settings from more."
+            "Every setting was trained from one seed, so the variation between seeds is unknown; "
+            f"'rtune replicate {place}' trains the settings of the front from more seeds."
         )
     return (
         "No member of the front has a replicate that was trained as long and measured on as many images, so "
-        "nobody knows how much of its figures is luck; "
-        f"'rtune replicate {place}' adds replicates, and trains on those that ended too early."
+        f"the variation between seeds is unknown; 'rtune replicate {place}' adds replicates, and continues "
+        "those that ended too early."
     )
 
 
-def _spread(run_set: RunSet, groups: Any) -> str:
+def _spread(run_set: RunSet, groups: "pd.Series[int]") -> str:
     """Pooled standard deviation of each objective within settings."""
     rows = run_set.networks[groups.duplicated(keep=False)]
     own = groups[rows.index]
@@ -129,24 +91,6 @@ def _spread(run_set: RunSet, groups: Any) -> str:
     return text.listed(parts)
 
 
-def _surfaces(run_set: RunSet) -> list[dict[str, Any]]:
-    """Attainment surfaces of each plotted pair, where there are replicates."""
-    found = []
-    asked = {o.name: o for o in run_set.objectives}
-    for x, y in pairs(run_set.objectives):
-        if x not in asked or y not in asked:
-            continue
-        made = attainment(run_set.networks, [asked[x], asked[y]], run_set.searched)
-        if made is None:
-            continue
-        lines = [
-            {"level": level, "x": line[:, 0].round(4).tolist(), "y": line[:, 1].round(4).tolist()}
-            for level, line in made.items()
-        ]
-        found.append({"x": x, "y": y, "surfaces": lines})
-    return found
-
-
 def _of_optimism(run_set: RunSet) -> list[str]:
     said = []
     for i, run in enumerate(run_set.runs):
@@ -154,9 +98,9 @@ def _of_optimism(run_set: RunSet) -> list[str]:
         if len(run_set.runs) > 1:
             own = own.assign(trial=own["trial"].str.removeprefix(f"{run.name}/"))
         found = optimism(own, evaluations(run), run_set.objectives, own["images"], run_set.attack)
-        said += (
-            []
-            if found is None
-            else [f"{run.name}: {found.sentence}" if len(run_set.runs) > 1 else found.sentence]
-        )
+        if found is not None:
+            said.append(f"{run.name}: {found.sentence}" if len(run_set.runs) > 1 else found.sentence)
     return said
+
+
+SECTION = Section.of_module(__file__, "Certainty", "How certain is it", content)

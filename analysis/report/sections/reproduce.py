@@ -1,4 +1,4 @@
-"""How to cite a run and how to run it again."""
+"""Section: how to reproduce the runs, and how to cite the method and rtune."""
 
 import datetime
 import shlex
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.report.facts import Facts
 from analysis.report.run_set import RunSet
+from analysis.report.section import Content, Section
 from rtune import __version__
 from rtune.run.ledger import Launch
 
@@ -20,8 +22,15 @@ _PAPER = """@article{dinh2020sparsity,
 
 
 @dataclass(frozen=True)
-class Again:
-    """What a run was: facts with their names, its search file, and how many launches it had."""
+class Recipe:
+    """What it takes to repeat a run.
+
+    Attributes:
+        name: of the run.
+        launches: how many it had.
+        facts: name and text: versions, seed, commands, digests.
+        search_file: its text.
+    """
 
     name: str
     launches: int
@@ -29,8 +38,12 @@ class Again:
     search_file: str
 
 
-def runs(run_set: RunSet) -> list[Again]:
-    """One for each run of a run_set."""
+def content(facts: Facts) -> Content:
+    return Content({"recipes": recipes(facts.run_set), "bibtex": bibtex()})
+
+
+def recipes(run_set: RunSet) -> list[Recipe]:
+    """One for each run."""
     found = []
     for run in run_set.runs:
         spec = run.folder.spec
@@ -44,15 +57,15 @@ def runs(run_set: RunSet) -> list[Again]:
             "SHA-256 of the images": ", ".join(sorted(data)),
             **{name.replace("_", " "): str(value) for name, value in provenance.items()},
             "run folder": str(run.folder.place),
-            "to go on": run.folder.resume_command(),
+            "to continue": run.folder.resume_command(),
         }
         known = [(k, v) for k, v in facts.items() if v]
-        found.append(Again(run.name, len(run.launches), known, run.folder.text))
+        found.append(Recipe(run.name, len(run.launches), known, run.folder.text))
     return found
 
 
 def _launches(launches: Sequence[Launch], place: object) -> dict[str, str]:
-    """What each launch did; later ones may have asked for more than the search file."""
+    """The command of each launch; a later one may have asked for more than the search file."""
     found = {}
     for number, launch in enumerate(launches, start=1):
         began = datetime.datetime.fromtimestamp(launch.time)
@@ -71,9 +84,12 @@ def _images(launches: Sequence[Launch]) -> str:
 
 
 def bibtex() -> str:
-    """The method's paper and this program."""
+    """The paper of the method, and rtune."""
     program = (
         "@software{rtune,\n  title   = {rtune: distributed hyperparameter search for robust pruning},\n"
         "  author  = {{The rtune developers}},\n  year    = {2026},\n"
     )
     return f"{_PAPER}\n{program}  version = {{{__version__}}}\n}}"
+
+
+SECTION = Section.of_module(__file__, "Reproduce, cite", "To reproduce and to cite", content)

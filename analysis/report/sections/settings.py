@@ -1,84 +1,60 @@
-"""Which settings matter, put together for the page."""
+"""Section: how settings and objectives are related: importance, thresholds, parallel coordinates, slices."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.objectives import Objective
-from analysis.report import plot_data
+from analysis.report.facts import Facts
 from analysis.report.run_set import RunSet
-from analysis.settings import setting
+from analysis.report.section import Content, Section
 from analysis.statistics.importance import ALL, importance
-from analysis.statistics.threshold import FORMULAS, Band, band, threshold
-from rtune.config.spec import Spec
+from rtune.config.ranges import Choice
 
-# Plots of one setting each; beyond that the most important ones.
+# How many plots of one setting each there are, at most; the most important settings come first.
 MOST_SLICES = 12
 _REMARK = (
-    "The part of being among the best tenth that a setting explains on its own (PED-ANOVA), with 95 % "
-    "intervals from resampling. The grey tick is what a setting without influence stays below in 95 % of "
-    "cases: shorter bars are noise."
+    "Importance (PED-ANOVA): the share of the variance of being among the best tenth that a setting explains "
+    "on its own, with bootstrap 95 % confidence intervals. The grey tick is the noise level, the 95 % quantile "
+    "for a setting without influence: a bar that does not reach beyond it shows no effect."
 )
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What is known of the settings.
-
-    Attributes:
-        importance: for the plot; None where trials are too few.
-        table: headings and cells of the same.
-        remark: how to read it, or why there is none.
-        derived: name -> a figure that follows from settings, for the plots.
-        labels: of these.
-        slices: plots of one setting each: name, whether its axis is logarithmic, a band.
-        sentences: on the band of good thresholds.
-    """
-
-    importance: dict[str, Any] | None = None
-    table: tuple[list[str], list[list[str]]] | None = None
-    remark: str = ""
-    derived: dict[str, "pd.Series[float]"] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    slices: list[dict[str, Any]] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-
-
-def findings(run_set: RunSet) -> Findings:
-    """Importance, slices, the band of thresholds; of runs with different search spaces the slices alone."""
-    specs = [run.folder.spec for run in run_set.runs]
-    if any(spec.ranges != specs[0].ranges or _fixed(spec) != _fixed(specs[0]) for spec in specs):
-        return Findings(
-            remark="The runs search different spaces: each one's own report has the importances.",
-            slices=_slices(run_set, _numeric(run_set)),
-        )
-    found = importance(run_set.networks, specs[0], run_set.objectives)
-    derived, labels, bands = _thresholds(run_set, specs[0])
-    order = list(found.loc[found["objective"] == _overall(run_set), "parameter"])
-    known = found.dropna(subset=["explained"])
-    numeric = [path for path in order if path in _numeric(run_set)]
-    return Findings(
-        importance=_for_plot(known, order, run_set) if len(known) else None,
-        table=_table(found, run_set) if len(known) else None,
-        remark=_REMARK if len(known) else "There are too few trials to tell how much a setting matters.",
-        derived=derived,
-        labels=labels,
-        slices=[*_bands(bands, derived), *_slices(run_set, numeric)][:MOST_SLICES],
-        sentences=[one.words for one in bands],
-    )
-
-
-def _fixed(spec: Spec) -> Any:
-    return spec.file.pruning
+def content(facts: Facts) -> Content | None:
+    """Of runs with different search spaces only the slices and the parallel coordinates."""
+    run_set = facts.run_set
+    if run_set.networks.empty:
+        return None
+    remark = "The runs search different spaces; the report of each run alone has the importances."
+    table, plot, paths = None, None, _numeric(run_set)
+    if facts.one_space:
+        found = importance(run_set.networks, run_set.runs[0].folder.spec, run_set.objectives)
+        known = found.dropna(subset=["explained"])
+        order = list(found.loc[found["objective"] == _overall(run_set), "parameter"])
+        paths = [path for path in order if path in paths]
+        remark = "There are too few trials to estimate the importance of a setting."
+        if len(known):
+            table, plot, remark = _table(found), _for_plot(known, order), _REMARK
+    slices = [*_bands(facts), *_slices(run_set, paths)][:MOST_SLICES]
+    labels = facts.thresholds.labels
+    context = {
+        "sentences": [one.sentence for one in facts.thresholds.bands.values()],
+        "table": table,
+        "remark": remark,
+        "slices": [(one["name"], labels.get(one["name"], one["name"])) for one in slices],
+        "objectives": [(o.name, o.label) for o in run_set.objectives],
+    }
+    return Content(context, {"importance": plot, "axes": _axes(run_set, facts.drawn), "slices": slices})
 
 
 def _overall(run_set: RunSet) -> str:
+    """The objective by whose importances the settings are sorted."""
     return ALL if len(run_set.objectives) > 1 else run_set.names[0]
 
 
 def _numeric(run_set: RunSet) -> list[str]:
+    """Searched numbers that differ between networks."""
     return [
         path
         for path in run_set.searched
@@ -91,59 +67,79 @@ def _numeric(run_set: RunSet) -> list[str]:
 def _slices(run_set: RunSet, paths: list[str]) -> list[dict[str, Any]]:
     positive = {path: bool((run_set.networks[path].dropna() > 0).all()) for path in paths}
     return [
-        _slice(run_set.networks[p], plot_data.is_log(run_set, p) and positive[p], None)
-        for p in paths[:MOST_SLICES]
+        _slice(run_set.networks[p], _is_log(run_set, p) and positive[p], None) for p in paths[:MOST_SLICES]
     ]
 
 
 def _slice(column: "pd.Series[Any]", log: bool, ends: tuple[float, float] | None) -> dict[str, Any]:
+    """A plot of one setting: its range, whether its axis is logarithmic, a band to shade."""
     low, high = float(column.min()), float(column.max())
     return {"name": column.name, "log": log, "low": low, "high": high, "band": ends and list(ends)}
 
 
-def _thresholds(
-    run_set: RunSet, spec: Spec
-) -> tuple[dict[str, "pd.Series[float]"], dict[str, str], list[Band]]:
-    """The threshold as one more figure for each method and penalty in use, and its band."""
-    bands = band(run_set.networks, spec, run_set.objectives)
-    every = threshold(run_set.networks, spec)
-    derived, labels = {}, {}
-    for one in bands:
-        if one.searched[0] == one.searched[1]:
+def _bands(facts: Facts) -> list[dict[str, Any]]:
+    """Slices of the thresholds."""
+    found = []
+    for name, column in facts.thresholds.columns.items():
+        one = facts.thresholds.bands[name]
+        found.append(_slice(column, bool((column.dropna() > 0).all()), one.middle or one.front))
+    return found
+
+
+def _axes(run_set: RunSet, drawn: pd.DataFrame) -> list[dict[str, Any]]:
+    """Axes of the parallel coordinates: searched values that differ, then the objectives."""
+    found: list[dict[str, Any]] = []
+    for path in run_set.searched:
+        column = drawn[path].dropna()
+        if column.nunique() < 2:
             continue
-        name = f"threshold.{one.method}.{one.penalty}"
-        own = setting(run_set.networks, spec, f"pruning.{one.method}.penalty") == one.penalty
-        derived[name] = every.where(own).rename(name)
-        labels[name] = f"{one.method.upper()}: {FORMULAS[one.method][one.penalty][1]}"
-    return derived, labels, bands
+        domain = next(
+            (d for run in run_set.runs if (d := run.folder.spec.ranges.get(path)) is not None), None
+        )
+        if isinstance(domain, Choice) or not pd.api.types.is_numeric_dtype(column):
+            found.append({"name": path, "choices": sorted(map(str, column.unique()))})
+        else:
+            numbers = column.to_numpy(float)
+            log = _is_log(run_set, path) and bool(numbers.min() > 0)
+            found.append(
+                {"name": path, "log": log, "low": float(numbers.min()), "high": float(numbers.max())}
+            )
+    for objective in run_set.objectives:
+        numbers = drawn[objective.name].to_numpy(float)
+        found.append(
+            {
+                "name": objective.name,
+                "log": False,
+                "low": float(np.nanmin(numbers)),
+                "high": float(np.nanmax(numbers)),
+            }
+        )
+    return found
 
 
-def _bands(bands: list[Band], derived: dict[str, "pd.Series[float]"]) -> list[dict[str, Any]]:
-    return [
-        _slice(derived[name], bool((derived[name].dropna() > 0).all()), one.middle or one.front)
-        for one in bands
-        if (name := f"threshold.{one.method}.{one.penalty}") in derived
-    ]
+def _is_log(run_set: RunSet, path: str) -> bool:
+    """Whether a value is searched on a log scale."""
+    return any(getattr(run.folder.spec.ranges.get(path), "log", False) for run in run_set.runs)
 
 
-def _for_plot(known: pd.DataFrame, order: list[str], run_set: RunSet) -> dict[str, Any]:
+def _for_plot(known: pd.DataFrame, order: list[str]) -> dict[str, Any]:
     parts = []
     for name, part in known.groupby("objective", sort=False):
         figures = part.set_index("parameter")
         columns = {
             column: figures[column].round(4).to_dict() for column in ("explained", "low", "high", "null")
         }
-        parts.append({"label": _label(str(name)), **columns})
+        parts.append({"label": _goal(str(name)), **columns})
     there = set(known["parameter"])
     return {"parameters": [path for path in order if path in there], "objectives": parts[::-1]}
 
 
-def _table(found: pd.DataFrame, run_set: RunSet) -> tuple[list[str], list[list[str]]]:
-    columns = ["setting", "for", "explains", "95 % interval", "noise below", "networks"]
+def _table(found: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    columns = ["setting", "for", "importance", "95 % interval", "noise level", "networks"]
     rows = [
         [
             str(row["parameter"]),
-            _label(str(row["objective"])),
+            _goal(str(row["objective"])),
             *(
                 ["too few", "", ""]
                 if np.isnan(row["explained"])
@@ -160,5 +156,8 @@ def _table(found: pd.DataFrame, run_set: RunSet) -> tuple[list[str], list[list[s
     return columns, rows
 
 
-def _label(name: str) -> str:
+def _goal(name: str) -> str:
     return "all objectives" if name == ALL else Objective(name, True).label
+
+
+SECTION = Section.of_module(__file__, "Settings", "Which settings matter", content)
