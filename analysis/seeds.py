@@ -1,4 +1,4 @@
-"""Networks of one setting from several seeds, and what a search attains from seed to seed."""
+"""Networks of one setting from several seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,15 @@ from analysis.objectives import Asked, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
-    """A number for each network's setting: rows of equal searched values and equal epoch, whose figures
-    are of equally many images, share it.
+    """A number for each network's setting: equal for rows of equal searched values, epoch and `images`.
 
-    A missing value equals a missing one and a column that is not there. Where there is a column `run`
-    (several runs), runs have no settings in common: they may differ in what they do not search. The number
-    is a 64-bit hash of the setting alone, the same in every order of rows and columns and in other tables.
+    A missing value equals a missing value and a missing column. Rows of different runs (column `run`) never
+    share a setting: runs may differ in what they do not search. The number is a 64-bit hash of the setting
+    alone, independent of the order of rows and columns and the same in other tables.
 
     Args:
         networks: with the column `epoch`; `images` may be there.
-        searched: dotted paths.
+        searched: dotted paths of the searched values.
     """
     total = np.zeros(len(networks), np.uint64)
     for path in dict.fromkeys([*searched, "epoch", "images", "run"]):
@@ -30,10 +29,10 @@ def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[in
 
 
 def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
-    """A hash of each value and the path; 0 where missing."""
+    """A hash of path and value for each row; 0 where the value is missing."""
     codes, found = pd.factorize(column)  # most columns have few values
     known = pd.Series(found).infer_objects()
-    # 3, 3.0 and True of another table's dtype are to be the same; + 0.0 makes one zero of two.
+    # 3 and 3.0 of another table's dtype must be equal; + 0.0 turns -0.0 into 0.0.
     number = pd.api.types.is_numeric_dtype(known) or pd.api.types.is_bool_dtype(known)
     plain = known.to_numpy(float) + 0.0 if number else known.astype(str).to_numpy(object)
     salt = pd.util.hash_array(np.array([path], object))
@@ -44,11 +43,11 @@ def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
 def replicate_sets(
     networks: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str]
 ) -> list[np.ndarray]:
-    """The networks as sets, one a seed, each (settings, k) and maximised; none where there would be one.
+    """The networks as sets, one for each seed, each (settings, k) and maximised; none if there is only one.
 
-    The j-th replicate of each setting, by trial, makes the j-th set. All sets are of the same settings, or
-    a set of few would pass for a bad seed: there are as many as let most networks take part, and
-    settings with fewer replicates are left out.
+    The j-th set has the j-th replicate of each setting, in the order of trials. All sets have the same
+    settings: a set of fewer would look like a bad seed. The number of sets is the one that uses the most
+    networks; settings with fewer replicates are left out.
     """
     asked = parse_all(objectives)
     known = networks.dropna(subset=[o.name for o in asked])

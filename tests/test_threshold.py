@@ -165,7 +165,7 @@ def test_the_band_by_hand() -> None:
     assert found.sentence == (
         "RGSM: 2 front members have sqrt(2 lambda_1 / beta) between 0.4 and 0.5, a factor of 1.25; the "
         "search covered 0.28 to 0.77, a factor of 2.74. Channel sparsity and threshold have the rank "
-        "correlation -0.22. That is a hint, no more: it stands on 5 networks."
+        "correlation -0.22. This is only a hint, from 5 networks."
     )
 
 

@@ -1,4 +1,4 @@
-"""Which network to take: the best under constraints, or the front and its knee."""
+"""Chooses a network for `rtune best`: the best under constraints, or the front and its knee."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from rtune.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class Choice:
-    """What was asked for and found.
+    """Result of `choose`.
 
     Attributes:
         seen: the runs.
-        found: networks that meet the constraints: best first, or those on their front.
-        chosen: the best, or the front's knee; None where none meets the constraints.
-        sentence: on how many there are.
+        found: networks that meet the constraints, best first; or those on their front.
+        chosen: the best, or the knee of the front; None where no network meets the constraints.
+        sentence: which was chosen, and of how many.
     """
 
     seen: RunSet
@@ -40,7 +40,7 @@ class Choice:
         return self.chosen is not None
 
     def records(self) -> list[dict[str, Any]]:
-        """The networks for a program, null where something is missing."""
+        """The networks as plain values for JSON, None where something is missing."""
         rows = self.found.assign(run=[self.seen.runs[i].name for i in self.found["run"]])
         plain = rows.astype(object).where(rows.notna(), None).drop(columns="time", errors="ignore")
         return [
@@ -49,7 +49,7 @@ class Choice:
         ]
 
     def text(self) -> str:
-        """The sentence, and what is known of the chosen network."""
+        """The sentence, and the metrics, settings and commands of the chosen network."""
         if self.chosen is None:
             return self.sentence
         settings = {p: self.chosen[p] for p in self.seen.searched if tables.value(self.chosen[p])}
@@ -72,15 +72,15 @@ def choose(
     Args:
         folders: runs, at least one.
         objectives: of the front; the runs' own when None.
-        one: what the best is best in; None for the front.
+        one: the objective in which the network is to be the best; None for the front.
         limits: constraints such as `robust_accuracy>=0.45`.
 
     Raises:
-        ObjectiveError, RunError: see `run_set`, `parse`, `constraints.parse_constraint`.
+        ObjectiveError, RunError: see `RunSet.of`, `parse`, `constraints.parse_constraint`.
         RunFailure: there is no network yet.
     """
     if objectives is None and one is not None:
-        objectives = list(folders[0].spec.search.objectives)  # which decide nothing
+        objectives = list(folders[0].spec.search.objectives)  # they do not influence the choice
     seen = RunSet.of(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
@@ -107,7 +107,7 @@ def choose(
 
 
 def _nearest(seen: RunSet, asked: Sequence[constraints.Constraint]) -> str:
-    """What can be had of each constrained metric, for whoever asks for too much."""
+    """The range of each constrained metric, as a hint where no network meets the constraints."""
     parts = []
     for name in dict.fromkeys(constraint.name for constraint in asked):
         column = seen.networks[name].dropna()

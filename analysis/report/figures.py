@@ -1,4 +1,4 @@
-"""Pictures of a front for a paper and a README."""
+"""Pictures of a front (SVG, PDF, PNG), for a paper or a README."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -17,10 +17,10 @@ from analysis.objectives import Objective, parse, values
 from analysis.report.plot_data import pairs
 from analysis.report.run_set import RunSet
 
-# Okabe and Ito's colours, told apart by colour-blind readers.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
 MARKERS = ("o", "s", "D", "^", "P", "X", "*", "p")
-# Inches: a column of a two-column paper a plot; text of its size; letters that stay text in a PDF.
+# Inches: each plot is as wide as a column of a two-column paper, with text of its size. Text stays text.
 _SIDE = 3.3
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -32,14 +32,14 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# Off the front more networks in a plot than this add ink and no news.
+# Networks off the front in one plot, at most; more would only overlap.
 _MOST = 2000
 
 
 def save(run_set: RunSet, paths: Sequence[Path]) -> None:
-    """Each pair of objectives as files; the format is each path's suffix (svg, pdf, png).
+    """Writes the scatter plots of all pairs of objectives; each path's suffix is its format (svg, pdf, png).
 
-    Networks far from the front lie outside the window.
+    The axes cover the front; networks far from it are outside.
     """
     asked = {o.name: o for o in run_set.objectives}
     axes_of = [tuple(asked.get(name) or parse(name) for name in pair) for pair in pairs(run_set.objectives)]
@@ -88,7 +88,7 @@ def _groups(run_set: RunSet) -> Iterator[tuple[int, str, pd.DataFrame]]:
 
 
 def _window(run_set: RunSet, name: str) -> tuple[float, float]:
-    """Range of an axis that shows the whole front with some air; hopeless networks may lie outside."""
+    """Range of an axis that shows the whole front with a margin; other networks may lie outside."""
     found = run_set.members[name].to_numpy(float)
     low, high = float(found.min()), float(found.max())
     air = 0.12 * (high - low) or 0.05 * (abs(high) or 1)
@@ -96,7 +96,7 @@ def _window(run_set: RunSet, name: str) -> tuple[float, float]:
 
 
 def staircase(networks: pd.DataFrame, x: Objective, y: Objective) -> np.ndarray:
-    """Corners (n, 2) of the region that a pair's front dominates, from left to right."""
+    """Corners (n, 2) of the region that the front of two objectives dominates, from left to right."""
     members = front(networks, [x, y])
     best = members[[x.name, y.name]].drop_duplicates()
     best = best.iloc[np.argsort(values(members.loc[best.index], [x, y])[:, 0])]
@@ -105,7 +105,7 @@ def staircase(networks: pd.DataFrame, x: Objective, y: Objective) -> np.ndarray:
         points = points[::-1]
     corners = [points[:1]]
     for before, after in pairwise(points):
-        # With more being better the region ends at the right of a point; with less, at its left.
+        # Where x is maximised the region ends to the right of a point, else to its left.
         corner = [before[0], after[1]] if x.maximise else [after[0], before[1]]
         corners += [np.array([corner]), after[None]]
     return np.concatenate(corners)

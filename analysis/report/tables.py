@@ -1,4 +1,4 @@
-"""The front as a table: for the page, as Markdown, as LaTeX in a paper's style."""
+"""The front as a table: for the page, as Markdown, and as LaTeX for a paper."""
 
 import html
 import math
@@ -31,28 +31,28 @@ _LATEX = {
 
 
 def metrics(run_set: RunSet) -> list[str]:
-    """Metrics of a front's table: the objectives, the sparsities, then what the network costs."""
+    """The metrics in a table of the front: the objectives, the sparsities, then the costs."""
     return list(dict.fromkeys([*run_set.names, *_ALWAYS, "parameters", "macs"]))
 
 
 def used(run_set: RunSet) -> list[str]:
-    """Searched values that some member of the front has."""
+    """Searched values that at least one member of the front has."""
     return [path for path in run_set.searched if run_set.members[path].notna().any()]
 
 
 def front_table(
     run_set: RunSet, probability: Mapping[str, float] | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells, a row a member; trial first; images where some lack any.
+    """Headings and cells, one row a member, trial first; images if some were measured on fewer.
 
     Args:
         run_set: with a front.
-        probability: trial -> that it is truly non-dominated, for a column of its own.
+        probability: trial -> probability to be on the front, for a column of its own.
     """
     names, paths = metrics(run_set), used(run_set)
-    sure = ["chance to be on the front"] if probability else []
+    certain = ["probability to be on the front"] if probability else []
     cut = ["images"] if (run_set.members["images"] < run_set.validation_images).any() else []
-    columns = ["trial", *(Objective(name, True).label for name in names), *sure, *cut, "epoch", *paths]
+    columns = ["trial", *(Objective(name, True).label for name in names), *certain, *cut, "epoch", *paths]
     rows = [
         [
             str(row["trial"]),
@@ -68,14 +68,14 @@ def front_table(
 
 
 def value(setting: Any) -> str:
-    """A searched value, four digits of a number; empty where it does not apply."""
+    """A searched value, four significant digits of a number; empty where it does not apply."""
     if setting is None or (not isinstance(setting, str) and pd.isna(setting)):
         return ""
     return f"{setting:.4g}" if isinstance(setting, float) else str(setting)
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in GitHub's Markdown, numbers to the right."""
+    """A table in GitHub's Markdown, numbers aligned to the right."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(map(plain, cells)) + " |"
@@ -85,12 +85,12 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown takes as text: names of runs are a stranger's."""
+    """Text with Markdown's special characters escaped: names of runs are arbitrary."""
     return re.sub(r"([\\|*_~$`\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def latex(run_set: RunSet) -> str:
-    """A table in a paper's style (booktabs): accuracies and sparsities in percent, the best of each in bold.
+    """A table with booktabs: accuracies and sparsities in percent, the best of each in bold.
 
     Needs `\\usepackage{booktabs}`.
     """
@@ -135,19 +135,19 @@ def latex(run_set: RunSet) -> str:
 
 
 def measured(run_set: RunSet) -> str:
-    """What a table's figures are of, as a sentence."""
+    """On which images, and under which attack, the figures of a table were measured."""
     images = f" ({run_set.images} images)" if run_set.images else ""
     robust = (
         f"; the robust accuracy under {attack(run_set.attack)}" if "robust_accuracy" in run_set.names else ""
     )
     return (
         f"validation split of {run_set.dataset}{images}{robust}; "
-        "parameters and MACs after cutting out removable channels."
+        "parameters and MACs without removable channels."
     )
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX takes as text."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 

@@ -1,4 +1,4 @@
-"""The report of runs: one page that needs nothing but itself, the front as tables and pictures."""
+"""Writes the report of runs: one self-contained page, and the front as tables and pictures."""
 
 import tempfile
 import time
@@ -17,7 +17,7 @@ from rtune.errors import ObjectiveError, RunError, RunFailure
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.storage.places import Place, place
 
-# Format -> the file it makes.
+# Format -> file name.
 FORMATS = {
     "html": "index.html",
     "csv": "front.csv",
@@ -29,12 +29,12 @@ FORMATS = {
     "png": "front.png",
 }
 DEFAULT = ("html", "csv", "svg", "png")
-# Seconds between two looks at a run that is followed, and between two loads of its page.
+# Seconds between two checks of a run that is followed, and between two loads of its page in a browser.
 _LOOK, _REFRESH = 2.0, 15
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Formats of a text with commas. Raises ObjectiveError for one that there is not."""
+    """The formats of a comma-separated text. Raises ObjectiveError for an unknown one."""
     asked = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in asked:
         if name not in FORMATS:
@@ -50,21 +50,21 @@ def write(
     refresh: int | None = None,
     on_damage: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Writes the report's files, each replaced as a whole; returns where they are, in the order of `formats`.
+    """Writes the report, each file replaced as a whole; returns the paths, in the order of `formats`.
 
-    Where `rtune evaluate` has been, evaluations.csv is added. Without a network the tables are empty, and
-    there are no pictures; those of an earlier report are deleted.
+    With results of `rtune evaluate`, evaluations.csv is added. Without a network the tables are empty and
+    there are no pictures; pictures of an earlier report are deleted.
 
     Args:
         folders: the runs, at least one.
-        output: a folder, made if need be; `report/` in the first run's folder when None.
+        output: a folder, created if missing; `report/` in the first run's folder when None.
         formats: of `FORMATS`.
-        objectives: by which the front is; the runs' own when None.
-        refresh: seconds after which a browser loads the page anew; never when None.
-        on_damage: is told of each run whose log is damaged.
+        objectives: of the front; the runs' own when None.
+        refresh: seconds after which a browser loads the page again; never when None.
+        on_damage: called with a sentence for each run whose log is damaged.
 
     Raises:
-        RunError: a run cannot be read, or runs cannot stand side by side; `output` cannot be written.
+        RunError: a run cannot be read, runs cannot be compared, or `output` cannot be written.
         ObjectiveError: no such objective.
     """
     seen = RunSet.of(folders, objectives)
@@ -79,7 +79,7 @@ def write(
         for file in made:
             (target / file.name).write(file.read_bytes())
         for name in {FORMATS[name] for name in formats} - {file.name for file in made}:
-            (target / name).delete()  # a picture of what was there before would pass for this report's
+            (target / name).delete()  # an old picture would be taken for one of this report
     return [_shown(target, file.name) for file in made]
 
 
@@ -90,9 +90,9 @@ def follow(
     objectives: Sequence[Asked] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[str]:
-    """Writes the report again and again while a launch is on one of the runs; yields each file's place once.
+    """Writes the report repeatedly while one of the runs is running; yields the path of each file once.
 
-    The page loads itself anew until the search has ended, and then no more. Arguments as `write`.
+    A browser reloads the page until the search has ended. Arguments as `write`; `pause` waits.
     """
     told: set[str] = set()
     while True:
@@ -106,12 +106,12 @@ def follow(
         began = time.monotonic()
         while _size(folders) == before and any(folder.is_live() for folder in folders):
             pause(_LOOK)
-        # A big run takes long to report on: at most half of the time goes into it.
+        # The report of a large run takes long: at most half of the time is spent on it.
         pause(min(60.0, max(_LOOK, time.monotonic() - began)))
 
 
 def _size(folders: Sequence[RunFolder]) -> int:
-    """Bytes of the logs: they only grow."""
+    """Bytes of the logs, which only grow."""
     with storage_errors():
         return sum(
             sum((folder.place / part).files().values())
@@ -126,7 +126,7 @@ def _shown(target: Place, name: str) -> str:
 
 
 def _make(seen: RunSet, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:
-    """The report's files in a folder of this machine."""
+    """The files of the report, in a local folder."""
     pictures = [name for name in formats if name in ("svg", "pdf", "png") and len(seen.networks)]
     tables = [name for name in formats if name in ("csv", "md", "tex", "parquet")]
     figures.save(seen, [target / FORMATS[name] for name in pictures])

@@ -1,4 +1,7 @@
-"""What two sides attain in the plane of two objectives, set by set of seeds or run by run."""
+"""Attainment in the plane of two objectives: how many sets of seeds, or runs, reach a place.
+
+A set of networks attains a place if one of them is at least as good there in both objectives.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -20,7 +23,7 @@ def attainment(
 ) -> dict[float, np.ndarray] | None:
     """Attainment surfaces over seeds (Grunert da Fonseca, Fonseca and Hall 2001); None without replicates.
 
-    See `replicate_sets` for what the sets are.
+    The sets are those of `analysis.seeds.replicate_sets`.
 
     Args:
         networks: one row a network; those that lack an objective are left out.
@@ -43,7 +46,7 @@ def attainment(
     if not sets:
         return None
     which = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
-    # moocore minimises here, and wants each set in one piece.
+    # moocore minimises here, and expects the rows of a set together.
     found = moocore.eaf(-np.concatenate(sets), which, percentiles=levels)
     signs = np.array([1.0 if o.maximise else -1.0 for o in asked])
     return {level: _stairs(-found[found[:, 2] == level, :2], signs) for level in levels}
@@ -56,7 +59,7 @@ def attainment_difference(
 
     Sets are the runs where each side has several (see `by_runs`), else those of
     `analysis.seeds.replicate_sets`. If one side has more sets its last ones are left out: moocore counts
-    sets, and rounds where the counts differ (Lopez-Ibanez, Paquete and Stuetzle 2010).
+    sets, and rounds where the numbers differ (Lopez-Ibanez, Paquete and Stuetzle 2010).
 
     Args:
         a, b: one row a network; those that lack an objective are left out.
@@ -100,21 +103,20 @@ def attainment_test(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float, int] | None:
-    """The largest attainment differences, and how likely one as large is between sets of one kind.
+    """The largest attainment differences, and a permutation test of the null hypothesis of no difference.
 
-    A permutation test: the sets of both sides are divided anew, in every way there is where these are at
-    most `draws`, and the largest difference in either direction counts (the two-sample test of Shaw et al.
-    1999 and of Grunert da Fonseca, Fonseca and Hall 2001). Few sets cannot be told apart: n a side give no
-    p-value below 2 / C(2n, n).
+    The sets of both sides are divided again, in every possible way where these are at most `draws`; the
+    statistic is the largest difference in either direction (the two-sample test of Shaw et al. 1999 and of
+    Grunert da Fonseca, Fonseca and Hall 2001). With n sets a side no p-value is below 2 / C(2n, n).
 
     Args:
         a, b, objectives, searched: as for `attainment_difference`.
-        draws: divisions, at most.
+        draws: number of divisions, at most.
         seed: of the draws.
 
     Returns:
-        By how much A is ahead of B where it is furthest, and B of A, as shares of the sets in [0, 1]; the
-        p-value of the larger; the number of sets a side. None where a side has fewer than two.
+        The largest difference in favour of A and the largest in favour of B, as shares of the sets in
+        [0, 1]; the p-value of the larger; the number of sets a side. None where a side has fewer than two.
     """
     asked = parse_all(objectives)
     sets = _paired(a, b, asked, searched)
@@ -133,12 +135,13 @@ def attainment_test(
 
 
 def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Which (total,) are on the first side, which has `first`: the first ones, then others.
+    """Divisions for a permutation test: bool (total,) of the first side's members, the observed one first.
 
-    All ways there are where these are at most `draws`, else the observed one and `draws` at random: either
-    way the share of those as extreme as the observed one is an exact test.
+    All divisions into `first` and the rest where these are at most `draws`, else the observed one and
+    `draws` random ones. In both cases the share of those at least as extreme as the observed one is an
+    exact p-value.
     """
-    # Of many there are more ways than numbers of a few digits can say, which takes long to find out.
+    # The first condition avoids computing a huge binomial coefficient.
     if (total <= draws or first in (0, total)) and comb(total, first) <= draws:
         yield from (mask(total, list(chosen)) for chosen in combinations(range(total), first))
         return
@@ -148,7 +151,7 @@ def divisions(total: int, first: int, draws: int, rng: np.random.Generator) -> I
 
 
 def mask(total: int, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Which (total,) are among those chosen by their places."""
+    """Bool (total,): whether each is among the chosen indices."""
     found = np.zeros(total, bool)
     found[chosen] = True
     return found
@@ -157,7 +160,7 @@ def mask(total: int, chosen: Sequence[int] | np.ndarray) -> np.ndarray:
 def _paired(
     a: pd.DataFrame, b: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str]
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """As many sets of either side; None where there are fewer than two."""
+    """Equally many sets of each side; None where there are fewer than two."""
     several = by_runs(a, b)
     sides = [_sets(side, asked, searched, several) for side in (a, b)]
     count = min(len(sets) for sets in sides)
@@ -165,26 +168,26 @@ def _paired(
 
 
 def _differences(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndarray:
-    """Rectangles (m, 5) of maximised points, the last column being how many sets more of ours attain it."""
+    """Rectangles (m, 5), maximised; the last column is how many more of our sets than of theirs attain it."""
     tables = [
         np.concatenate([np.insert(points, 2, j, axis=1) for j, points in enumerate(sets)])
         for sets in (ours, theirs)
     ]
     try:
         found: np.ndarray = moocore.eafdiff(*tables, maximise=True, rectangles=True)
-    except ValueError:  # what moocore 0.3 makes of sets that are all of one point
+    except ValueError:  # moocore 0.3 raises it for sets that all consist of one and the same point
         return np.zeros((0, 5))
     return found
 
 
 def _ahead(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> tuple[float, float]:
-    """By how many sets ours are ahead where they are furthest, and theirs."""
+    """Largest difference in sets in favour of ours, and in favour of theirs."""
     more = _differences(ours, theirs)[:, 4]
     return float(more.max(initial=0)), float((-more).max(initial=0))
 
 
 def by_runs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether each side has networks of several runs (a column `run`), which then are its sets."""
+    """Whether each side has networks of several runs (column `run`), so that the runs are its sets."""
     return all("run" in side and side["run"].nunique() > 1 for side in (a, b))
 
 

@@ -1,4 +1,4 @@
-"""How kinds of networks compare at equal ground: the best of each at the same sparsity, accuracy or size."""
+"""Kinds of networks compared at equal sparsity, accuracy or cost, by the best of each."""
 
 import itertools
 import math
@@ -15,26 +15,26 @@ from analysis.statistics.dominance import near_front
 
 Verdict = Literal["above", "below", "undecided"]
 
-# Below that many networks a side nothing is said: from halves of fewer, intervals miss far too often.
+# From halves of fewer networks a side, confidence intervals would cover far too seldom.
 LEAST = 6
 _Z = 1.959964  # of a 95 % interval
-_TINY = 1e-9  # seconds and counts are more
-_TOO_LITTLE = "nothing can be said: what both kinds cover hangs on single networks"
+_TINY = 1e-9  # below any cost, in its unit
+_TOO_LITTLE = "no comparison is possible: single networks decide which range both kinds cover"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one kind of networks is above another at equal x.
+    """Difference between two kinds of networks in y at equal x.
 
     Attributes:
         left, right: the kinds.
         x, y: what is equal, and what is compared.
-        trials: networks of either.
-        range: of x, from the least to the most that both kinds cover, in its own unit; None without.
-        mean: of the best y of `left` minus the best y of `right`, in y's unit; None where it cannot be told.
-        low, high: its 95 % interval.
+        trials: number of networks of each.
+        range: the part of x that both kinds cover, least first, in its own unit; None where there is none.
+        mean: best y of `left` minus best y of `right`, averaged over x, in y's unit; None if unknown.
+        low, high: its 95 % confidence interval.
         verdict: where the interval lies; `undecided` if 0 is in it.
-        sentence: all of it for readers; the reason where it cannot be told.
+        sentence: all of it for readers; the reason where there is no estimate.
     """
 
     left: str
@@ -52,11 +52,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Networks by x, the strictest first.
+    """Networks sorted by x, best first.
 
     Attributes:
         x, y: (n,), maximised; costs on a logarithmic scale, for networks differ in them by factors.
-        count: trials that they stand for.
+        count: number of trials that they were selected from.
     """
 
     x: np.ndarray
@@ -64,12 +64,12 @@ class _Curve:
     count: int
 
     def thinned(self, share: float) -> "_Curve":
-        """What may be the best somewhere in a part with this share of the trials."""
+        """The networks that may be the best somewhere in a random part with this share of the trials."""
         kept = near_front(np.stack([self.x, self.y], axis=1), share)
         return _Curve(self.x[kept], self.y[kept], self.count)
 
     def part(self, rng: np.random.Generator, wanted: int) -> "_Curve":
-        """So many of the trials, chosen at random."""
+        """`wanted` of the trials, at random."""
         hits = rng.hypergeometric(len(self.x), self.count - len(self.x), wanted)
         chosen = np.sort(rng.choice(len(self.x), hits, replace=False, shuffle=False))
         return _Curve(self.x[chosen], self.y[chosen], wanted)
@@ -79,7 +79,7 @@ class _Curve:
         best = np.maximum.accumulate(self.y)
         if high <= low:
             return float(best[np.count_nonzero(self.x >= low) - 1])
-        # From each network's x down to the next one's the best stays.
+        # The best y is constant from each network's x down to the next one's.
         below = np.append(self.x[1:], -np.inf)
         width = np.minimum(self.x, high) - np.maximum(below, low)
         return float(best @ width.clip(0)) / (high - low)
@@ -95,13 +95,13 @@ def by_kind(
 ) -> list[Difference]:
     """`at_equal` for each two kinds, in alphabetical order.
 
-    Each interval is right 95 times in 100 on its own; of many some are wrong.
+    Each confidence interval has 95 % coverage on its own; there is no correction for several comparisons.
 
     Args:
         networks: one row a network.
-        kinds: of each network, such as the column `model.network`; missing for those to be left out.
+        kinds: of each network, such as the column `model.network`; a network without one is left out.
         x, y: see `at_equal`.
-        draws: halves.
+        draws: number of random halves.
         seed: of the draws.
 
     Raises:
@@ -123,19 +123,20 @@ def at_equal(
     draws: int = 1000,
     seed: int = 0,
 ) -> Difference:
-    """By how much the best of one kind are above the best of another at equal x.
+    """Difference between the best networks of two kinds at equal x.
 
     What a kind attains at x is the best y among its networks with at least this sparsity or accuracy, or
     at most this cost. The difference is averaged over the x that both kinds cover, costs on a logarithmic
-    scale. More trials find a better best. So of the kind with more as many as the other has are taken, at
-    random, and the mean over such choices counts: two equal kinds of 100 and 25 trials would else be told
-    apart four times in ten. The interval is by halves of the trials (`compare.compare` says why).
+    scale. The best of more trials is better. So random samples of the larger kind are taken, each of as
+    many trials as the smaller kind has, and the mean over the samples is reported: without that, two equal
+    kinds of 100 and 25 trials would differ significantly four times in ten. The confidence interval is by
+    halves of the trials (see `analysis.statistics.compare.compare`).
 
     Args:
         left, right: one row a network; those that lack x or y are left out.
         x, y: names, with `:min` or `:max` where the default is not meant.
-        names: of the kinds.
-        draws: halves, at least 2.
+        names: of the kinds, as in a search file.
+        draws: number of random halves, at least 2.
         seed: of the draws; the rows' order does not matter.
 
     Raises:
@@ -155,7 +156,7 @@ def at_equal(
     if not len(gaps) or len(halves) < 2:
         return Difference(*facts, None, None, None, None, None, f"At equal {given.label} {_TOO_LITTLE}.")
     mean = float(gaps.mean()) * (1.0 if wanted.maximise else -1.0)
-    # An odd count has no halves; the factor is that of Shao and Wu (1989).
+    # The factor for an odd count, which cannot be halved, is that of Shao and Wu (1989).
     half = _Z * float(np.std(halves, ddof=1)) * math.sqrt((few // 2) / (few - few // 2))
     verdict: Verdict = "above" if mean - half > 0 else "below" if mean + half < 0 else "undecided"
     ends = sorted((_own(low, given), _own(high, given)))
@@ -173,7 +174,7 @@ def _curve(part: pd.DataFrame, x: Objective, y: Objective) -> _Curve:
 
 
 def _own(x: float, objective: Objective) -> float:
-    """What `_curve` made of x, back in its own unit."""
+    """The inverse of what `_curve` does to x: back to its own unit."""
     value = x if objective.maximise else -x
     return value if objective.is_fraction else math.exp(value)
 
@@ -181,9 +182,9 @@ def _own(x: float, objective: Objective) -> float:
 def _gaps(
     curves: Sequence[_Curve], wanted: int, low: float, high: float, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Left minus right, maximised, for so many trials of either chosen again and again.
+    """Left minus right (draws,), maximised, for random samples of `wanted` trials of each.
 
-    Each choice covers x as far as both kinds have a network left; where that is nowhere it is left out.
+    A sample covers x as far as both kinds have a network left in it; one that covers nothing is left out.
     """
     thin = [curve.thinned(wanted / curve.count) for curve in curves]
     found = []
@@ -202,11 +203,11 @@ def _reason(curves: Sequence[_Curve], shown: Sequence[str], x: Objective) -> str
     few = [f"{curve.count} of {name}" for name, curve in both if curve.count < LEAST]
     if few:
         there = "there is" if few[0].startswith("1 ") else "there are"
-        return f"nothing can be said: {there} {' and '.join(few)}, and {LEAST} networks are needed"
+        return f"no comparison is possible: {there} {' and '.join(few)}, and {LEAST} networks are needed"
     if max(c.x.min() for c in curves) <= min(c.x.max() for c in curves):
         return None
     spans = [f"{name} has {_span(_own(c.x.min(), x), _own(c.x.max(), x), x)}" for name, c in both]
-    return f"nothing can be said: {' and '.join(spans)}, which have nothing in common"
+    return f"no comparison is possible: {' and '.join(spans)}, which do not overlap"
 
 
 def _sentence(found: Difference, shown: tuple[str, str]) -> str:
@@ -219,10 +220,10 @@ def _sentence(found: Difference, shown: tuple[str, str]) -> str:
     trials = f"{found.trials[0]:,} and {found.trials[1]:,} trials"
     if found.trials[0] != found.trials[1]:
         trials += f", compared as {min(found.trials):,} each"
-    known = f"(95 % interval {figures[1]} to {figures[2]}, {trials})"
+    known = f"(95 % confidence interval {figures[1]} to {figures[2]}, {trials})"
     where = f"At equal {found.x.label} ({_span(*found.range, found.x)})"
     if found.verdict == "undecided":
-        first = f"{shown[0]} and {shown[1]} cannot be told apart in {y.label}"
+        first = f"{shown[0]} and {shown[1]} do not differ significantly in {y.label}"
         return f"{where}, {first}: the first minus the second is {figures[0]} {known}."
     gap = _number(abs(found.mean), y)
     return f"{where}, {shown[0]} is {gap} {found.verdict} {shown[1]} in {y.label} {known}."

@@ -1,4 +1,4 @@
-"""Two sets of networks side by side: hypervolume, epsilon indicator, attainment."""
+"""Comparison of two sets of networks: hypervolume ratio, additive epsilon indicator, attainment."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,30 +16,31 @@ from analysis.statistics.attainment import attainment_difference, divisions, mas
 from analysis.statistics.dominance import near_front
 from rtune.run import schema
 
-# Below that many trials a side there are no halves to speak of.
+# Fewer trials a side cannot be halved in a useful way.
 LEAST = 3
 _Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two sets of networks, A and B, have of each other. Pairs are in this order.
+    """Comparison of two sets of networks, A and B. Pairs are in this order.
 
     Attributes:
-        objectives: by which they are compared.
+        objectives: in which they are compared.
         sizes: networks that have every objective.
         fronts: of each alone.
-        reference: objective -> where hypervolume is measured from, the same for both.
+        reference: objective -> reference point of the hypervolume, the same for both.
         hypervolumes: in the product of the objectives' units.
         ratio: A's over B's; None where B has none.
         ratio_low, ratio_high: its 95 % interval; None below `LEAST` trials a side.
         p_value: of the hypervolumes' difference, two-sided, in [0, 1]; None without networks on a side.
         epsilon_p: of the difference of the two epsilons, likewise.
-        epsilons: what A must gain in every objective to reach all of B, and B to reach all of A (the
-            additive epsilon indicator): fractions, of costs fractions of `largest`; at most 0 where nothing
-            is lacking. None without networks on a side.
+        epsilons: the additive epsilon indicators: by how much A must improve in every objective to weakly
+            dominate B, and B to weakly dominate A. Fractions; of costs, fractions of `largest`. At most 0
+            where it already does. None without networks on a side.
         largest: cost among the objectives -> the largest value on either front.
-        noise: a difference of two accuracies up to this is within the 95 % noise of the images; None unasked.
+        noise: two accuracies must differ by more than this to differ at the 5 % level, given the number of
+            images; None where that is not known.
         attainment: see `analysis.statistics.attainment`; None unless there are two objectives.
     """
 
@@ -59,7 +60,7 @@ class Comparison:
     attainment: pd.DataFrame | None
 
     def sentences(self, a: str = "A", b: str = "B") -> list[str]:
-        """The comparison in words, for readers, with the sides' names."""
+        """The comparison as sentences, with the names of the sides."""
         counts = [
             f"{name} has {len(members):,} of {size:,} networks on its front"
             for name, members, size in zip((a, b), self.fronts, self.sizes, strict=True)
@@ -74,17 +75,17 @@ class Comparison:
             return f"{b} has no hypervolume above the reference, so there is no ratio."
         text = f"The hypervolume of {a} is {self.ratio:.3f} times that of {b}"
         if self.ratio_low is not None:
-            text += f" (95 % interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
+            text += f" (95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
         return (
-            f"{text}; {p_words(self.p_value)} for such a difference between sets of one kind"
-            f"{self._of_sizes()}. Trials are taken to be independent, which those of an adaptive search are "
-            "not: several runs a side say more."
+            f"{text}; permutation test of no difference{self._of_sizes()}: {p_words(self.p_value)}. Both "
+            "treat trials as independent, which the trials of an adaptive search are not; several runs a side "
+            "give a more reliable comparison."
         )
 
     def _of_sizes(self) -> str:
         if self.sizes[0] == self.sizes[1]:
             return ""
-        return " and these sizes (the ratio does not allow for one side having more trials, p does)"
+        return " between sets of these sizes (unlike the ratio, it allows for unequal numbers of trials)"
 
     def _of_epsilon(self, a: str, b: str) -> list[str]:
         assert self.epsilons is not None
@@ -93,40 +94,43 @@ class Comparison:
         ]
         unit = f" ({', '.join(costs)})" if costs else ""
         said = [
-            f"{left} would have to gain {epsilon:.3f} in every objective{unit} to reach all that {right} "
-            "reaches."
+            f"{left} would have to improve by {epsilon:.3f} in every objective{unit} to be at least as good "
+            f"as {right} everywhere (additive epsilon indicator)."
             if epsilon > 0
-            else f"{left} reaches all that {right} reaches"
-            + (f", with {-epsilon:.3f}{unit} to spare in every objective." if epsilon < 0 else ".")
+            else f"{left} is at least as good as {right} everywhere"
+            + (f", by {-epsilon:.3f}{unit} in every objective." if epsilon < 0 else ".")
             for left, right, epsilon in zip((a, b), (b, a), self.epsilons or (), strict=True)
         ]
         if self.epsilons[0] != self.epsilons[1]:
             said.append(
-                f"Between sets of one kind the two would differ as much with {p_words(self.epsilon_p)}."
+                f"Permutation test of no difference between these two figures: {p_words(self.epsilon_p)}."
             )
         return said
 
     def _of_noise(self) -> list[str]:
         if self.noise is None:
             return []
-        return [f"Two accuracies that differ by less than {self.noise:.3f} are within the images' noise."]
+        return [
+            f"Two accuracies must differ by more than {self.noise:.3f} to differ significantly (5 % level), "
+            "given the number of images."
+        ]
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Networks as points (n, k) above the reference, and the unit (n,) that each is drawn with."""
+    """Networks as points (n, k) above the reference; networks of the same unit (n,) are drawn together."""
 
     points: np.ndarray
     units: np.ndarray
     count: int
 
     def thinned(self, share: float) -> "_Side":
-        """What may be on the front of a part that has so large a share of the units."""
+        """The points that may be on the front of a random part with this share of the units."""
         kept = near_front(self.points, share, int(np.bincount(self.units).max(initial=1)))
         return _Side(self.points[kept], self.units[kept], self.count)
 
     def volume(self, drawn: np.ndarray | None = None) -> float:
-        """Hypervolume of the networks of the units (count,) drawn; of all when None."""
+        """Hypervolume of the networks whose units are drawn (count,), as bool; of all when None."""
         return _volume(self.points if drawn is None else self.points[drawn[self.units]])
 
 
@@ -144,24 +148,24 @@ def compare(
     seed: int = 0,
     searched: Sequence[str] = (),
 ) -> Comparison:
-    """Compares what two searches, methods or kinds of networks found, as it is.
+    """Compares two sets of networks, such as those of two searches or of two methods.
 
-    The ratio's interval is for searches of these sizes, and by half-sampling: the spread of the hypervolume
-    over halves of a side's trials is what it has from search to search (the delete-half jackknife of
-    Shao and Wu 1989, on the logarithm). The ordinary bootstrap fails for what depends on the best few, and
-    its intervals would hold less often than they say (tests/test_compare.py simulates these).
-    The p-value is the share of divisions of all trials into sides of these sizes whose hypervolumes
-    differ as much from the mean difference (a permutation test, exact for independent trials): of all
-    divisions where these are at most `draws`, else of the observed one and of so many at random.
+    The ratio's confidence interval is by half-sampling: the variance of the logarithm of the hypervolume
+    over random halves of a side's trials estimates its variance from search to search (the delete-half
+    jackknife, Shao and Wu 1989). The ordinary bootstrap is not valid for a statistic that depends on
+    the best few trials: its intervals would cover too seldom (tests/test_compare.py simulates both).
+    The p-value is of a permutation test, exact for independent trials: the share of divisions of all trials
+    into sides of these sizes whose difference of hypervolumes is at least as far from the mean difference.
+    All divisions are tried where these are at most `draws`, else the observed one and `draws` random ones.
 
     Args:
         a, b: one row a network; those that lack an objective are left out.
         objectives: names, see `analysis.objectives`.
         reference: objective -> value; 0 where more is better and the worst of both sides elsewhere when None.
         images: of the validation split.
-        draws: of either kind, at least 2.
+        draws: of halves and of divisions, at least 2.
         seed: of the draws; the rows' order does not matter.
-        searched: dotted paths; with them all replicates of a setting are drawn together.
+        searched: dotted paths of the searched values; with them all replicates of a setting are one unit.
 
     Raises:
         ObjectiveError: see `parse`.
@@ -200,7 +204,7 @@ def compare(
 
 
 def _common(known: Sequence[pd.DataFrame], asked: Sequence[Objective]) -> dict[str, float]:
-    """A reference for both sides."""
+    """The reference point of both sides together."""
     filled = [part[[o.name for o in asked]] for part in known if len(part)]
     return reference(pd.concat(filled), asked) if filled else dict.fromkeys((o.name for o in asked), 0.0)
 
@@ -234,7 +238,7 @@ def _interval(sides: Sequence[_Side], draws: int, rng: np.random.Generator) -> f
 def _p_values(
     sides: Sequence[_Side], draws: int, rng: np.random.Generator, scale: np.ndarray
 ) -> tuple[float, float]:
-    """Of the differences of the hypervolumes and of the epsilons, by permuting whose units are whose."""
+    """p-values of the differences of hypervolumes and of epsilons, by permuting the units between sides."""
     first, second = sides
     count = first.count + second.count
     units = np.concatenate([first.units, first.count + second.units])
@@ -250,21 +254,21 @@ def _p_values(
 
 
 def _apart(mine: np.ndarray, theirs: np.ndarray, scale: np.ndarray) -> tuple[float, float]:
-    """By how much one set's hypervolume is larger, and by how much it lacks more than the other."""
-    # What is dominated in its own set changes neither; epsilons of all take a hundred times as long.
+    """Difference of the hypervolumes, and difference of the two epsilon indicators."""
+    # Dominated points change neither; with them the epsilons would take a hundred times as long.
     a, b = (part[moocore.is_nondominated(part, maximise=True)] for part in (mine, theirs))
     return _volume(a) - _volume(b), _epsilon(a / scale, b / scale) - _epsilon(b / scale, a / scale)
 
 
 def p_value(differences: np.ndarray) -> float:
-    """Share of differences as far from their mean as the first, the observed one."""
+    """Share of the differences that are at least as far from their mean as the first, the observed one."""
     off = np.abs(differences - np.mean(differences))
-    # The observed one counts among them, which keeps the test exact.
+    # The observed one is counted too, which makes the test exact.
     return float(np.mean(off >= off[0] * (1 - 1e-9)))
 
 
 def p_words(p: float | None) -> str:
-    """`p = 0.031`, or that it is tiny."""
+    """`p = 0.031`; `p < 0.001` where it is smaller."""
     return f"p = {p:.3f}" if p is None or p >= 0.001 else "p < 0.001"
 
 
@@ -274,16 +278,16 @@ def _largest(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective]) -> dict
 
 
 def _epsilon(mine: np.ndarray, theirs: np.ndarray) -> float:
-    """What maximised points (n, k) must gain to reach all of the others."""
+    """Additive epsilon indicator: what maximised points (n, k) must gain to weakly dominate the others."""
     return (
         float(moocore.epsilon_additive(mine, ref=theirs, maximise=True)) if len(mine) and len(theirs) else 0.0
     )
 
 
 def _noise(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective], images: int | None) -> float | None:
-    """95 % half-width of the difference of two accuracies, of the fronts' least sure one.
+    """95 % half-width of the difference of two accuracies, for the most uncertain one on the fronts.
 
-    With a success and a failure added to either (Agresti and Caffo 2000), or those of 0 would be sure.
+    A success and a failure are added to each (Agresti and Caffo 2000), so that 0 and 1 have an error too.
     """
     names = [o.name for o in asked if o.name in schema.ACCURACIES]
     p = np.concatenate([members[names].to_numpy(float).ravel() for members in fronts])

@@ -1,4 +1,4 @@
-"""How often points that are known with errors are dominated, when the truth is drawn again and again."""
+"""Monte Carlo: how often points with random errors are dominated, and which points can matter at all."""
 
 import math
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-# Points this many standard errors of their difference apart are told apart: one chance in 30,000.
+# Points further apart, in standard errors of their difference, are never compared: p = 1/30,000.
 REACH = 4.0
-# Points times draws at a time, which bounds the memory; after how many rivals one looks what is left.
+# Points times draws at a time, which bounds the memory; rivals that are compared in a first pass.
 _AT_ONCE = 1_000_000
 _BLOCK = 64
 _RARE = 1e-5
-# So many fronts are taken off at most: a part that reaches deeper is small, and as fast when it is whole.
+# Fronts that are peeled off at most; where more are needed the part is small, and thinning saves nothing.
 _DEEPEST = 200
-# Rivals of a point. Where there are more that may dominate it, one of these does in almost every draw.
+# Rivals of a point that are compared: of more, one of the first dominates the point in nearly all draws.
 _MOST = 256
 
 # (generator, places of m points, draws) -> truths (noisy objectives, m, draws).
@@ -24,12 +24,12 @@ Redraw = Callable[[np.random.Generator, np.ndarray, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Field:
-    """Points, all to be maximised, and what is not known of them.
+    """Points, all to be maximised, with random errors.
 
     Attributes:
         points: (n, k).
-        errors: (n, k), standard errors; an objective is drawn if it has one above 0.
-        redraw: draws the objectives that have errors.
+        errors: (n, k), standard errors; an objective is drawn if any of its errors is above 0.
+        redraw: draws true values of the objectives that have errors.
     """
 
     points: np.ndarray
@@ -38,18 +38,18 @@ class Field:
 
     @property
     def noisy(self) -> np.ndarray:
-        """Objectives (k,) that are not known exactly."""
+        """Bool (k,): objectives that have errors."""
         return np.asarray(np.logical_or.reduce(self.errors > 0))
 
 
 @dataclass(frozen=True)
 class Chances:
-    """Of m points.
+    """Result of `chances` for m points.
 
     Attributes:
-        undominated: (m,), in how many of the draws nothing dominates the point, as a fraction.
-        rival: (m,), the point that dominates it most often; -1 where none ever did.
-        rival_share: (m,), how often, as a fraction.
+        undominated: (m,), fraction of the draws in which no other point dominates the point.
+        rival: (m,), index of the point that dominates it most often; -1 where none ever did.
+        rival_share: (m,), fraction of the draws in which that one does.
     """
 
     undominated: np.ndarray
@@ -58,18 +58,18 @@ class Chances:
 
 
 def could_matter(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Points (bool) whose best is not dominated by another's worst.
+    """Bool (n,): points whose best case is not dominated by the worst case of another.
 
-    Whatever one of the rest dominates, the other dominates too, but for the chance that the corners leave.
+    A point that is left out can be ignored: what it dominates, the other point dominates too.
 
     Args:
-        low, high: (n, k), the least and the most that each may be, maximised.
+        low, high: (n, k), worst and best case of each point, maximised.
     """
     alive = np.arange(len(low))
     if len(low):
         corners = moocore.filter_dominated(low, maximise=True)
         span = np.ptp(corners, axis=0)
-        # Those in the middle dominate the most: with them first, little is left for the others.
+        # Corners in the middle dominate the most points, so they come first.
         order = (corners / np.where(span > 0, span, 1.0)).sum(axis=1).argsort()[::-1]
         best = np.ascontiguousarray(high.T)
         for corner in corners[order][:, :, None]:
@@ -81,15 +81,15 @@ def could_matter(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def near_front(points: np.ndarray, share: float, together: int = 1) -> np.ndarray:
-    """Which (n,) may be on the front of a random part of the points, but for one case in 100,000.
+    """Bool (n,): points that may be on the front of a random part of the points, up to one case in 100,000.
 
-    A point of Pareto rank r is dominated by r others at least, and is on that front only if the part has
-    none of them.
+    A point of Pareto rank r is dominated by at least r others, and is on that front only if none of them is
+    in the part.
 
     Args:
         points: (n, k), maximised.
-        share: of the points in the part, above 0; with 1 the front itself is found.
-        together: as many points at most come into the part only together.
+        share: of the points that the part has, above 0; 1 gives the front itself.
+        together: how many points, at most, are drawn into the part as one unit.
     """
     depth = math.ceil(math.log(_RARE) / math.log1p(-share)) if share < 1 else 1
     if depth > _DEEPEST:
@@ -108,7 +108,7 @@ def near_front(points: np.ndarray, share: float, together: int = 1) -> np.ndarra
 
 
 def _first_fronts(points: np.ndarray, count: int) -> np.ndarray:
-    """Which (n,) of points in a plane are on the first fronts: by x, each is what is highest so far."""
+    """Bool (n,): points (n, 2) on the first `count` fronts, each a running maximum of y in the order of x."""
     order = np.lexsort((-points[:, 1], -points[:, 0]))
     ordered = points[order]
     new = np.ones(len(points), bool)
@@ -128,12 +128,12 @@ def _first_fronts(points: np.ndarray, count: int) -> np.ndarray:
 def chances(field: Field, at: np.ndarray, draws: int, seed: int) -> Chances:
     """How often each of some points is dominated by any other.
 
-    Only pairs that lie within `REACH` of each other are looked at, and drawn only what is in one.
+    Only pairs within `REACH` of each other are compared, and only points in such a pair are drawn.
 
     Args:
-        field: all points that take part.
-        at: (m,) places in `field` of those that are asked for.
-        draws: at least 1.
+        field: all points.
+        at: (m,) indices in `field` of the points in question.
+        draws: number of draws, at least 1.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -161,22 +161,22 @@ def chances(field: Field, at: np.ndarray, draws: int, seed: int) -> Chances:
 
 
 def _rivals(field: Field, i: int) -> np.ndarray:
-    """The points (r,) that may dominate point i, likeliest first."""
+    """Indices (r,) of the points that may dominate point i, most likely first."""
     gap = field.points.T - field.points[i][:, None]
     error = np.hypot(field.errors.T, field.errors[i][:, None])
     near = np.logical_and.reduce(gap >= -REACH * error)
     near[i] = False
     gap, error, others = gap[:, near], error[:, near], np.flatnonzero(near)
     z = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
-    # A logistic distribution of like slope in place of the normal one is near enough to rank by.
+    # A logistic distribution is close enough to the normal one for a ranking, and faster.
     order = np.logaddexp(0, -1.702 * z).sum(axis=0).argsort(kind="stable")
     return np.asarray(others[order[:_MOST]], np.int32)
 
 
 def _play(truths: np.ndarray, i: int, others: np.ndarray) -> tuple[np.ndarray, int]:
-    """How often each of the first rivals dominates point i, and in how many draws none at all does.
+    """In how many draws each of the first rivals dominates point i, and in how many none at all does.
 
-    Nothing that is drawn is ever equal, so that being as good is being better.
+    Drawn values are never equal, so "at least as good" means "better".
     """
     first = np.zeros(min(len(others), _BLOCK))
     left = np.arange(truths.shape[2])
@@ -184,7 +184,7 @@ def _play(truths: np.ndarray, i: int, others: np.ndarray) -> tuple[np.ndarray, i
         block = others[start:end]
         if not len(block) or not len(left):
             break
-        # Most draws are settled by the likeliest rivals; the others are asked about the rest only.
+        # The most likely rivals settle most draws; the others are compared in the rest only.
         wins = np.ones((len(block), len(left)), bool)
         for drawn in truths:
             theirs = drawn[block] if len(left) == drawn.shape[1] else drawn[block[:, None], left]
@@ -196,7 +196,7 @@ def _play(truths: np.ndarray, i: int, others: np.ndarray) -> tuple[np.ndarray, i
 
 
 def _certain(field: Field, at: np.ndarray, rivals: list[np.ndarray]) -> Chances:
-    """Without errors a point is dominated or not."""
+    """The result where nothing has errors: each point is dominated or not."""
     better = [
         others[(field.points[others] > field.points[i]).any(axis=1)]
         for i, others in zip(at, rivals, strict=True)

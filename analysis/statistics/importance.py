@@ -1,8 +1,8 @@
-"""Which searched settings decide what: PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255).
+"""Importance of the searched settings: PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255).
 
-A setting matters if it is distributed otherwise among the best networks than among all. The measure is
-the Pearson divergence of the two densities. It is taken against the density of what the search tried,
-not of its ranges: a sampler that crowds somewhere does not by that alone make a setting important.
+A setting is important if its distribution among the best networks differs from that among all. The measure
+is the Pearson divergence of the two densities. The reference is the density of what the search tried, not
+that of its ranges: a sampler that tries many values in one place does not by that alone make a setting important.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from analysis.settings import judged, setting, thinned
 from rtune.config.ranges import Range, Uniform
 from rtune.config.spec import Spec
 
-# What stands for all objectives at once.
+# The name of all objectives together.
 ALL = "all"
-# Fewer networks say nothing, nor do fewer among the best.
+# Fewer networks, or fewer among the best, give no estimate.
 FEWEST, FEWEST_BEST = 15, 5
-# A setting's range is seen in so many cells; values are shuffled among so many that follow one another.
+# Cells of a setting's range; number of consecutive networks among which values are shuffled.
 _CELLS, _BLOCK = 50, 20
 _COLUMNS = ["objective", "parameter", "networks", "best", "explained", "low", "high", "null", "share"]
 
@@ -34,11 +34,11 @@ def importance(
     best: float = 0.1,
     draws: int = 200,
 ) -> pd.DataFrame:
-    """How much each searched setting has to do with being among the best.
+    """How much of being among the best each searched setting explains on its own.
 
-    For each objective the best share is taken by its value, for all at once by Pareto rank. Networks that
-    are equally good share the last places: each of m counts by 1/m of what is left, so that no order of
-    rows and no measure of crowding decides. A setting that does not always apply is judged among the
+    For each objective the best share is taken by its value, for all together by Pareto rank. Networks that
+    are equally good share the last places: each of m has the weight 1/m of what is left, so that neither the
+    order of rows nor a crowding distance decides. A setting that does not always apply is judged among the
     networks where it does, by the best of those.
 
     With q for the best share and D for the Pearson divergence, q^2 D is the variance over the setting of
@@ -48,29 +48,29 @@ def importance(
     densities have the same kernel (Scott's rule on the best, 50 cells of the range, logarithmic where the
     range is) and no prior, which makes it exactly that part of the value as blurred by the kernel.
 
-    The answer hangs on neither the order of rows nor any random state.
+    The result depends neither on the order of rows nor on a random state.
 
     Args:
-        networks: one row a network. `analysis.settings` says which of them count (`judged`), and `thinned`
-            takes 5,000 of more.
+        networks: one row a network. Those of `analysis.settings.judged` count; of more than 5,000 of these
+            a subset (`thinned`).
         spec: the run's.
         objectives: names, with `:min` or `:max` where the default is not meant.
-        best: the share that is best, in (0, 1); it has at least `FEWEST_BEST` networks.
-        draws: how many resamples and shuffles.
+        best: the best share, in (0, 1); at least `FEWEST_BEST` networks.
+        draws: number of bootstrap resamples and of shuffles.
 
     Returns:
-        A row for each objective, then for all at once (objective `all`, where there are several), and
+        A row for each objective, then for all together (objective `all`, where there are several), and
         each searched setting, the most important first:
 
-        - `networks`: how many count: the setting applies and the objective is known.
+        - `networks`: how many have the setting and the objective.
         - `best`: how many of these are the best.
-        - `explained`: the part explained, in [0, 1]. nan where fewer than `FEWEST` networks count or where
-          the setting has one value only, as in all columns that follow.
-        - `low`, `high`: an interval of 95 %, from bootstrap resamples of the networks. The spread is that
-          around the resamples' own mean, as resampling adds to any divergence.
-        - `null`: what a setting without any influence stays below in 95 % of cases: its values are shuffled,
-          among networks that were suggested at about the same time. Only above it is `explained` more than
-          noise.
+        - `explained`: the share of variance explained, in [0, 1]; nan for fewer than `FEWEST` networks, or
+          where the setting has one value only, as in all columns that follow.
+        - `low`, `high`: a 95 % confidence interval, from bootstrap resamples of the networks. Their spread
+          is taken around their own mean, because resampling increases any divergence.
+        - `null`: the noise level, the 95 % quantile for a setting without influence: values are shuffled
+          among networks that were suggested at about the same time. Only an `explained` above it shows an
+          effect.
         - `share`: `explained` as a share of its sum over the settings, in [0, 1]; 0 if the sum is.
     """
     asked = parse_all(objectives)
@@ -82,7 +82,7 @@ def importance(
 
 
 def membership(points: np.ndarray, best: float) -> np.ndarray:
-    """How far each point belongs to the best share, (n,) in [0, 1]; see `importance`.
+    """Weight (n,) in [0, 1] of each point in the best share; see `importance`.
 
     The sum is max(best * n, `FEWEST_BEST`), or n if that is less.
 
@@ -115,7 +115,7 @@ def _of_goal(
     """The rows of one objective, or of all."""
     points = values(networks, goal)
     complete = np.isfinite(points).all(axis=1)
-    # Most settings apply to the same networks; those need one ranking.
+    # Settings that apply to the same networks share one ranking.
     found: dict[bytes, _Ranked] = {}
     rows = []
     for path, column in columns.items():
@@ -138,11 +138,13 @@ def _of_goal(
 
 @dataclass(frozen=True)
 class _Ranked:
-    """How far networks belong to the best, `member` (n,), and would if that were dealt out at random.
+    """Weights of networks in the best share.
 
-    `dealt` (draws, n) is dealt out among networks that were suggested at about the same time: a sampler
-    that improves moves all settings, also those without influence, and so makes early and late networks,
-    which are worse and better, differ in them.
+    Attributes:
+        member: (n,).
+        dealt: (draws, n), the same weights shuffled among networks that were suggested at about the same
+            time. A sampler that improves moves all settings, also those without influence, so that early
+            (worse) and late (better) networks differ in them; shuffling within blocks keeps that.
     """
 
     member: np.ndarray
@@ -157,14 +159,14 @@ class _Ranked:
 
     @property
     def scale(self) -> float:
-        """What makes the explained part of a divergence: q^2 over the variance of belonging to the best."""
+        """Factor from divergence to explained share: q^2 over the variance of the weights."""
         variance = self.member.var()
         return float(self.member.mean() ** 2 / variance) if variance > 1e-12 else 0.0
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A setting's values as cells: `cell` (n,) in 0 .. cells - 1; `ordered` if neighbours are alike."""
+    """A setting's values as cells: `cell` (n,) in 0 .. cells - 1; `ordered` if they are numbers."""
 
     cell: np.ndarray
     cells: int
@@ -172,9 +174,9 @@ class _Grid:
 
 
 def _grid(column: np.ndarray, domain: Range | None) -> _Grid | None:
-    """None for a setting with one value only. Values of points that lie outside the range go to its ends."""
+    """None for a setting with one value only. Values outside the range (of points) go to its ends."""
     if not isinstance(domain, Uniform):
-        # Numbered as they appear, whatever they are called: names must not matter, not even to what is drawn.
+        # Numbered in the order of appearance: names must not influence what is drawn.
         code, found = pd.factorize(column)
         return _Grid(code, len(found), ordered=False) if len(found) > 1 else None
     number = column.astype(float)
@@ -189,7 +191,7 @@ def _grid(column: np.ndarray, domain: Range | None) -> _Grid | None:
 
 
 def _figures(grid: _Grid, ranked: _Ranked) -> dict[str, float]:
-    """`explained` and what is known of its noise."""
+    """`explained`, its confidence interval and its noise level."""
     everyone = np.bincount(grid.cell, minlength=grid.cells)[None]
     among_best = np.bincount(grid.cell, weights=ranked.member, minlength=grid.cells)[None]
     (explained,) = _divergence(among_best, everyone, grid.ordered) * ranked.scale
@@ -200,27 +202,27 @@ def _figures(grid: _Grid, ranked: _Ranked) -> dict[str, float]:
 
 
 def _divergence(among_best: np.ndarray, everyone: np.ndarray, ordered: bool) -> np.ndarray:
-    """Pearson divergences (b,) of the best from all, of counts (b, cells) in cells."""
+    """Pearson divergences (b,) of the best from all, both as counts (b, cells)."""
     if ordered:
         kernel = _kernel(among_best)
         among_best = np.einsum("bc,bcd->bd", among_best, kernel)
         everyone = np.einsum("bc,bcd->bd", np.broadcast_to(everyone, among_best.shape), kernel)
     top = among_best / np.maximum(among_best.sum(axis=1, keepdims=True), 1e-12)
     base = everyone / everyone.sum(axis=1, keepdims=True)
-    # Where nobody is, none of the best is.
+    # A cell without networks has none of the best either.
     ratio = np.divide(top, base, out=np.zeros_like(top), where=base > 1e-15)
     found: np.ndarray = (top * ratio).sum(axis=1) - 1.0
     return found.clip(0.0)
 
 
 def _kernel(counts: np.ndarray) -> np.ndarray:
-    """Kernels (b, cells, cells) by Scott's rule on counts (b, cells): row c is where what is in c may lie."""
+    """Kernels (b, cells, cells) by Scott's rule on counts (b, cells): row c spreads the content of cell c."""
     cells = np.arange(counts.shape[1])
     total = counts.sum(axis=1).clip(1e-12)
     mean = counts @ cells / total
     spread = np.sqrt((counts * (cells - mean[:, None]) ** 2).sum(axis=1) / (total - 1).clip(1.0))
     width = 1.059 * spread * total**-0.2
-    # 90 % of the kernel within its own cell: no finer than the grid.
+    # At least 90 % of the kernel within its own cell: no narrower than the grid.
     width = np.maximum(width, 0.5 / 1.64)
     by_distance = np.exp(-0.5 * (cells / width[:, None]) ** 2)
     kernel = by_distance[:, np.abs(cells[:, None] - cells)]
@@ -231,7 +233,7 @@ def _kernel(counts: np.ndarray) -> np.ndarray:
 def _resampled(grid: _Grid, ranked: _Ranked) -> tuple[np.ndarray, np.ndarray]:
     """Counts (draws, cells) of the best and of all, in bootstrap resamples of the networks.
 
-    The best and the others are drawn again each among themselves: who is best is not judged anew.
+    Networks of equal weight are resampled among themselves: the ranking is not repeated.
     """
     rng = np.random.default_rng(0)
     among_best = np.zeros((len(ranked.dealt), grid.cells))

@@ -1,4 +1,4 @@
-"""How much better the front's networks look on the validation split, where they were picked."""
+"""Selection bias: how much better the front looks on the validation split, on which it was chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from rtune.run import schema
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much validation flatters an accuracy of the front's networks: fractions, above 0 where it does.
+    """Validation accuracy minus test accuracy of the members of the front, as fractions.
 
     Attributes:
         metric: `natural_accuracy` or `robust_accuracy`.
         members: networks with a figure of the test split.
         front: networks on the front.
-        mean: validation minus test.
-        low, high: its 95 % interval.
-        expected: the part that picking the best on validation explains.
+        mean: validation minus test, averaged over the members.
+        low, high: its 95 % confidence interval.
+        expected: the difference to be expected because the best on validation were chosen.
     """
 
     metric: str
@@ -44,21 +44,25 @@ class Gap:
         text = (
             f"On the validation split the {self.metric.replace('_', ' ')} of {of} "
             f"member{'s' * (self.front != 1)} of the front is {'on average ' * (self.members != 1)}"
-            f"{abs(self.mean):.3f} {way} that on the test split (95 % interval of the "
+            f"{abs(self.mean):.3f} {way} that on the test split (95 % confidence interval of the "
             f"difference {self.low:.3f} to {self.high:.3f})"
         )
         if self.expected <= 0:
             return text + "."
         if self.mean > 0:
-            return text + f"; that the best on validation were picked explains {self.expected:.3f} of it."
+            return (
+                text
+                + f"; choosing the best networks on the validation split explains {self.expected:.3f} of it."
+            )
         return (
-            text + f", though that the best on validation were picked would put it {self.expected:.3f} above."
+            f"{text}, although choosing the best networks on the validation split would by itself put it "
+            f"{self.expected:.3f} above."
         )
 
 
 @dataclass(frozen=True)
 class Optimism:
-    """See `optimism`."""
+    """A gap for each accuracy that was measured on both splits; see `optimism`."""
 
     gaps: list[Gap]
 
@@ -78,24 +82,24 @@ def optimism(
 ) -> Optimism | None:
     """How much better the front's networks look on the validation split than on the test split.
 
-    The interval is of the images alone, as if all members erred on the same ones: they nearly do, so
-    that many members make it hardly surer than one.
+    The confidence interval accounts for the images only, as if all members failed on the same ones: they
+    nearly do, so that many members make it hardly narrower than one.
 
-    What picking the best explains: networks are redrawn as for `membership` around what was measured, and
-    the front of each draw is compared with what was measured of the same networks.
+    `Gap.expected` is the selection bias: accuracies are drawn again around what was measured (as for
+    `membership`), and the members of each drawn front are compared with their measured accuracies.
 
     Args:
         networks: one row a network.
-        evaluations: see `analysis.evaluations`; of several figures of a network that of the most images
-            counts, the latest of these.
+        evaluations: see `analysis.evaluations`; of several figures of a network the one of the most images
+            is used, and of these the latest.
         objectives: of the front.
         images: that the networks' accuracies are fractions of; a number, or one for each.
         attack: the search's own (`evaluation` in its file); without it only natural accuracies are compared.
-        draws: to find what is expected, at least 1.
+        draws: of the accuracies, at least 1.
         seed: of the draws.
 
     Returns:
-        None where no member has a figure of the test split.
+        None where no member was measured on the test split.
     """
     asked = parse_all(objectives)
     known = complete(networks, asked, images)
@@ -115,7 +119,7 @@ def optimism(
 
 
 def _is_own(tested: pd.DataFrame, attack: EvaluationConfig) -> "pd.Series[bool]":
-    """Rows of the search's own attack; one that starts at random starts once there."""
+    """Rows that used the search's own attack; with a random start, those with one restart."""
     same = tested["attack"] == f"{'pgd' if attack.random_start else 'ifgsm'}-{attack.steps}"
     for name in ("epsilon", "step_size"):
         column = tested[name].to_numpy(float, na_value=np.nan)
@@ -143,7 +147,7 @@ def _gap(both: pd.DataFrame, front: int, metric: str, expected: float) -> Gap:
 
 
 def _selection(known: pd.DataFrame, asked: Sequence[Objective], draws: int, seed: int) -> dict[str, float]:
-    """Accuracy -> by how much fronts of redrawn networks exceed what was measured; of the objectives only."""
+    """Accuracy -> by how much members of drawn fronts exceed their measured accuracy, on average."""
     rows = candidates(known, asked)
     field, rng = as_field(rows, asked), np.random.default_rng(seed)
     noisy = [o for o in asked if o.name in schema.ACCURACIES]

@@ -1,7 +1,7 @@
-"""The threshold that a pruning method really uses, and the band of it that is good.
+"""The thresholds of the pruning methods, and the band in which good settings have them.
 
-RVSM and RGSM know lambda_1 and beta only by their ratio t, and that as the size below which a weight, or a
-channel's norm, becomes zero (docs/method.md). Good settings lie in a narrow band of it.
+RVSM and RGSM use lambda_1 and beta only through their ratio t, which sets the size below which a weight, or
+the norm of a channel, becomes zero (docs/method.md). Good settings lie in a narrow band of this threshold.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from rtune.config.spec import Spec
 
 Formula = Callable[[np.ndarray], np.ndarray]
 
-# Fewer networks than this are a hint, not a finding.
+# Below this number of networks the sentence says that it rests on few.
 FEW = 10
 
 
@@ -34,11 +34,11 @@ def _soft(t: np.ndarray) -> np.ndarray:
 
 
 def _transformed(t: np.ndarray) -> np.ndarray:
-    """With the shape parameter a = 1, as rtune prunes."""
+    """With the shape parameter a = 1, which rtune uses."""
     return np.where(t <= 0.25, 2 * t, 2 * np.sqrt(t) - 0.5)
 
 
-# Method -> penalty -> its formula, of t = lambda_1 / beta, and that in words.
+# Method -> penalty -> threshold as a function of t = lambda_1 / beta, and the formula as text.
 FORMULAS: dict[str, dict[str, tuple[Formula, str]]] = {
     "rvsm": {
         "l0": (_hard, "sqrt(2 lambda_1 / beta)"),
@@ -62,7 +62,7 @@ def threshold(networks: pd.DataFrame, spec: Spec) -> "pd.Series[float]":
 
     Args:
         networks: one row a network.
-        spec: the run's, which has what was not searched.
+        spec: the run's, for the settings that were not searched.
 
     Returns:
         At least 0, in the unit of the weights; nan for ADMM and for networks that were not pruned.
@@ -82,20 +82,20 @@ Ends = tuple[float, float]
 
 @dataclass(frozen=True)
 class Band:
-    """Where a method's thresholds are good, under one of its penalties.
+    """The thresholds of the networks of a pruning method with one of its penalties.
 
     Attributes:
         method, penalty: as in the search file.
-        networks: how many the method pruned so; replicates aside.
+        networks: how many networks were pruned so, without replicates.
         members: how many of them are on the front.
-        front: least and largest threshold of those; None without any.
+        front: smallest and largest threshold of those; None without any.
         middle: the same of their middle half; None of fewer than `FEW`.
         best: the same of the best share of the method's own networks, by Pareto rank; None without any.
-        searched: the same of all that could be tried.
+        searched: the same of all that the search space allows.
         sparsity: the column that the method works on.
         correlation: Spearman's, of threshold and sparsity over `networks`, in [-1, 1]; None where one of
-            them does not vary. Networks that were stopped early have less sparsity than their threshold
-            would have given them, which weakens it.
+            them does not vary. It is weakened by networks that were stopped early, before they reached
+            the sparsity that belongs to their threshold.
     """
 
     method: str
@@ -111,7 +111,7 @@ class Band:
 
     @property
     def sentence(self) -> str:
-        """One to three sentences for a reader."""
+        """The band in one to three sentences."""
         name, formula = label("pruner", self.method), FORMULAS[self.method][self.penalty][1]
         if self.searched[0] == self.searched[1]:
             return f"{name}: {formula} was {self.searched[0]:.2g} throughout."
@@ -130,7 +130,7 @@ class Band:
             if self.networks == 1:
                 return f"its one network is not on the front, and has {best}"
             return f"none of its {self.networks:,} networks is on the front; the best have {best}"
-        return f"no network yet by which to judge {formula}"
+        return f"no network yet to relate {formula} to"
 
     def _sparsity(self) -> str:
         if self.correlation is None:
@@ -142,14 +142,14 @@ class Band:
         if self.networks >= FEW:
             return ""
         counted = "1 network" if self.networks == 1 else f"{self.networks} networks"
-        return f"That is a hint, no more: it stands on {counted}."
+        return f"This is only a hint, from {counted}."
 
 
 def band(networks: pd.DataFrame, spec: Spec, objectives: Sequence[Asked], best: float = 0.1) -> list[Band]:
-    """The band of good thresholds for each method and penalty in use, in the order of `FORMULAS`.
+    """The thresholds for each method and penalty in use, in the order of `FORMULAS`.
 
-    The front is that of all networks together, whatever pruned them; the best share is each method's own,
-    of the networks that `analysis.settings.judged` names, at most 5,000 of them.
+    The front is that of all networks together, whatever pruned them; the best share is taken of each
+    method's own networks (`analysis.settings.judged`, at most 5,000 of them).
 
     Args:
         networks: one row a network. Replicates are left out.
@@ -199,7 +199,7 @@ def _band(
 
 
 def _ratios(own: pd.DataFrame, spec: Spec, method: str) -> Ends:
-    """Least and largest lambda_1 / beta in the ranges, or in a network: a point may lie outside."""
+    """Smallest and largest lambda_1 / beta of the ranges and of the networks: a point may lie outside."""
     ends = []
     for name in ("lambda_1", "beta"):
         path = f"pruning.{method}.{name}"
@@ -215,9 +215,9 @@ def _ratios(own: pd.DataFrame, spec: Spec, method: str) -> Ends:
 
 
 def spearman(one: "pd.Series[float]", other: "pd.Series[float]") -> float | None:
-    """Rank correlation in [-1, 1] of two columns of the same rows, equals at their mean rank.
+    """Spearman's rank correlation in [-1, 1] of two columns of the same rows; ties have their mean rank.
 
-    Rows that lack one are left out; None where a column does not vary in what is left.
+    Rows that lack one are left out; None where a column does not vary in the rest.
     """
     both = pd.DataFrame({"one": one.astype(float), "other": other.astype(float)}).dropna().rank()
     if len(both) < 2 or (both.nunique() < 2).any():
@@ -226,7 +226,7 @@ def spearman(one: "pd.Series[float]", other: "pd.Series[float]") -> float | None
 
 
 def apart(ends: Ends) -> str:
-    """How far apart two sizes are, in words: `a factor of 1.25`; 0 is infinitely far."""
+    """The ratio of two sizes as text: `a factor of 1.25`; `down to zero` where the smaller is 0."""
     if ends[0] <= 0:
         return "down to zero"
     factor = ends[1] / ends[0]

@@ -1,4 +1,4 @@
-"""How sure a front is: noise of the validation images, spread over seeds, optimism of picking the best."""
+"""Confidence intervals of accuracies, and the probability of each network to be on the front."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -13,10 +13,9 @@ from analysis.seeds import replicates
 from analysis.statistics.dominance import REACH, Field, chances, could_matter
 from rtune.run import schema
 
-# A member is told from the rest where it is dominated with a probability of 5 % at most: the level of
-# all intervals here.
-SURE = 0.95
-# Corners of what a network may truly be: when those of two are apart, so are they by `REACH`.
+# Below this probability to be on the front a member is within noise; also the level of the intervals.
+LEVEL = 0.95
+# Worst and best case of a network: where those of two do not overlap, they are `REACH` apart.
 _CORNER_Z = REACH / np.sqrt(2)
 _CORNER = 2 * NormalDist().cdf(_CORNER_Z) - 1
 
@@ -24,10 +23,10 @@ _CORNER = 2 * NormalDist().cdf(_CORNER_Z) - 1
 def wilson(accuracy: Any, images: Any, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of accuracies, in [0, 1]; nan where the accuracy is.
 
-    Holds its level near 0 and 1 too (Wilson 1927; Brown, Cai and DasGupta 2001).
+    It keeps its coverage near 0 and 1 too (Wilson 1927; Brown, Cai and DasGupta 2001).
 
     Args:
-        accuracy: fractions of `images`, a number or an array; need not be whole counts of them.
+        accuracy: fractions of `images`, a number or an array; not necessarily whole counts.
         images: how many, at least 1; a number or an array of the same shape.
         level: of confidence, in (0, 1).
 
@@ -51,36 +50,36 @@ def membership(
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How likely each member of the front is not dominated in truth.
+    """Probability of each member of the front that its true accuracies are not dominated.
 
-    `probability` is of the networks as they are: only their accuracies are unknown. Each image is one of
-    three, right under attack, right without only, or wrong, and a network's three shares are drawn from
-    their posterior under Jeffreys' prior (Dirichlet, 1/2 added to each count), so that neither 1.0 nor
-    0.0 is certain. Shares are drawn rather than counts of images because counts tie, and a tie with a
-    sparser network would pass for being dominated. Sparsities and costs are exact.
+    `probability` is about the trained networks: only their accuracies are uncertain. Each image belongs to
+    one of three classes (right under attack, right only without attack, wrong), and a network's shares of the
+    three are drawn from their posterior with Jeffreys' prior (Dirichlet, 1/2 added to each count), so that
+    neither 1.0 nor 0.0 is certain. Shares are drawn rather than counts because counts can be equal, and with
+    equal accuracy a sparser network would dominate. Sparsities and costs are exact.
 
-    `setting_probability` is of the settings' means over seeds, among the means of all settings: the mean of
-    the replicates with a normal error, of the covariance within the replicated settings that have a
-    member (evaluation noise is in it), over the number of replicates. Settings without replicates compete
-    with the same covariance. It is rough where few replicates stand behind it.
+    `setting_probability` is about settings: that the mean over seeds of the member's setting is not dominated
+    by the mean of another setting. Means have normal errors, with the covariance within the replicated
+    settings of the front (which includes the noise of the images) divided by the number of replicates;
+    settings without replicates get the same covariance. With few replicates it is a rough estimate.
 
-    Networks are drawn independently of each other, though they see the same images and so err together:
-    their differences are surer than that, and the probabilities err to the low side. Of simulated networks
-    that do err independently, a share p of those with a probability p are on the front in truth, of either
-    kind. One standard error of the draws is 0.016 at most for 1000 of them.
+    Networks are drawn independently although they were measured on the same images and tend to fail on the
+    same ones: their differences are in truth more certain, so the probabilities are rather too low. Both
+    kinds of probability are calibrated for simulated networks with independent errors. The standard error
+    from 1000 draws is at most 0.016.
 
     Args:
         networks: one row a network; those that lack an objective are left out.
         objectives: names, see `analysis.objectives`.
         images: that the accuracies are fractions of, at least 1; a number, or one for each network.
         searched: dotted paths of the searched values.
-        draws: how often the truth is drawn, at least 1.
+        draws: of the true accuracies, at least 1.
         seed: of the draws; the rows' order does not matter.
 
     Returns:
-        A row a member, in the order of `front`: `trial`, `probability`, `within_noise` (it is below `SURE`),
-        `rival` (the trial that dominates it most often; None where none did) and `rival_probability` (how
-        often), `seeds` (networks of its setting), `setting_probability` (nan without replicates).
+        A row a member, in the order of `front`: `trial`, `probability`, `within_noise` (it is below `LEVEL`),
+        `rival` (the trial that dominates it most often; None where none did) and `rival_probability`,
+        `seeds` (networks of its setting), `setting_probability` (nan without replicates).
 
     Raises:
         ObjectiveError: see `parse`.
@@ -93,7 +92,7 @@ def membership(
     found = chances(as_field(rows, asked), rows.index.get_indexer(members.index), draws, seed)
     names = np.array([*rows["trial"], None], object)  # place -1: no rival
     made = pd.DataFrame({"trial": members["trial"].to_numpy(object), "probability": found.undominated})
-    made["within_noise"] = made["probability"] < SURE
+    made["within_noise"] = made["probability"] < LEVEL
     made["rival"] = pd.Series(names[found.rival], dtype=object)
     made["rival_probability"] = found.rival_share
     return made.join(_settings(known, members.index, asked, searched, draws, seed))
@@ -106,13 +105,13 @@ def complete(networks: pd.DataFrame, asked: Sequence[Objective], images: Any) ->
 
 
 def candidates(known: pd.DataFrame, asked: Sequence[Objective]) -> pd.DataFrame:
-    """The rows that may be on the front in truth, by trial."""
+    """The rows that may truly be on the front, sorted by trial."""
     found: pd.DataFrame = known[could_matter(*_corners(known, asked))]
     return found.sort_values("trial", kind="stable")
 
 
 def _corners(rows: pd.DataFrame, asked: Sequence[Objective]) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the most (n, k) that each network may truly be, maximised."""
+    """Worst and best case (n, k) of each network, maximised."""
     low, high = values(rows, asked), values(rows, asked)
     for column, objective in enumerate(asked):
         if objective.name in schema.ACCURACIES:
@@ -122,12 +121,12 @@ def _corners(rows: pd.DataFrame, asked: Sequence[Objective]) -> tuple[np.ndarray
 
 
 def as_field(rows: pd.DataFrame, asked: Sequence[Objective]) -> Field:
-    """The networks with their accuracies unknown: see `membership`."""
+    """The networks with uncertain accuracies: see `membership`."""
     low, high = _corners(rows, asked)
     images = rows[["images"]].to_numpy(float)
     noisy = [o for o in asked if o.name in schema.ACCURACIES]
     counts = images * rows[[o.name for o in noisy]].to_numpy(float).clip(0, 1)
-    # Of two accuracies the lower one's images are taken to lie within the higher one's.
+    # The images of the lower of two accuracies are taken to be a subset of those of the higher.
     order = counts.argsort(axis=1, kind="stable")
     ascending = np.take_along_axis(counts, order, axis=1)
     shares = np.diff(ascending, axis=1, prepend=0.0, append=images) + 0.5
@@ -162,7 +161,7 @@ def _settings(
         return found
     points = values(known, asked)
     sums = [np.bincount(codes, weights=column) for column in points.T]
-    # Rounded, or the mean of equal figures may differ from them in the last place and break a tie.
+    # Rounded: the mean of equal figures may differ from them in the last digit, which would break a tie.
     means = np.round(np.stack(sums, axis=1) / sizes[:, None], 12)
     spread, root = _seed_noise(points[again] - means[codes[again]], len(np.unique(codes[again])))
     least = [_binomial(known.loc[members, o.name], known.loc[members, "images"]) for o in asked]
@@ -192,7 +191,7 @@ def _seed_noise(residuals: np.ndarray, settings: int) -> tuple[np.ndarray, np.nd
 
 
 def _binomial(column: "pd.Series[Any]", images: "pd.Series[Any]") -> float:
-    """What seeds cannot spread less than: the standard error of such accuracies, 0 of anything else."""
+    """Lower bound of the standard deviation over seeds: the standard error of accuracies, 0 of the rest."""
     if column.name not in schema.ACCURACIES:
         return 0.0
     n = images.to_numpy(float)

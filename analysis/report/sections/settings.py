@@ -16,8 +16,8 @@ from rtune.config.ranges import Choice
 MOST_SLICES = 12
 _REMARK = (
     "Importance (PED-ANOVA): the share of the variance of being among the best tenth that a setting explains "
-    "on its own, with bootstrap 95 % confidence intervals. The grey tick is the noise level, the 95 % quantile "
-    "for a setting without influence: a bar that does not reach beyond it shows no effect."
+    "on its own, with bootstrap 95 % confidence intervals. The grey tick is the noise level (95 % quantile "
+    "for a setting without influence): a bar that does not reach beyond it shows no effect."
 )
 
 
