@@ -78,7 +78,7 @@ class Comparison:
             text += f" (95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
         return (
             f"{text}; permutation test of no difference{self._of_sizes()}: {p_words(self.p_value)}. Both "
-            "treat trials as independent, which the trials of an adaptive search are not; several runs a side "
+            "treat trials as independent, which those of an adaptive search are not; several runs a side "
             "give a more reliable comparison."
         )
 

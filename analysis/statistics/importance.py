@@ -2,7 +2,7 @@
 
 A setting is important if its distribution among the best networks differs from that among all. The measure
 is the Pearson divergence of the two densities. The reference is the density of what the search tried, not
-that of its ranges: a sampler that tries many values in one place does not by that alone make a setting important.
+that of its ranges: if a sampler tries many values in one place, that alone makes no setting important.
 """
 
 from collections.abc import Sequence

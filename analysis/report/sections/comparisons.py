@@ -160,19 +160,18 @@ def _attained(run_set: RunSet, sides: list[pd.DataFrame], names: tuple[str, str]
         plane = f"In {asked[x].label} and {asked[y].label}"
         sets = f"{'runs' if by_runs(*sides) else 'sets of seeds'} ({count} a side)"
         if max(ahead) == 0:
-            yield f"{plane} the {sets} of both sides attain the same."
+            yield f"{plane}, the {sets} of both sides attain the same places."
             continue
         # The one that is further ahead first.
         (most, name), (least, other) = sorted(zip(ahead, names, strict=True), key=lambda one: -one[0])
-        elsewhere = f" (elsewhere {100 * least:.0f} more of {other})" if least > 0 else ""
+        elsewhere = f" (elsewhere by up to {100 * least:.0f} in favour of {other})" if least > 0 else ""
         fewest = 2 / comb(2 * count, count)
         few = (
             ", the smallest possible with so few sets" if p <= fewest * (1 + 1e-9) and fewest > 0.001 else ""
         )
         yield (
-            f"{plane} the {sets} differ most where a network as good is attained by "
-            f"{100 * most:.0f} percentage points more of the sets of {name} than of {other}{elsewhere}; "
-            f"permutation test of no difference: {p_words(p)}{few}."
+            f"{plane}, the share of the {sets} that attain a place differs by up to {100 * most:.0f} percentage "
+            f"points in favour of {name}{elsewhere}; permutation test of no difference: {p_words(p)}{few}."
         )
 
 
