@@ -33,7 +33,7 @@ def test_the_walls_hold() -> None:
             "import rtune.cli.app, rtune.config.spec",
             {"torch", "ray", "pandas", "optuna", "plotly", "matplotlib"},
         ),
-        ("import analysis, analysis.report", {"torch", "ray", "optuna", "rtune.robust"}),
+        ("import analysis, analysis.report.write", {"torch", "ray", "optuna", "rtune.robust"}),
         ("import rtune.robust", {"ray", "optuna", "pydantic", "analysis"}),
     ],
 )

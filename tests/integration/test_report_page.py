@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis import report
+from analysis.report.write import write
 from rtune.run.folder import RunFolder
 from tests.support.run_folders import fronts
 from tests.support.services import browser
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def page(folder: RunFolder) -> Path:
-    return Path(report.write([folder])[0])
+    return Path(write([folder])[0])
 
 
 def members(folder: RunFolder) -> Any:
@@ -230,7 +230,7 @@ def test_slices_show_the_objective_that_is_asked_for(desk: Seen) -> None:
 
 
 def test_a_networks_own_histogram_is_drawn(trained: Path, look: Open, tmp_path: Path) -> None:
-    file = Path(report.write([RunFolder(trained)], tmp_path)[0])
+    file = Path(write([RunFolder(trained)], tmp_path)[0])
     seen = look(file)
     assert seen.tells("document.querySelectorAll('#norms .barlayer path').length") > 3
     assert "rtune export" in seen.text("#detail-list")
@@ -239,7 +239,7 @@ def test_a_networks_own_histogram_is_drawn(trained: Path, look: Open, tmp_path: 
 @pytest.mark.parametrize(("trials", "broken"), [(0, 0), (3, 3), (1, 0), (2, 0)])
 def test_poor_runs_have_a_page_without_errors(tmp_path: Path, look: Open, trials: int, broken: int) -> None:
     folder = fronts.make(tmp_path, trials=trials, broken=broken)
-    seen = look(Path(report.write([folder])[0]))
+    seen = look(Path(write([folder])[0]))
     if trials == broken:
         assert "there is no front to show" in seen.text("#section-front")
     else:
@@ -251,10 +251,10 @@ def test_poor_runs_have_a_page_without_errors(tmp_path: Path, look: Open, trials
 
 def test_two_runs_side_by_side(tmp_path: Path, look: Open) -> None:
     runs = [fronts.make(tmp_path, "a", seed=1), fronts.make(tmp_path, "b", seed=2, shift=0.05)]
-    seen = look(Path(report.write(runs, tmp_path / "both")[0]))
+    seen = look(Path(write(runs, tmp_path / "both")[0]))
     assert seen.text("h1") == "a, b"
     assert seen.text("#detail-title").startswith("Trial b/t0")
-    compared = seen.text("#section-compare")
+    compared = seen.text("#section-comparisons")
     assert "a and b" in compared
     again = look(tmp_path / "both" / "index.html", mark="#a/t0003")
     assert again.text("#detail-title").startswith("Trial a/t0003,")

@@ -11,7 +11,7 @@ from rtune.errors import RunError
 from rtune.metrics import METRICS
 from rtune.run import summary
 from rtune.run.folder import RunFolder
-from rtune.run.ledger import fold, validation_images
+from rtune.run.ledger import Ledger, fold, validation_images
 
 # Shown beside the objectives.
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "parameters", "macs")
@@ -19,8 +19,8 @@ _ALWAYS = ("weight_sparsity", "channel_sparsity", "parameters", "macs")
 
 def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
-    from analysis import words
-    from analysis.report import write
+    from analysis.report import text
+    from analysis.report.write import write
     from rtune.console import make_console
 
     networks = analysis.networks(analysis.load(folder))
@@ -30,8 +30,8 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
         return 1
     if not networks.empty:
         ledger = fold(folder.read().records)
-        console.print(_front_table(folder, networks))
-        cut = words.partly(
+        console.print(_front_table(folder, networks, ledger))
+        cut = text.partly(
             analysis.front(networks, folder.spec.objectives), validation_images(ledger.launches)
         )
         if cut is not None:
@@ -47,10 +47,9 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     return 130 if reason == "interrupted" else 0
 
 
-def _front_table(folder: RunFolder, networks: pd.DataFrame) -> Table:
+def _front_table(folder: RunFolder, networks: pd.DataFrame, ledger: Ledger) -> Table:
     objectives = list(folder.spec.objectives)
     front = analysis.front(networks, objectives)
-    ledger = fold(folder.read().records)
     volume = summary.volume(summary.run_hypervolume(ledger, objectives))
     reference = summary.hypervolume_reference(ledger, objectives)
     table = Table(

@@ -175,7 +175,7 @@ def test_what_travels_is_enough_to_run_and_not_the_whole_folder(tmp_path: Path) 
         else:
             shutil.copy(ROOT / here, target)
     listed = subprocess.run(
-        [sys.executable, "-c", "import analysis.report, rtune.cli.app; rtune.cli.app.main(['spaces'])"],
+        [sys.executable, "-c", "import analysis.report.write, rtune.cli.app; rtune.cli.app.main(['spaces'])"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert "digits" in listed.stdout, listed.stderr

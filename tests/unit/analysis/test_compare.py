@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.attained import attainment_difference, attainment_test
-from analysis.compare import at_equal, by_kind, compare
 from analysis.front import hypervolume
+from analysis.statistics.attainment import attainment_difference, attainment_test
+from analysis.statistics.by_kind import at_equal, by_kind
+from analysis.statistics.compare import compare
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
 PAIR = ["robust_accuracy", "weight_sparsity"]
@@ -74,7 +75,7 @@ def test_a_set_is_as_good_as_itself_in_any_order() -> None:
     assert found.ratio_low is not None
     assert found.ratio_high is not None
     assert found.ratio_low < 1 < found.ratio_high
-    assert "reaches all that" in found.sentences()[2]
+    assert "is at least as good as" in found.sentences()[2]
 
 
 def test_nothing_hangs_on_the_order_of_rows_and_all_on_the_seed() -> None:
@@ -96,10 +97,12 @@ def test_networks_without_an_objective_are_left_out() -> None:
     assert found.epsilons == (0.0, 0.25)
     assert found.noise == pytest.approx(1.96 * math.sqrt(2 * 0.25 / 102), rel=1e-4)
     assert found.sentences("old", "new")[2:] == [
-        "old reaches all that new reaches.",
-        "new would have to gain 0.250 in every objective to reach all that old reaches.",
-        "Between sets of one kind the two would differ as much with p = 1.000.",
-        "Two accuracies that differ by less than 0.137 are within the images' noise.",
+        "old is at least as good as new everywhere.",
+        "new would have to improve by 0.250 in every objective to be at least as good as old everywhere "
+        "(additive epsilon indicator).",
+        "Permutation test of no difference between these two figures: p = 1.000.",
+        "Two accuracies must differ by more than 0.137 to differ significantly (5 % level), given the number "
+        "of images.",
     ]
 
 
@@ -325,8 +328,8 @@ def test_what_cannot_be_compared_says_why() -> None:
     (found,) = by_kind(*apart, "channel_sparsity", "robust_accuracy")
     assert (found.mean, found.verdict) == (None, None)
     assert found.sentence == (
-        "At equal channel sparsity nothing can be said: EnResNet has 0.10 to 0.10 and ResNet has "
-        "0.60 to 0.80, which have nothing in common."
+        "At equal channel sparsity no comparison is possible: EnResNet has 0.10 to 0.10 and ResNet has "
+        "0.60 to 0.80, which do not overlap."
     )
     (found,) = by_kind(*kinds([(0.1, 0.5)] * 2, [(0.1, 0.5)] * 6 + [(np.nan, 1)], names), *names)
     assert found.trials == (2, 6)
@@ -348,13 +351,13 @@ def test_a_better_kind_is_told_and_the_same_is_not() -> None:
     found = at_equal(better, plain, "weight_sparsity", "robust_accuracy", ("enresnet", "resnet"))
     assert found.verdict == "above"
     assert "EnResNet is 0.0" in found.sentence
-    assert "above ResNet in robust accuracy (95 % interval 0.0" in found.sentence
+    assert "above ResNet in robust accuracy (95 % confidence interval 0.0" in found.sentence
     back = at_equal(plain, better, "weight_sparsity", "robust_accuracy", ("resnet", "enresnet"))
     assert back.verdict == "below"
     assert back.mean == pytest.approx(-(found.mean or 0))
     same = at_equal(plain, plain.sample(frac=1), "weight_sparsity", "robust_accuracy", ("a", "b"))
     assert (same.mean, same.verdict) == (0.0, "undecided")
-    assert "cannot be told apart" in same.sentence
+    assert "do not differ significantly" in same.sentence
 
 
 @pytest.mark.parametrize(("sizes", "least", "most"), [((40, 40), 0.85, 0.99), ((120, 20), 0.93, 1.0)])

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.dominance import near_front
+from analysis.statistics.dominance import near_front
 
 CELL = st.integers(0, 4)
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analysis
-from analysis import constraints, figures
+from analysis import constraints
 from analysis.objectives import parse, parse_all
+from analysis.report import figures
 from rtune.errors import ObjectiveError
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]

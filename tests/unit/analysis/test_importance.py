@@ -13,7 +13,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from analysis.importance import ALL, FEWEST, FEWEST_BEST, importance, membership
+from analysis.statistics.importance import ALL, FEWEST, FEWEST_BEST, importance, membership
 from rtune.config import spec
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "channel_sparsity"]

@@ -12,9 +12,14 @@ import pytest
 import yaml
 
 import analysis
-from analysis import report, tables, words
-from analysis.sidebyside import sections
-from analysis.view import view
+from analysis.report import tables
+from analysis.report import write as report
+from analysis.report.facts import Facts
+from analysis.report.page import page
+from analysis.report.run_set import RunSet
+from analysis.report.section import Content, Section
+from analysis.report.sections import SECTIONS, cost
+from analysis.report.sections.comparisons import comparisons
 from rtune.config import spec
 from rtune.errors import ObjectiveError, RunError
 from rtune.run import summary
@@ -47,11 +52,15 @@ class Page(HTMLParser):
         self.text += "" if self.script else data
 
 
-def read(path: Path) -> Page:
+def parsed(html: str) -> Page:
     page = Page()
-    page.feed(path.read_text())
+    page.feed(html)
     page.text = " ".join(page.text.split())
     return page
+
+
+def read(path: Path) -> Page:
+    return parsed(path.read_text())
 
 
 def write(folder: RunFolder, output: Path | None = None, *formats: str) -> list[Path]:
@@ -82,7 +91,7 @@ def test_it_tells_the_saving_that_rtune_status_tells(tmp_path: Path) -> None:
     told = re.fullmatch(r"(\d+) epochs run; .* taken (\d+): (\d+) % saved", status)
     assert told is not None
     run, unstopped, share = (f"{int(number):,}" for number in told.groups())
-    page = words.saved(view([folder]))
+    page = cost.saved(RunSet.of([folder]))
     assert page.startswith(f"{run} epochs were run")
     assert page.endswith(f"taken {unstopped} epochs, so {share} % were saved.")
     seconds = int(run) * 1.7
@@ -106,6 +115,32 @@ def test_no_text_breaks_out_of_the_data(tmp_path: Path, text: str) -> None:
     assert page.count("alert(1)") == page.count("alert(1)&lt;/script")
 
 
+def test_a_section_is_a_module_a_template_and_a_place_in_the_list(tmp_path: Path) -> None:
+    """Nothing else needs to know of it; its texts are escaped, its data and its script are on the page."""
+    (tmp_path / "toy.html.j2").write_text(
+        '{% from "macros.html.j2" import plot %}<p>{{ told }}</p>{{ plot("toy-plot", told) }}'
+    )
+    (tmp_path / "toy.js").write_text("Page.section({ draw: () => Plots.data.sections.toy });")
+    told = "<script>alert(2)</script> & 40 networks"
+
+    def content(facts: Facts) -> Content | None:
+        return Content({"told": told}, {"told": told}) if len(facts.run_set.networks) else None
+
+    toy = Section.of_module(tmp_path / "toy.py", "A <toy>", "All about <toys>", content)
+    sections = (*SECTIONS[:2], toy, *SECTIONS[2:])
+    html = page(RunSet.of([fronts.make(tmp_path, trials=6)]), sections=sections)
+    found = parsed(html)
+    assert found.text.index("Certainty") < found.text.index("A <toy>") < found.text.index("Settings")
+    assert "#section-toy" in found.links
+    assert f"All about <toys> {told}" in found.text
+    assert "alert(2)</script>" not in html
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    assert json.loads(data)["sections"]["toy"] == {"told": told}
+    assert "<script>Page.section({ draw: () => Plots.data.sections.toy });</script>" in html
+    nothing = page(RunSet.of([fronts.make(tmp_path, "empty", trials=0)]), sections=sections)
+    assert "toy" not in parsed(nothing).text
+
+
 @pytest.mark.parametrize(("trials", "broken"), [(0, 0), (3, 3), (1, 0)])
 def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: int) -> None:
     files = write(fronts.make(tmp_path, trials=trials, broken=broken), None, *report.FORMATS)
@@ -117,7 +152,7 @@ def test_poor_runs_get_a_useful_page(tmp_path: Path, trials: int, broken: int) -
     if broken:
         assert "failed: <b>bad</b>" in found.text
     if trials == 1:
-        assert "Of 1 trial 1 gave a network, and 1 of those is on the front" in found.text
+        assert "1 trial gave 1 network; 1 is on the Pareto front" in found.text
 
 
 def test_every_format_holds_the_front(tmp_path: Path) -> None:
@@ -170,7 +205,7 @@ def test_each_launch_is_told_with_what_it_asked_for(tmp_path: Path) -> None:
     assert re.search(rf"rtune search FILE.yaml --trials 3 --max-epochs 4 {when}, 2 at once\)", text)
     assert re.search(rf"rtune replicate {folder.place} --trials t0001 --seeds 5 {when}, 3 at once\)", text)
     assert re.search(rf"rtune resume {folder.place} --trials 4 --max-epochs 9 {when}, 2 at once\)", text)
-    assert "rtune search; the later launches above follow in their order, each on the new run" in text
+    assert "rtune search; then repeat the later launches above in their order, each on the new run" in text
 
 
 def test_replicates_of_another_length_are_not_taken_for_none(tmp_path: Path) -> None:
@@ -194,7 +229,7 @@ def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches
         tree = {k: v for k, v in tree.items() if k != "model"}
         tree |= {"pruning": {"rvsm": fronts.TREE["pruning"]["rvsm"]}}
     bare = fronts.make(tmp_path, "bare", tree=tree, lacking=("model", "pruning.method", "pruning.rgsm"))
-    found = view([bare, fronts.make(tmp_path, "whole")])
+    found = RunSet.of([bare, fronts.make(tmp_path, "whole")])
     for path in ("model.enresnet.gamma", "pruning.rgsm.lambda_1", "pruning.rvsm.beta"):
         assert pd.api.types.is_float_dtype(found.networks[path]), path
     assert set(found.networks[found.networks["run"] == 0]["kind"]) == {"bare"}
@@ -202,19 +237,19 @@ def test_numbers_stay_numbers_beside_a_run_without_them(tmp_path: Path, searches
 
 
 def test_too_many_kinds_of_several_runs_are_told_apart_by_run(tmp_path: Path) -> None:
-    found = view([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
+    found = RunSet.of([fronts.make(tmp_path, name) for name in ("a", "b", "c")])  # of four kinds each
     assert set(found.networks["kind"]) == {"a", "b", "c"}
 
 
 def test_it_tells_which_run_is_ahead(tmp_path: Path) -> None:
-    """Whichever is asked first; of three sets of seeds a side, none of one kind could be further apart."""
+    """In either order of the runs; three sets of seeds a side cannot differ more."""
     good, poor = fronts.make(tmp_path, "good", seeds=3, shift=0.5), fronts.make(tmp_path, "poor", seeds=3)
     for folders in ((good, poor), (poor, good)):
-        (said,) = (said for title, said in sections(view(folders)) if title.startswith("Runs"))
+        (said,) = (said for title, said in comparisons(RunSet.of(folders)) if title.startswith("Runs"))
         (plane,) = (one for one in said if one.startswith("In robust accuracy and natural accuracy"))
-        assert "the sets of seeds (3 a side) are furthest apart where a network as good is" in plane
-        assert "100 percentage points more of those of good than of poor; p = 0.100" in plane
-        assert ", the least that so few can give, for such a difference between sets of one kind." in plane
+        assert "the share of the sets of seeds (3 a side) that attain a place differs by up to 100" in plane
+        assert "percentage points in favour of good; permutation test of no difference: p = 0.100" in plane
+        assert plane.endswith(", the smallest possible with so few sets.")
 
 
 def test_no_picture_of_an_earlier_report_stays(tmp_path: Path) -> None:
@@ -268,7 +303,7 @@ def test_a_missing_objective_leaves_the_rest(tmp_path: Path) -> None:
     log.write_text("\n".join(lines) + "\n")
     found = read(write(folder)[0])
     assert "0001.jsonl" in found.text
-    assert "Of 6 trials 5 gave a network" in found.text
+    assert "6 trials gave 5 networks" in found.text
 
 
 def test_it_follows_a_search_to_its_end(tmp_path: Path) -> None:
@@ -288,14 +323,8 @@ def test_it_follows_a_search_to_its_end(tmp_path: Path) -> None:
     files = list(report.follow([made], None, ("html",), None, pause))
     assert files == [str(page)]
     assert 'http-equiv="refresh" content="15"' in pages[0]
-    assert "1 running" in read_text(pages[-1])
+    assert "1 running" in parsed(pages[-1]).text
     assert 'http-equiv="refresh"' not in page.read_text()
-
-
-def read_text(html: str) -> str:
-    page = Page()
-    page.feed(html)
-    return " ".join(page.text.split())
 
 
 def test_ctrl_c_ends_the_following(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from analysis.threshold import FEW, apart, band, spearman, threshold
+from analysis.statistics.threshold import FEW, apart, band, spearman, threshold
 from rtune.config import spec
 from rtune.config.sections import trial_config
 from rtune.robust.pruning import prox
@@ -162,10 +162,10 @@ def test_the_band_by_hand() -> None:
     assert found.middle is None
     # The best share has five networks at the least, which are all.
     assert found.best == pytest.approx((0.3, 0.7))
-    assert found.words == (
+    assert found.sentence == (
         "RGSM: 2 front members have sqrt(2 lambda_1 / beta) between 0.4 and 0.5, a factor of 1.25; the "
         "search covered 0.28 to 0.77, a factor of 2.74. Channel sparsity and threshold have the rank "
-        "correlation -0.22. That is a hint, no more: it stands on 5 networks."
+        "correlation -0.22. This is only a hint, from 5 networks."
     )
 
 
@@ -182,7 +182,7 @@ def test_a_method_without_front_members_says_so() -> None:
     assert (found.penalty, found.members, found.front) == ("l1", 0, None)
     assert found.best == pytest.approx((0.02, 0.02))
     assert found.searched == pytest.approx((1e-4, 10))
-    assert "RVSM: its one network is not on the front, and has lambda_1 / beta at 0.02;" in found.words
+    assert "RVSM: its one network is not on the front, and has lambda_1 / beta at 0.02;" in found.sentence
     assert other.members == 2
 
 
@@ -192,8 +192,8 @@ def test_many_members_have_a_middle_half() -> None:
     (found,) = band(rows, SPEC, OBJECTIVES)
     assert found.middle == pytest.approx((0.4, 0.6))
     assert found.correlation == pytest.approx(1)
-    assert "half of them between 0.4 and 0.6" in found.words
-    assert "hint" not in found.words
+    assert "half of them between 0.4 and 0.6" in found.sentence
+    assert "hint" not in found.sentence
 
 
 def test_a_point_outside_its_range_widens_what_was_searched() -> None:
@@ -206,14 +206,14 @@ def test_what_was_not_searched_has_no_band() -> None:
         {"pruning": {"method": "rgsm"}, "training": {"lr": {"log_uniform": [0.01, 1]}}}, {}, "test"
     )
     (found,) = band(table([{"training.lr": 0.1}, {"training.lr": 0.2}]), fixed, OBJECTIVES)
-    assert found.words == "RGSM: sqrt(2 lambda_1 / beta) was 0.32 throughout."
+    assert found.sentence == "RGSM: sqrt(2 lambda_1 / beta) was 0.32 throughout."
 
 
 def test_networks_without_metrics_or_none_at_all() -> None:
     rows = table([rgsm(0.08)]).assign(natural_accuracy=np.nan)
     (found,) = band(rows, SPEC, OBJECTIVES)
     assert (found.front, found.best, found.correlation) == (None, None, None)
-    assert "no network yet" in found.words
+    assert "no network yet" in found.sentence
     assert band(rows.iloc[:0], SPEC, OBJECTIVES) == []
 
 

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.dominance import could_matter
 from analysis.front import front
 from analysis.objectives import parse_all, values
-from analysis.seeds import replicate_sets
-from analysis.uncertainty import SURE, attainment, membership, optimism, replicates, wilson
+from analysis.seeds import replicate_sets, replicates
+from analysis.statistics.attainment import attainment
+from analysis.statistics.dominance import could_matter
+from analysis.statistics.optimism import optimism
+from analysis.statistics.uncertainty import LEVEL, membership, wilson
 from rtune.config.sections import EvaluationConfig
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
@@ -160,7 +162,7 @@ def test_chances_come_true() -> None:
         truths += real[[int(trial[1:]) for trial in found["trial"]]].tolist()
     told, real = np.array(chances), np.array(truths, float)
     assert told.mean() == pytest.approx(real.mean(), abs=0.05)
-    assert real[told >= SURE].mean() > 0.93
+    assert real[told >= LEVEL].mean() > 0.93
     assert real[told < 0.5].mean() < 0.6
 
 
@@ -318,9 +320,12 @@ def test_optimism_by_hand() -> None:
     better = table.assign(accuracy=0.95)
     below = optimism(networks, better[better["attack"] == "natural"], OBJECTIVES, 400, ATTACK)
     assert below is not None
-    # Picking the best makes validation look better: it explains nothing of the opposite.
+    # Choosing the best makes validation look better: it explains nothing of the opposite.
     assert "0.100 below that on the test split" in below.sentence
-    assert ", though that the best on validation were picked would put it 0.00" in below.sentence
+    assert (
+        "although choosing the best networks on the validation split would by itself put it 0.00"
+        in below.sentence
+    )
     plain = optimism(networks, table, OBJECTIVES, 400)
     assert plain is not None
     assert [gap.metric for gap in plain.gaps] == ["natural_accuracy"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import analysis
-from analysis import words
+from analysis.report import text
 from rtune.evaluate.evaluation import load_network
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
@@ -83,13 +83,13 @@ def test_figures_of_fewer_images_are_said_to_be(tmp_path: Path, rtune: Rtune) ->
     folder = fronts.make(tmp_path / "runs")
     assert re.search(r"validation images +360\n", rtune("best", "run").stdout)
     networks = analysis.networks(analysis.load(folder))
-    assert words.partly(networks, fronts.IMAGES) is None
+    assert text.partly(networks, fronts.IMAGES) is None
     trial = cut_short(folder)
     assert "90 of 360; its training was cut short" in rtune("best", "run").stdout
     networks = analysis.networks(analysis.load(folder))
     said = f"cut short: accuracies of {trial} are of 90 validation images instead of 360"
-    assert words.partly(networks, fronts.IMAGES) == said
-    many = words.partly(networks.assign(images=90), fronts.IMAGES)
+    assert text.partly(networks, fronts.IMAGES) == said
+    many = text.partly(networks.assign(images=90), fronts.IMAGES)
     assert many is not None
     assert f" and {len(networks) - 6} more are of 90 " in many
 
