@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import KNOWN, Asked, parse
+from analysis.objectives import Asked, parse
 from rtune.errors import ObjectiveError
+from rtune.metrics import METRICS
 
 _OPERATORS = {
     ">=": np.greater_equal,
@@ -40,8 +41,8 @@ def parse_constraint(text: str) -> Constraint:
             "such as robust_accuracy>=0.45"
         )
     name, operator, number = match.groups()
-    if name not in KNOWN:
-        raise ObjectiveError(f"constraint {text!r}: {name!r} is none of {', '.join(KNOWN)}")
+    if name not in METRICS:
+        raise ObjectiveError(f"constraint {text!r}: {name!r} is none of {', '.join(METRICS.names())}")
     try:
         value = float(number)
     except ValueError:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.labels import label
 from analysis.report import plot_data
 from analysis.report.run_set import RunSet
 from analysis.settings import setting
 from analysis.statistics.attainment import attainment
 from analysis.statistics.threshold import FORMULAS, Band, band, threshold
 from analysis.statistics.uncertainty import membership, wilson
-from rtune.run import schema
+from rtune import metrics
+from rtune.config.catalog import PRUNERS
 
 # How often accuracies are drawn again; less often for a large run set, where each draw takes long.
 DRAWS, LARGE = 1000, 10_000
@@ -74,7 +74,7 @@ class Facts:
         """Accuracy -> trial of the front -> Wilson's 95 % confidence interval."""
         members = self.run_set.members
         found = {}
-        for name in schema.ACCURACIES:
+        for name in metrics.of_images():
             low, high = wilson(members[name].to_numpy(float), members["images"].to_numpy(float))
             bounds = zip(low.round(4).tolist(), high.round(4).tolist(), strict=True)
             found[name] = dict(zip(members["trial"], bounds, strict=True))
@@ -121,5 +121,5 @@ class Facts:
                 continue
             own = setting(networks, spec, f"pruning.{one.method}.penalty") == one.penalty
             found.columns[name] = every.where(own).rename(name)
-            found.labels[name] = f"{label('pruner', one.method)}: {FORMULAS[one.method][one.penalty][1]}"
+            found.labels[name] = f"{PRUNERS[one.method].label}: {FORMULAS[one.method][one.penalty][1]}"
         return found

@@ -12,13 +12,12 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis.objectives import Objective
-from analysis.report import plot_data, text
+from analysis.report import plot_data
 from analysis.report.facts import Facts
 from analysis.report.run_set import RunSet
 from analysis.report.section import Content, Section
 from analysis.report.sections import SECTIONS
-from rtune.run import schema
+from rtune.metrics import METRICS
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -86,10 +85,10 @@ def _contents(facts: Facts, sections: Sequence[Section]) -> list[tuple[Section, 
 def _common(facts: Facts) -> dict[str, Any]:
     """What the plots of several sections are drawn from."""
     run_set = facts.run_set
-    labels = {name: text.metric(name) for name in schema.METRICS}
+    labels = {metric.name: metric.label for metric in METRICS}
     data: dict[str, Any] = {
         "objectives": run_set.names,
-        "fractions": [name for name in schema.METRICS if Objective(name, True).is_fraction],
+        "fractions": [metric.name for metric in METRICS if metric.is_fraction],
         "maximise": {o.name: o.maximise for o in run_set.objectives},
     }
     if run_set.networks.empty:

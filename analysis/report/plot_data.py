@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.objectives import Objective
 from analysis.report.run_set import RunSet
-from rtune.run import schema
+from rtune.metrics import METRICS
 
 # How many networks off the front are drawn, and how many plots of pairs of objectives there are, at most.
 MOST_POINTS, MOST_PAIRS = 3000, 6
@@ -49,7 +49,7 @@ def points(
     """
     kinds = sorted(run_set.networks["kind"].unique())
     on = rows.index.isin(run_set.members.index)
-    metrics = [name for name in schema.METRICS if name in rows]
+    metrics = [name for name in METRICS.names() if name in rows]
     settings = {path: rows[path] for path in run_set.searched} | {
         name: column.reindex(rows.index) for name, column in derived.items()
     }

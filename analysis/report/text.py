@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.objectives import Objective
 from analysis.report.run_set import RunSet
+from rtune.config.catalog import ATTACK_LOSSES, ATTACKS
 from rtune.config.sections import EvaluationConfig
 
 # How many networks are named in a sentence that may be about any number of them.
@@ -28,8 +29,11 @@ def metric(name: str) -> str:
 
 def attack(config: EvaluationConfig) -> str:
     """`PGD-20 (epsilon 0.031, step size 0.0078)`."""
-    name = "PGD" if config.random_start else "IFGSM"
-    return f"{name}-{config.steps} (epsilon {config.epsilon:.4g}, step size {config.step_size:.4g})"
+    name = ATTACKS[config.method].label
+    if config.method == "pgd" and not config.random_start:
+        name = ATTACKS["ifgsm"].label
+    loss = "" if config.loss == "cross_entropy" else f", {ATTACK_LOSSES[config.loss].label} loss"
+    return f"{name}-{config.steps} (epsilon {config.epsilon:.4g}, step size {config.step_size:.4g}{loss})"
 
 
 def listed(parts: list[str]) -> str:

@@ -14,7 +14,7 @@ from analysis.objectives import Asked, Objective, number, parse_all, values
 from analysis.seeds import replicates
 from analysis.statistics.attainment import attainment_difference, divisions, mask
 from analysis.statistics.dominance import near_front
-from rtune.run import schema
+from rtune import metrics
 
 # Fewer trials a side cannot be halved in a useful way.
 LEAST = 3
@@ -290,7 +290,7 @@ def _noise(fronts: Sequence[pd.DataFrame], asked: Sequence[Objective], images: i
 
     A success and a failure are added to each (Agresti and Caffo 2000), so that 0 and 1 have an error too.
     """
-    names = [o.name for o in asked if o.name in schema.ACCURACIES]
+    names = [o.name for o in asked if o.name in metrics.of_images()]
     p = np.concatenate([members[names].to_numpy(float).ravel() for members in fronts])
     if images is None or not len(p):
         return None

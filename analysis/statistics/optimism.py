@@ -12,8 +12,8 @@ import pandas as pd
 from analysis.front import front
 from analysis.objectives import Asked, Objective, parse_all
 from analysis.statistics.uncertainty import as_field, candidates, complete
+from rtune import metrics
 from rtune.config.sections import EvaluationConfig
-from rtune.run import schema
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _selection(known: pd.DataFrame, asked: Sequence[Objective], draws: int, seed
     """Accuracy -> by how much members of drawn fronts exceed their measured accuracy, on average."""
     rows = candidates(known, asked)
     field, rng = as_field(rows, asked), np.random.default_rng(seed)
-    noisy = [o for o in asked if o.name in schema.ACCURACIES]
+    noisy = [o for o in asked if o.name in metrics.of_images()]
     gains = np.zeros(len(noisy))
     drawn, every = field.points.copy(), np.arange(len(rows))
     for _ in range(draws if noisy else 0):

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
-from analysis.labels import label
 from analysis.objectives import Asked, parse_all, values
 from analysis.settings import judged, numbers, once, setting, thinned
 from analysis.statistics.importance import membership
+from rtune.config.catalog import PRUNERS
 from rtune.config.ranges import Uniform
 from rtune.config.spec import Spec
 
@@ -112,7 +112,7 @@ class Band:
     @property
     def sentence(self) -> str:
         """The band in one to three sentences."""
-        name, formula = label("pruner", self.method), FORMULAS[self.method][self.penalty][1]
+        name, formula = PRUNERS[self.method].label, FORMULAS[self.method][self.penalty][1]
         if self.searched[0] == self.searched[1]:
             return f"{name}: {formula} was {self.searched[0]:.2g} throughout."
         low, high = self.searched

@@ -11,7 +11,7 @@ from analysis.front import front
 from analysis.objectives import Asked, Objective, parse_all, values
 from analysis.seeds import replicates
 from analysis.statistics.dominance import REACH, Field, chances, could_matter
-from rtune.run import schema
+from rtune import metrics
 
 # Below this probability to be on the front a member is within noise; also the level of the intervals.
 LEVEL = 0.95
@@ -114,7 +114,7 @@ def _corners(rows: pd.DataFrame, asked: Sequence[Objective]) -> tuple[np.ndarray
     """Worst and best case (n, k) of each network, maximised."""
     low, high = values(rows, asked), values(rows, asked)
     for column, objective in enumerate(asked):
-        if objective.name in schema.ACCURACIES:
+        if objective.name in metrics.of_images():
             ends = wilson(rows[objective.name].to_numpy(float), rows["images"].to_numpy(float), _CORNER)
             low[:, column], high[:, column] = ends if objective.maximise else (-ends[1], -ends[0])
     return low, high
@@ -124,7 +124,7 @@ def as_field(rows: pd.DataFrame, asked: Sequence[Objective]) -> Field:
     """The networks with uncertain accuracies: see `membership`."""
     low, high = _corners(rows, asked)
     images = rows[["images"]].to_numpy(float)
-    noisy = [o for o in asked if o.name in schema.ACCURACIES]
+    noisy = [o for o in asked if o.name in metrics.of_images()]
     counts = images * rows[[o.name for o in noisy]].to_numpy(float).clip(0, 1)
     # The images of the lower of two accuracies are taken to be a subset of those of the higher.
     order = counts.argsort(axis=1, kind="stable")
@@ -192,7 +192,7 @@ def _seed_noise(residuals: np.ndarray, settings: int) -> tuple[np.ndarray, np.nd
 
 def _binomial(column: "pd.Series[Any]", images: "pd.Series[Any]") -> float:
     """Lower bound of the standard deviation over seeds: the standard error of accuracies, 0 of the rest."""
-    if column.name not in schema.ACCURACIES:
+    if column.name not in metrics.of_images():
         return 0.0
     n = images.to_numpy(float)
     p = (n * column.to_numpy(float) + 0.5) / (n + 1)

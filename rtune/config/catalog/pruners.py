@@ -39,9 +39,7 @@ PRUNERS = Registry(
     "pruners",
     Pruner,
     [
-        Pruner(
-            name="none", label="no pruning", about="trains the dense network", build="rtune.robust:Pruner"
-        ),
+        Pruner(name="none", label="unpruned", about="trains the dense network", build="rtune.robust:Pruner"),
         Pruner(
             name="rvsm",
             label="RVSM",
