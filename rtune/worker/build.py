@@ -33,7 +33,8 @@ from rtune.robust import (
     WideResNet,
     data,
 )
-from rtune.robust.fast.gpu.captured import LOCK
+from rtune.robust.fast import engine_for
+from rtune.robust.random import LOCK
 
 
 @lru_cache(maxsize=2)
@@ -130,4 +131,12 @@ def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
     with LOCK:  # torch's global generator is one for all threads
         torch.manual_seed(seed)
         network = model(config.model, config.data.dataset).to(train.labels.device)
-    return Trainer(network, pruner(config.pruning, network), attack(config.attack), train, recipe, seed)
+    return Trainer(
+        network,
+        pruner(config.pruning, network),
+        attack(config.attack),
+        train,
+        recipe,
+        seed,
+        engine=engine_for(train.labels.device),
+    )
