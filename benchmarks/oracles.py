@@ -40,6 +40,7 @@ from rtune.robust import (
     outcomes,
     seeded,
 )
+from rtune.robust.fast import engine_for
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts it
 CPU = torch.device("cpu")
@@ -189,7 +190,8 @@ def _train(train: Split, noisy: bool, epsilon: float, epochs: int, width: int) -
     size = {"members": 2, "gamma": 0.1} if noisy else {}
     model = PreActResNet(20, width=width, in_channels=1, **size)  # type: ignore[arg-type]
     recipe = Recipe(max_epochs=epochs, batch_size=32, milestones=(0.7,), crop_padding=0, flip=False)
-    trainer = Trainer(model, Pruner(model), PGD(epsilon, epsilon, 1), train, recipe, seed=0)
+    attack, engine = PGD(epsilon, epsilon, 1), engine_for("cpu")
+    trainer = Trainer(model, Pruner(model), attack, train, recipe, seed=0, engine=engine)
     for _ in range(epochs):
         trainer.train_epoch()
     return model

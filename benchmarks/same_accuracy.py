@@ -1,9 +1,9 @@
-"""Accuracies after the fast way to train on a GPU and after plain float32 PyTorch, over seeds.
+"""Accuracies after training with the GPU engine and with plain float32 PyTorch, over seeds.
 
     python -m benchmarks.same_accuracy --seeds 5 --json benchmarks/results/same-accuracy.json
 
-ResNet20 and En_2 on part of Fashion-MNIST, PGD-5, RGSM; validation images, attacked the plain way for both.
-Needs a GPU, and no Ray.
+ResNet20 and En_2 on part of Fashion-MNIST, PGD-5, RGSM; validation images, attacked with plain PyTorch for
+both. Needs a GPU, and no Ray.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from rtune.robust import PGD, RGSM, PreActResNet, Recipe, Split, Trainer, accuracy, channel_sparsity, load
+from rtune.robust.fast import engine_for
 
 ATTACK = PGD(0.1, 0.025, 5)
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -27,7 +28,8 @@ def outcome(train: Split, validation: Split, members: int, seed: int, fast: bool
     model = PreActResNet(20, in_channels=1, members=members, gamma=0.1 if members > 1 else 0.0).cuda()
     pruner = RGSM(model, beta=1.0, lambda_1=0.02, lambda_2=1e-4)
     recipe = Recipe(max_epochs=epochs, batch_size=128, lr=0.1, crop_padding=2)
-    trainer = Trainer(model, pruner, ATTACK, train, recipe, seed, fast)
+    engine = engine_for("cuda") if fast else None
+    trainer = Trainer(model, pruner, ATTACK, train, recipe, seed, engine=engine)
     begun = time.perf_counter()
     for _ in range(epochs):
         trainer.train_epoch()

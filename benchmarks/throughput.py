@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from benchmarks.speed import textbook
 from benchmarks.speed.processor import processor
 from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer
+from rtune.robust.fast import engine_for
 
 IMPLEMENTATIONS = ("textbook", "released", "rtune")
 NETWORKS = {"resnet20": 1, "en2_resnet20": 2, "en5_resnet20": 5}
@@ -41,7 +42,7 @@ def _data(device: str, batches: int) -> Split:
     return Split(images, torch.randint(10, (len(images),))).to(device)
 
 
-def rtune_trainer(data: Split, members: int, pruning: str, fast: bool = True) -> Trainer:
+def rtune_trainer(data: Split, members: int, pruning: str) -> Trainer:
     """What rtune trains with, at the same settings as `benchmarks.speed.textbook`."""
     model = PreActResNet(
         20, in_channels=data.images.shape[1], members=members, gamma=0.1 if members > 1 else 0.0
@@ -54,7 +55,8 @@ def rtune_trainer(data: Split, members: int, pruning: str, fast: bool = True) ->
     }
     attack = PGD(textbook.EPSILON, textbook.STEP, textbook.STEPS)
     recipe = Recipe(max_epochs=10**6, batch_size=BATCH, crop_padding=0, flip=False)
-    return Trainer(model, pruners[pruning](), attack, data, recipe, seed=0, fast=fast)
+    engine = engine_for(data.labels.device)
+    return Trainer(model, pruners[pruning](), attack, data, recipe, seed=0, engine=engine)
 
 
 def _pass(implementation: str, data: Split, members: int, pruning: str) -> Callable[[], object]:

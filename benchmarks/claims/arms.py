@@ -18,9 +18,11 @@ from torch.nn import functional as F
 from rtune.robust.attacks.pgd import PGD, Attack, cw, fgsm, ifgsm
 from rtune.robust.data import Split, load, load_test
 from rtune.robust.evaluation import outcomes
+from rtune.robust.fast import engine_for
 from rtune.robust.models import PreActResNet
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
-from rtune.robust.training import Diverged, Recipe, Trainer, seeded
+from rtune.robust.random import seeded
+from rtune.robust.training import Diverged, Recipe, Trainer
 
 # (depth, members, gamma); gamma is the paper's.
 NETWORKS = {
@@ -153,7 +155,8 @@ def run(
             depth=depth, width=preset.width, in_channels=train.images.shape[1], members=members, gamma=gamma
         ).to(device)
     method = pruner(arm, model)
-    trainer = Trainer(model, method, PGD(*preset.attack), train, preset.recipe, seed)
+    engine = engine_for(device)
+    trainer = Trainer(model, method, PGD(*preset.attack), train, preset.recipe, seed, engine=engine)
     metrics: Metrics | None
     try:
         for _ in range(preset.recipe.max_epochs):

@@ -1,16 +1,20 @@
 """The science: robust pruning of small networks, usable on its own in a notebook.
 
-Nothing here knows Ray or Optuna. Method and equations: arXiv 2003.00631.
+Nothing here knows Ray, Optuna or pydantic. Method and equations: arXiv 2003.00631. Engines that train
+faster are in `rtune.robust.fast`, which nothing else here imports.
 """
 
 from rtune.robust.attacks.carlini import CarliniL2
 from rtune.robust.attacks.pgd import PGD, Attack, cw, fgsm, ifgsm
 from rtune.robust.compaction import Footprint, compact, footprint
 from rtune.robust.data import DataError, Split, load, load_test
+from rtune.robust.engine import Engine
 from rtune.robust.evaluation import Measurement, accuracy, outcomes
+from rtune.robust.losses import AttackCrossEntropy, AttackLoss, CrossEntropy, Loss, Margin
 from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
-from rtune.robust.training import Diverged, Recipe, Trainer, deterministic, seeded
+from rtune.robust.random import deterministic, seeded
+from rtune.robust.training import Diverged, Recipe, Trainer
 
 __all__ = [
     "ADMM",
@@ -18,10 +22,16 @@ __all__ = [
     "RGSM",
     "RVSM",
     "Attack",
+    "AttackCrossEntropy",
+    "AttackLoss",
     "CarliniL2",
+    "CrossEntropy",
     "DataError",
     "Diverged",
+    "Engine",
     "Footprint",
+    "Loss",
+    "Margin",
     "Measurement",
     "MobileNet",
     "Network",

@@ -1,25 +1,17 @@
-"""Adversarial training with pruning inside the loop, an epoch at a time."""
+"""Adversarial training with pruning inside the loop, an epoch at a time (arXiv 2003.00631, section 3)."""
 
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from rtune.robust.attacks.pgd import PGD, Attack
-from rtune.robust.data import Split, augmented, epoch_order, to_float
-from rtune.robust.evaluation import accuracy, right
-from rtune.robust.fast.chain import fits
-from rtune.robust.fast.cpu.folded import FoldedPGD
-from rtune.robust.fast.cpu.memory import keep_freed_memory
-from rtune.robust.fast.gpu import captured
-from rtune.robust.fast.gpu.captured import Captured
+from rtune.robust.attacks.pgd import Attack
+from rtune.robust.data import Split, augmented, epoch_order
+from rtune.robust.engine import Engine, Generators
+from rtune.robust.losses import CrossEntropy, Loss
 from rtune.robust.pruning import Pruner
+from rtune.robust.random import epoch_seed
 
 
 class Diverged(Exception):
@@ -66,28 +58,29 @@ class Trainer:
     Args:
         model: the network, on the device of `train`.
         pruner: made for `model`.
-        attack: makes the training images; the loss is taken on them alone.
+        attack: makes the training images.
         train: the training split.
         recipe: see `Recipe`.
         seed: any integer of at most 48 bits.
-        fast: whether to train the fast way: where it can be, with the attack's gradient written out and in
-            channels-last memory (`rtune.robust.fast.chain`); on a GPU as a CUDA graph that multiplies in
-            bfloat16, where weights, statistics, pruning and sums stay float32. False for plain float32
-            PyTorch.
+        loss: what is minimised; see `rtune.robust.losses.training`.
+        engine: how the steps are computed, such as `rtune.robust.fast.engine_for(device)`; None for
+            plain float32 PyTorch.
 
     Attributes:
-        slow: why a GPU trains the plain way although `fast`; None if it does not.
+        engine: the one that trains: `engine`, or the plain one if that cannot take the attack.
+        epoch: number of epochs trained.
     """
 
     def __init__(
         self,
         model: nn.Module,
         pruner: Pruner,
-        attack: PGD,
+        attack: Attack,
         train: Split,
         recipe: Recipe,
         seed: int,
-        fast: bool = True,
+        loss: Loss = CrossEntropy(),
+        engine: Engine | None = None,
     ) -> None:
         self.model = model
         self.pruner = pruner
@@ -95,31 +88,17 @@ class Trainer:
         self.train = train
         self.recipe = recipe
         self.seed = seed
+        self.loss = loss
+        self.engine = (engine or Engine()).suited(attack)
         self.epoch = 0
-        device = train.labels.device
-        on_gpu = device.type == "cuda"
-        self.slow = captured.obstacle() if fast and on_gpu else None
-        self._fast = fast and self.slow is None
-        if self._fast and not on_gpu:
-            keep_freed_memory()
-        self._recorded = self._fast and on_gpu
-        self._data = torch.Generator(device)
-        # What is recorded reads the learning rate from a tensor; else a number does.
-        self._lr: float | Tensor = torch.tensor(recipe.lr, device=device) if self._recorded else recipe.lr
-        self._optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=self._lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=True,
-            fused=self._recorded or None,
+        self.engine.prepare(model)
+        self._generators = Generators.on(train.labels.device)
+        self._optimizer = self.engine.optimizer(model, recipe.lr, recipe.momentum, recipe.weight_decay)
+        self._attack = self.engine.attack(attack, model)
+        self._step = self.engine.recorded(
+            self._batch, lambda: list(self.state_dict().values()), self._generators
         )
-        self._noise = torch.Generator(device)
-        self._attack = self._chained(attack)
-        self._step: Callable[[Tensor], Tensor] = self._batch
-        if self._recorded:
-            self._step = self._captured(self._batch, lambda: list(self.state_dict().values()))
-        self._examinations: dict[PGD, Captured] = {}
+        self._measure = self.engine.measuring(model, self._generators)
         # Made now rather than at the first step, so that a saved state always has them.
         for parameter in self._parameters():
             self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -130,13 +109,12 @@ class Trainer:
         Raises:
             Diverged: the mean loss or a weight is NaN or infinite; the network is then of no use.
         """
-        self._set_lr(self.recipe.lr_at(self.epoch))
-        device = self.train.labels.device
-        self._data.manual_seed(epoch_seed(self.seed, self.epoch, "data"))
+        self.engine.set_lr(self._optimizer, self.recipe.lr_at(self.epoch))
+        self._generators.data.manual_seed(epoch_seed(self.seed, self.epoch, "data"))
         self.pruner.resume()
-        total = torch.zeros((), device=device)
-        with self._seeded("noise"):
-            for index in epoch_order(self.train, self.recipe.batch_size, self._data):
+        total = torch.zeros((), device=self.train.labels.device)
+        with self.engine.seeded(self._generators, epoch_seed(self.seed, self.epoch, "noise")):
+            for index in epoch_order(self.train, self.recipe.batch_size, self._generators.data):
                 total += self._step(index) * len(index)
         self.pruner.replace()
         self.epoch += 1
@@ -148,88 +126,29 @@ class Trainer:
             raise Diverged(f"a weight is not finite after epoch {self.epoch}")
         return loss
 
-    def measure(self, split: Split, attack: PGD) -> tuple[float, float]:
-        """Natural and robust accuracy on a split, each in [0, 1]; a noisy network is asked once.
-
-        The attack is as in training, `fast` or not; what it made is classified in float32.
-        """
-        with self._seeded("evaluation"):
-            if not self._recorded:
-                chained = self._chained(attack)
-                return accuracy(self.model, split), accuracy(self.model, split, chained)
-            asked = self._examinations.get(attack) or self._captured(self._examination(attack), tuple)
-            self._examinations[attack] = asked
-            self.model.eval()
-            counts = torch.zeros(2, dtype=torch.long, device=split.labels.device)
-            for part in zip(split.images.split(512), split.labels.split(512), strict=True):
-                counts += asked(*part)
-            natural, robust = (counts.double() / len(split)).tolist()
-            return natural, robust
+    def measure(self, split: Split, attack: Attack) -> tuple[float, float]:
+        """Natural and robust accuracy on a split, each in [0, 1]; see `Engine.measuring`."""
+        return self._measure(split, attack, epoch_seed(self.seed, self.epoch, "evaluation"))
 
     def _batch(self, index: Tensor) -> Tensor:
         """Trains on the images at `index`; their mean loss."""
         recipe = self.recipe
-        images, labels = augmented(self.train, index, self._data, recipe.crop_padding, recipe.flip)
-        # In evaluation mode the attack meets the network as it is deployed, and leaves the
-        # running statistics to the adversarial batch alone.
+        natural, labels = augmented(
+            self.train, index, self._generators.data, recipe.crop_padding, recipe.flip
+        )
+        # In evaluation mode the attack sees the network as it is deployed, and does not change its
+        # running statistics.
         self.model.eval()
-        with self._mixed_precision():
-            adversarial = self._attack(self.model, images, labels)
+        with self.engine.autocast():
+            adversarial = self._attack(self.model, natural, labels)
             self.model.train()
-            loss = F.cross_entropy(self.model(adversarial), labels)
+            loss = self.loss(self.model, natural, adversarial, labels)
         self._optimizer.zero_grad()
         loss.backward()
-        self.pruner.pull(self._lr)
+        self.pruner.pull(self._optimizer.param_groups[0]["lr"])
         self._optimizer.step()
         self.pruner.update()
         return loss.detach()
-
-    def _examination(self, attack: PGD) -> Callable[[Tensor, Tensor], Tensor]:
-        chained = self._chained(attack)
-
-        def examine(images: Tensor, labels: Tensor) -> Tensor:
-            """How many of the images are classified rightly, as they are and attacked: (2,)."""
-            inputs = to_float(images)
-            with self._mixed_precision():
-                adversarial = chained(self.model, inputs, labels)
-            with torch.no_grad():
-                return torch.stack([right(self.model(x), labels).sum() for x in (inputs, adversarial)])
-
-        return examine
-
-    def _chained(self, attack: PGD) -> Attack:
-        """The attack with its gradient written out, where that is possible."""
-        if self._recorded:
-            from rtune.robust.fast.gpu import fused  # needs Triton
-
-            return fused.FusedPGD(self.model, attack) if fused.fits(self.model, attack) else attack
-        return FoldedPGD(self.model, attack) if self._fast and fits(self.model, attack) else attack
-
-    def _captured(self, function: Callable[..., Tensor], changed: Callable[[], Sequence[Tensor]]) -> Captured:
-        return Captured(function, changed, self._noise, [self._data])
-
-    def _mixed_precision(self) -> torch.autocast:
-        # Weights cast once may not be kept: what is recorded must cast them anew.
-        return torch.autocast("cuda", torch.bfloat16, enabled=self._recorded, cache_enabled=False)
-
-    def _set_lr(self, lr: float) -> None:
-        if isinstance(self._lr, Tensor):
-            self._lr.fill_(lr)
-        else:
-            self._lr = lr
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
-
-    @contextmanager
-    def _seeded(self, stream: Literal["noise", "evaluation"]) -> Iterator[None]:
-        """Context in which the noise of the current epoch starts from its seed."""
-        seed = epoch_seed(self.seed, self.epoch, stream)
-        if self._recorded:  # torch's global generators are not asked: other threads may use them
-            self._noise.manual_seed(seed)
-            yield
-        else:
-            with captured.LOCK, seeded(seed, self.train.labels.device):
-                yield
 
     def state_dict(self) -> dict[str, Tensor]:
         """Flat tensors: `model.*`, `momentum.*`, `pruner.*`; with `epoch`, all there is to save."""
@@ -252,49 +171,6 @@ class Trainer:
 
     def _momentum(self) -> list[Tensor]:
         return [self._optimizer.state[p]["momentum_buffer"] for p in self._parameters()]
-
-
-def epoch_seed(seed: int, epoch: int, stream: Literal["data", "noise", "evaluation"]) -> int:
-    """A seed for each use in each epoch; those of different seeds never meet below 4,096 epochs."""
-    return (seed << 14) + 4 * epoch + ("data", "noise", "evaluation").index(stream)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Context in which torch's global generators start from `seed`; restored on leaving."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def deterministic(wanted: bool = True) -> Iterator[None]:
-    """Context in which torch computes the same bits each time, on a GPU too; restored on leaving.
-
-    Only deterministic algorithms run (an operation that has none raises RuntimeError) and cuDNN does
-    not choose by timing. cuBLAS reads its workspace setting once, at its first use in a process: the
-    first context must be entered before any CUDA work. Settings are the process's, not the thread's.
-
-    Args:
-        wanted: False for a context that does nothing.
-    """
-    if not wanted:
-        yield
-        return
-    mode, benchmark = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
-    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.backends.cudnn.benchmark = benchmark
-        if workspace is None:
-            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
-        else:
-            os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -24,8 +24,9 @@ from rtune.metrics import METRICS
 from rtune.registry import resolve
 from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
 from rtune.robust.data import DataSource
-from rtune.robust.fast.gpu.captured import LOCK
+from rtune.robust.fast import engine_for
 from rtune.robust.losses import Loss
+from rtune.robust.random import LOCK
 
 
 @lru_cache(maxsize=2)
@@ -140,4 +141,13 @@ def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
     with LOCK:  # torch's global generator is one for all threads
         torch.manual_seed(seed)
         network = model(config.model, config.data).to(train.labels.device)
-    return Trainer(network, pruner(config.pruning, network), attack(config.attack), train, recipe, seed)
+    return Trainer(
+        network,
+        pruner(config.pruning, network),
+        attack(config.attack),
+        train,
+        recipe,
+        seed,
+        loss=loss(config.training),
+        engine=engine_for(train.labels.device),
+    )

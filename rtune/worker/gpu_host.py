@@ -21,7 +21,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rtune.robust import Diverged, Split
-from rtune.robust.training import deterministic
+from rtune.robust.random import deterministic
 from rtune.storage.places import StorageError
 from rtune.worker import build
 

@@ -16,7 +16,7 @@ from rtune.robust import (
     Diverged,
     Split,
 )
-from rtune.robust.training import deterministic
+from rtune.robust.random import deterministic
 from rtune.storage.places import StorageError, place
 from rtune.worker import build, checkpoint, gpu_host, machine, measures
 
@@ -96,8 +96,8 @@ def epochs(
     folder = place(task["folder"]).patient()
     device = torch.device(task["device"])
     trainer = build.trainer(config, train, task["seed"])
-    if notes is not None and trainer.slow is not None:
-        notes.append(f"{gpu_host.THE_GPU} trains in plain float32, much slower: {trainer.slow}")
+    if notes is not None and (obstacle := trainer.engine.obstacle) is not None:
+        notes.append(f"{gpu_host.THE_GPU} trains in plain float32, much slower: {obstacle}")
     fresh = trainer.state_dict()
     saved, passed = checkpoint.newest(folder, task["trial"], task["config"], lambda c: _flaw(c, fresh))
     use = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rtune.robust.attacks.pgd import at_least_one, margin
+from rtune.robust.attacks.pgd import at_least_one
+from rtune.robust.losses import margin
 from rtune.robust.models import is_noisy
 
 # Pixels are kept this far inside [0, 1] before arctanh, which is infinite at the ends.
@@ -16,14 +17,15 @@ _INSIDE = 1 - 1e-6
 class CarliniL2:
     """Minimises |delta|_2^2 + c * max(-margin, -confidence) by Adam; a search finds c for each image.
 
-    An image x is written as (tanh(w) + 1) / 2, so that every w is an image. c starts at
-    `initial_constant`; it is multiplied by 10 until the image is fooled, then bisected. For networks
-    without noise: of a noisy one the nearest image that ever fooled it is the luckiest draw's.
+    Carlini and Wagner, arXiv 1608.04644, section VI. An image x is written as (tanh(w) + 1) / 2, so
+    that every w is an image. c starts at `initial_constant`; it is multiplied by 10 until the network
+    is fooled, then bisected. Only for networks without noise: the nearest image that ever fooled a
+    noisy one would be a matter of luck.
 
     Attributes:
         epsilon: l2 radius, in pixel units, above 0: a longer perturbation is cut to it, so that the
-            accuracy on what is handed back is the robust accuracy in that ball. `infinity` hands
-            back whatever fooled. An image that nothing fooled is handed back as it was.
+            accuracy on the images returned is the robust accuracy in that ball. With `infinity`
+            nothing is cut. Where nothing fooled the network, the image itself is returned.
         steps: iterations for each c, at least 1.
         search_steps: values of c tried, at least 1.
         learning_rate: Adam's, above 0. Black and white pixels start far out, where tanh is flat:

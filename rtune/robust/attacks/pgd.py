@@ -1,20 +1,19 @@
 """Gradient attacks; training and evaluation use the same code.
 
-Every attack is called as `attack(model, images, labels) -> adversarial images`. The model is used in
-the mode it is in; its running statistics in training mode are its own business, and the `.grad` of
-its parameters is never touched.
+Every attack is called as `attack(model, images, labels) -> adversarial images` and leaves `images` as
+they are. The model is used in the mode it is in; in training mode each forward pass moves its running
+statistics. The `.grad` of its parameters is not changed.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from rtune.robust.losses import AttackCrossEntropy, AttackLoss, Margin, margin
 
 Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
-Loss = Literal["cross_entropy", "margin"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class PGD:
 
     With a random start it is PGD-k (Madry et al., arXiv 1706.06083); without one IFGSM-k
     (Kurakin et al., arXiv 1607.02533), the paper's attack for A3; `fgsm` is the one-step case. On
-    the `margin` loss it is Carlini and Wagner's attack in the l-infinity form of this literature.
+    the loss `Margin` it is Carlini and Wagner's attack (arXiv 1608.04644) in the l-infinity form of
+    this literature.
 
     Attributes:
         epsilon: radius of the ball, in pixel units of images in [0, 1]; above 0.
@@ -31,10 +31,10 @@ class PGD:
         steps: k, at least 1.
         random_start: start from a uniform point of the ball instead of the image itself.
         restarts: tries from different random starts; of each image the one with the largest
-            margin is handed back. More than 1 needs `random_start`.
+            margin is returned. More than 1 needs `random_start`.
         eot_draws: noise draws over which each gradient is averaged (expectation over
             transformation, Athalye et al., arXiv 1707.07397); more than 1 for noisy networks.
-        loss: what is maximised: `cross_entropy`, or `margin` (see there).
+        loss: what is maximised; see `AttackLoss`.
     """
 
     epsilon: float
@@ -43,7 +43,7 @@ class PGD:
     random_start: bool = True
     restarts: int = 1
     eot_draws: int = 1
-    loss: Loss = "cross_entropy"
+    loss: AttackLoss = AttackCrossEntropy()
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0 or not self.step_size > 0:
@@ -62,27 +62,32 @@ class PGD:
             images: (N, C, H, W) in [0, 1].
             labels: (N,) int64, the true classes.
         """
-        low = (images - self.epsilon).clamp_(0, 1)
-        high = (images + self.epsilon).clamp_(0, 1)
-        best = self._attempt(model, images, labels, low, high)
+        clean = None
+        if self.loss.needs_clean:
+            with torch.no_grad():
+                clean = model(images)
+        best = self._attempt(model, images, labels, clean)
         if self.restarts == 1:
             return best
         best_margin = mean_margin(model, best, labels, self.eot_draws)
         for _ in range(self.restarts - 1):
-            tried = self._attempt(model, images, labels, low, high)
+            tried = self._attempt(model, images, labels, clean)
             tried_margin = mean_margin(model, tried, labels, self.eot_draws)
             better = tried_margin > best_margin
             best = torch.where(better.view(-1, 1, 1, 1), tried, best)
             best_margin = torch.where(better, tried_margin, best_margin)
         return best
 
-    def _attempt(self, model: nn.Module, images: Tensor, labels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def _attempt(self, model: nn.Module, images: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        """One run of k steps from one start."""
+        low = (images - self.epsilon).clamp_(0, 1)
+        high = (images + self.epsilon).clamp_(0, 1)
         adversarial = images.detach()
         if self.random_start:
             adversarial = adversarial + self.epsilon * (2 * torch.rand_like(images) - 1)
             adversarial = torch.clamp(adversarial, low, high)
         for _ in range(self.steps):
-            gradient = input_gradient(model, adversarial, labels, self.loss, self.eot_draws)
+            gradient = input_gradient(model, adversarial, labels, self.loss, self.eot_draws, clean)
             adversarial = torch.clamp(adversarial + self.step_size * gradient.sign(), low, high)
         return adversarial
 
@@ -93,35 +98,21 @@ def fgsm(epsilon: float, eot_draws: int = 1) -> PGD:
 
 
 def ifgsm(epsilon: float, step_size: float, steps: int, eot_draws: int = 1) -> PGD:
-    """IFGSM-k: PGD without a random start; the paper's A3 is k = 20 at step_size 2/255."""
+    """IFGSM-k (Kurakin et al., arXiv 1607.02533): PGD without a random start.
+
+    The paper's A3 is k = 20 at step_size 2/255.
+    """
     return PGD(epsilon, step_size, steps, random_start=False, eot_draws=eot_draws)
 
 
 def cw(epsilon: float, step_size: float, steps: int, restarts: int = 1, eot_draws: int = 1) -> PGD:
-    """Carlini and Wagner's loss in the l-infinity ball: PGD-k on the margin.
+    """Carlini and Wagner's loss (arXiv 1608.04644) in the l-infinity ball: PGD-k on the margin.
 
-    The form in which adversarial training's literature reports "C&W" (Madry et al., section 5);
-    it stands for the paper's A4. The original l2 attack is `rtune.robust.attacks.carlini.CarliniL2`.
+    The form in which the literature on adversarial training reports "C&W" (Madry et al., arXiv
+    1706.06083, section 5); it stands for the paper's A4. The original l2 attack is
+    `rtune.robust.attacks.carlini.CarliniL2`.
     """
-    return PGD(epsilon, step_size, steps, True, restarts, eot_draws, "margin")
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """max over j != y of z_j, minus z_y: above 0 where the network is fooled.
-
-    The loss f of Carlini and Wagner (arXiv 1608.04644, f_6) with its sign turned and without its
-    floor, so that a gradient never vanishes.
-
-    Args:
-        logits: (N, classes).
-        labels: (N,) int64.
-
-    Returns:
-        (N,) margins.
-    """
-    index = labels.unsqueeze(1)
-    own = logits.gather(1, index).squeeze(1)
-    return logits.scatter(1, index, -torch.inf).amax(dim=1) - own
+    return PGD(epsilon, step_size, steps, True, restarts, eot_draws, Margin())
 
 
 @torch.no_grad()
@@ -131,19 +122,23 @@ def mean_margin(model: nn.Module, images: Tensor, labels: Tensor, draws: int) ->
 
 
 def input_gradient(
-    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = "cross_entropy", eot_draws: int = 1
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    loss: AttackLoss = AttackCrossEntropy(),
+    eot_draws: int = 1,
+    clean: Tensor | None = None,
 ) -> Tensor:
-    """Gradient (N, C, H, W) of each image's loss, summed over `eot_draws` noise draws."""
+    """Gradient (N, C, H, W) of each image's loss, summed over `eot_draws` noise draws.
+
+    clean: see `AttackLoss`.
+    """
     total: Tensor | None = None
     images = images.detach()
     for _ in range(eot_draws):
         images.requires_grad_(True)
         with torch.enable_grad():
-            logits = model(images)
-            if loss == "margin":
-                value = margin(logits, labels).sum()
-            else:
-                value = F.cross_entropy(logits, labels, reduction="sum")
+            value = loss(model(images), labels, clean).sum()
             (gradient,) = torch.autograd.grad(value, images)
         images = images.detach()
         total = gradient if total is None else total + gradient

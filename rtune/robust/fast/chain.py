@@ -1,8 +1,8 @@
-"""The training attack on a pre-activation network with its gradient written out instead of recorded.
+"""The training attack on a pre-activation network, with its gradient written out layer by layer.
 
-Same attack as `rtune.robust.attacks.pgd.PGD` on the same network in evaluation mode. In a deployed network
-normalisation is a scale and a shift, which the convolution before it can do with, and only the image's
-gradient is asked for: autograd knows neither. What a layer is, forth and back, is left to subclasses.
+Same attack as `rtune.robust.attacks.pgd.PGD` on the same network in evaluation mode. There a normalisation
+is a scale and a shift, which can be part of the convolution before it, and only the image's gradient is
+needed; autograd uses neither fact. Subclasses compute each layer, forward and backward.
 """
 
 from abc import ABC, abstractmethod
@@ -13,28 +13,41 @@ from torch import Tensor, nn
 
 from rtune.robust.attacks.pgd import PGD
 from rtune.robust.fast.cpu.layers import channels_last
+from rtune.robust.losses import AttackCrossEntropy
+from rtune.robust.models import Network
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether this attack on this network, which is not compacted, can be such a chain."""
+    """Whether `ChainedPGD` computes this attack on this network, which may be anybody's subclass."""
     return (
         isinstance(model, PreActNetwork)
-        and all(isinstance(block.read, nn.Identity) for block in model.blocks)
-        and attack.loss == "cross_entropy"
+        and _is_chain(model)
+        and attack.loss == AttackCrossEntropy()
         and attack.restarts == attack.eot_draws == 1
     )
 
 
-class ChainedPGD(ABC):
-    """`PGD` on a network that `fits`; called in its place.
+def _is_chain(model: PreActNetwork) -> bool:
+    """Whether the network's layers and their order are a `PreActNetwork`'s own, and none is compacted."""
+    stem, kind = model.stem, type(model)
+    return (
+        kind.forward is Network.forward
+        and kind.features is PreActNetwork.features
+        and (stem.kernel_size, stem.stride, stem.padding) == ((3, 3), (1, 1), (1, 1))
+        and all(type(block) is PreActBlock and type(block.read) is nn.Identity for block in model.blocks)
+    )
 
-    The network's weights and statistics are read anew in each call, and its evaluation mode is taken for
-    granted.
+
+class ChainedPGD(ABC):
+    """`PGD` (see there for its source) on a network that `fits`; called in its place.
+
+    Each call reads the network's weights and statistics again, and computes it in evaluation mode
+    whatever its mode is.
 
     Args:
         model: the network.
-        attack: what is to be done.
+        attack: the attack to compute.
     """
 
     def __init__(self, model: PreActNetwork, attack: PGD) -> None:
@@ -60,11 +73,11 @@ class ChainedPGD(ABC):
         return self._restored(adversarial)
 
     def _arranged(self, images: Tensor) -> Tensor:
-        """A copy of images in the memory that the layers read."""
+        """A copy of images in the memory layout that the layers read."""
         return channels_last(images)
 
     def _restored(self, adversarial: Tensor) -> Tensor:
-        """What was arranged, one image after the other in channels-last memory."""
+        """The reverse of `_arranged`: images one after the other in channels-last memory."""
         return adversarial
 
     def _step(self, adversarial: Tensor, images: Tensor, labels: Tensor, step: int) -> None:
@@ -98,11 +111,11 @@ class ChainedPGD(ABC):
 
     @abstractmethod
     def _read(self, images: Tensor) -> None:
-        """Takes down the weights, and each normalisation as a scale and a shift, for images of this shape."""
+        """Reads the weights, and each normalisation as a scale and a shift, for images of this shape."""
 
     @abstractmethod
     def _stem(self, images: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-        """What the first block is given, and that normalised and rectified."""
+        """The first block's input, and the same normalised and rectified."""
 
     @abstractmethod
     def _middle(self, a: Tensor, block: PreActBlock) -> Tensor:
@@ -113,34 +126,34 @@ class ChainedPGD(ABC):
 
     @abstractmethod
     def _sum(self, middle: Tensor, layer: nn.Conv2d, skip: Tensor | None) -> Tensor:
-        """The second convolution, plus what skipped it."""
+        """The second convolution, plus the shortcut's value."""
 
     @abstractmethod
     def _join(
         self, middle: Tensor, layer: nn.Conv2d, skip: Tensor | None, norm: nn.BatchNorm2d
     ) -> tuple[Tensor, Tensor]:
-        """`_sum`, and that normalised and rectified."""
+        """`_sum`, and the same normalised and rectified."""
 
     @abstractmethod
     def _perturb(
         self, x: Tensor, block: PreActBlock, which: tuple[int, int], norm: nn.BatchNorm2d
     ) -> tuple[Tensor, Tensor, Any]:
-        """x with noise, that normalised and rectified, and what `_through` needs to know of the noise.
+        """x with noise, the same normalised and rectified, and what `_through` needs of the noise.
 
         which: the attack's step and the block's number.
         """
 
     @abstractmethod
     def _head(self, a: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of the summed cross-entropy with respect to what the last normalisation is given."""
+        """Gradient of the summed cross-entropy with respect to the last normalisation's input."""
 
     @abstractmethod
     def _through(self, grad: Tensor, before: Tensor, block: PreActBlock, noise: Any) -> Tensor:
-        """Gradient of what `_perturb` was given, from that of what it gave."""
+        """Gradient of `_perturb`'s input from that of its result."""
 
     @abstractmethod
     def _back_middle(self, grad: Tensor, block: PreActBlock, middle: Tensor) -> Tensor:
-        """Gradient of the first convolution's result, from that of the second's."""
+        """Gradient of the first convolution's result from that of the second's."""
 
     @abstractmethod
     def _back_shortcut(self, grad: Tensor, layer: nn.Conv2d, entered: Tensor) -> Tensor: ...
@@ -149,11 +162,11 @@ class ChainedPGD(ABC):
     def _back_block(
         self, inner: Tensor, block: PreActBlock, entered: Tensor, extra: Tensor | None, skip: Tensor | None
     ) -> Tensor:
-        """Gradient of what the block is given, from `_back_middle`.
+        """Gradient of the block's input from the result of `_back_middle`.
 
-        extra: the shortcut's share of the gradient of `entered`; skip: of what the block is given.
+        extra: the shortcut's part of the gradient of `entered`; skip: its part of that of the input.
         """
 
     @abstractmethod
     def _move(self, adversarial: Tensor, grad: Tensor, images: Tensor) -> None:
-        """Takes the stem's gradient and moves the adversarial images by it, in place."""
+        """Moves the adversarial images by one step, in place; grad: of the stem's result."""

@@ -1,11 +1,12 @@
-"""What the networks share: members side by side, the noise, and the frame around the blocks.
+"""What the networks share: ensembles as one network, the noise, and the layers around the blocks.
 
-An ensemble is one network whose tensors carry every member side by side: its convolutions are
+An ensemble is one network whose tensors hold every member side by side: its convolutions are
 grouped, one group a member, so that k members cost one Python call a layer instead of k.
 """
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -132,14 +133,17 @@ def _normal_like(x: Tensor) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that has kernels of its own on a GPU, where it may multiply in bfloat16 (autocast)."""
+    """A convolution that an engine may compute in another way on a GPU.
+
+    Attributes:
+        kernel: `kernel(x, layer) -> layer(x)`, used under autocast on a GPU; None for PyTorch's own.
+    """
+
+    kernel: Callable[[Tensor, nn.Conv2d], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda and torch.is_autocast_enabled("cuda"):
-            from rtune.robust.fast.gpu import convolution  # needs Triton
-
-            if convolution.suits(self):
-                return convolution.convolve(x, self)
+        if self.kernel is not None and x.is_cuda and torch.is_autocast_enabled("cuda"):
+            return self.kernel(x, self)
         return super().forward(x)
 
 

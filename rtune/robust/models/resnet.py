@@ -13,6 +13,8 @@ DEPTHS = (20, 32, 38, 44, 56, 110)
 class PreActNetwork(Network):
     """3x3 stem, three stages of pre-activation blocks (the later two halve the image), BN-ReLU, linear.
 
+    Pre-activation: He et al., arXiv 1603.05027.
+
     Args:
         stages: channels of the three stages.
         blocks: blocks a stage.
@@ -45,10 +47,10 @@ class PreActNetwork(Network):
 
 
 class PreActResNet(PreActNetwork):
-    """PreActResNet-n of k members; with `gamma` > 0 it is the paper's En_kResNet-n.
+    """PreActResNet-n (He et al., arXiv 1603.05027) of k members; En_kResNet-n with `gamma` > 0.
 
     Three stages of (n - 2) / 6 blocks at 1, 2 and 4 times `width` channels (arXiv 2003.00631,
-    section 2).
+    section 2). En_kResNet: Wang et al., arXiv 1811.10745.
 
     Args:
         depth: n, one of `DEPTHS`.
@@ -86,7 +88,10 @@ class PreActResNet(PreActNetwork):
 
 
 class PlainNet(PreActResNet):
-    """A `PreActResNet` without skip connections: each block is its residual branch alone."""
+    """A `PreActResNet` without skip connections: each block is its residual branch alone.
+
+    Ensembles of them are among the networks of arXiv 2003.00631.
+    """
 
     skip = False
 

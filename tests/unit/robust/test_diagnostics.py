@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rtune.robust import PGD, PreActResNet, Pruner, Recipe, Split, Trainer, load, outcomes
 from rtune.robust.diagnostics import Diagnosis, diagnose, paired_difference, passes, zero_gradients
+from rtune.robust.fast import engine_for
 from rtune.robust.models.parts import Noise
 
 GREY = Split(torch.full((300, 1, 1, 2), 128, dtype=torch.uint8), torch.zeros(300, dtype=torch.int64))
@@ -157,7 +158,9 @@ def test_an_honest_network_raises_no_suspicion(noisy: bool) -> None:
     size = {"members": 2, "gamma": 0.05} if noisy else {}
     model = PreActResNet(20, width=2, in_channels=1, **size)
     recipe = Recipe(max_epochs=2, batch_size=32, milestones=(0.7,), crop_padding=0, flip=False)
-    trainer = Trainer(model, Pruner(model), PGD(0.07, 0.07, 1), train, recipe, seed=0)
+    trainer = Trainer(
+        model, Pruner(model), PGD(0.07, 0.07, 1), train, recipe, seed=0, engine=engine_for("cpu")
+    )
     for _ in range(2):
         trainer.train_epoch()
     some = Split(validation.images[:100], validation.labels[:100])

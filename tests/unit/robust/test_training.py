@@ -18,7 +18,8 @@ from rtune.robust import (
     seeded,
     weight_sparsity,
 )
-from rtune.robust.training import epoch_seed
+from rtune.robust.fast import engine_for
+from rtune.robust.random import epoch_seed
 
 RECIPE = Recipe(max_epochs=4, batch_size=128, milestones=(0.5,), crop_padding=1, flip=True)
 PRUNERS = {
@@ -41,7 +42,9 @@ def make(
 ) -> Trainer:
     torch.manual_seed(seed)
     model = PreActResNet(20, width, in_channels=1, members=members, gamma=0.1 if members > 1 else 0.0)
-    return Trainer(model, PRUNERS[pruner](model), attack, load("digits")[0], recipe, seed)
+    return Trainer(
+        model, PRUNERS[pruner](model), attack, load("digits")[0], recipe, seed, engine=engine_for("cpu")
+    )
 
 
 def same(a: Trainer, b: Trainer) -> bool:

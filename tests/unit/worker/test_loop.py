@@ -11,7 +11,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
 from rtune.cluster import failures
-from rtune.robust import data
+from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
 from rtune.worker import build, checkpoint, loop, machine
 from tests.support.tasks import epochs, figures, task
@@ -58,6 +58,17 @@ def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> N
     # How it is measured does not touch how it goes on.
     for epoch in (1, 3):
         assert figures(measured[epoch][1]) == figures(whole[epoch][1])
+
+
+def test_a_gpu_that_must_train_plainly_is_noted_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    next(epochs(task(tmp_path / "cpu"), notes))
+    assert notes == []
+    monkeypatch.setattr(build, "engine_for", lambda device: Engine("Triton is not installed"))
+    next(epochs(task(tmp_path / "gpu"), notes))
+    assert notes == ["the GPU trains in plain float32, much slower: Triton is not installed"]
 
 
 def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """The training attack as a chain of PyTorch's own operations, for a CPU.
 
-Half of what autograd does there between convolutions is saved: the first normalisation of a block goes into
-the weights of the convolution before it, the others are one pass, and nothing is kept that the image's
-gradient does not need. Channels-last memory, which the convolutions of small images and of ensembles prefer.
+It saves half of autograd's work between convolutions: the second normalisation of a block becomes part of
+the weights of the convolution before it, the others are one pass each, and nothing is kept that the image's
+gradient does not need. Memory is channels-last, in which convolutions of small images and of ensembles are
+faster.
 """
 
 from itertools import pairwise
@@ -17,12 +18,12 @@ from rtune.robust.fast.cpu import layers
 from rtune.robust.fast.cpu.layers import Layer, Layout, Stem
 from rtune.robust.models.resnet import PreActBlock
 
-# Instead of no spread at all: then nothing is away from the mean either.
+# In place of a standard deviation of 0, where all deviations from the mean are 0 too.
 _TINY = 1e-30
 
 
 class FoldedPGD(ChainedPGD):
-    """See `ChainedPGD`; float32. A noisy network's noise is another draw than the plain attack's."""
+    """See `ChainedPGD`; float32. The noise of a noisy network is not the draw that the plain attack makes."""
 
     def _read(self, images: Tensor) -> None:
         self._images, layouts = layers.layouts(images, self.model)

@@ -1,22 +1,22 @@
-"""What a training frees it takes again in the next step: memory that stays with the process."""
+"""Memory that a training step frees stays with the process, for the next step to use."""
 
 import ctypes
 import functools
 
 # glibc's own numbers, from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# What is freed at the heap's end goes back to the system above this.
+# Free memory at the heap's end beyond this returns to the system.
 _KEPT = 256 * 2**20
-# The most that glibc takes from its heap.
+# Larger pieces than this are not taken from the heap.
 _FROM_HEAP = 32 * 2**20
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Has C's allocator keep up to 256 MiB of what is freed, for the whole process; whether it can.
+    """Makes the C allocator keep up to 256 MiB of freed memory, in the whole process; whether it can.
 
-    Without it each step of an ensemble gives its tensors back to the system and has every page of them zeroed
-    anew. Only glibc has this; elsewhere nothing happens.
+    Without it each step of an ensemble returns its tensors to the system, which clears every page before
+    the next step gets it. Only glibc has this; elsewhere nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,6 +1,5 @@
-"""Work on a GPU recorded once and replayed as a CUDA graph: no Python and no launches between its kernels."""
+"""A function on a GPU, recorded once and replayed as a CUDA graph: no Python between its kernels."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -8,8 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# Recording needs the device's default generator, warm-up the allocator: one thread at a time.
-LOCK = threading.RLock()
+from rtune.robust.random import LOCK
 
 _Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]  # with its arguments and what it gives
 
@@ -17,15 +15,15 @@ _Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]  # with its argum
 class Captured:
     """A function of tensors, recorded as a graph for each shape of its arguments at its first use.
 
-    A call gives what the function would, in a tensor that the next call of the same shape overwrites. It does
-    not wait for the GPU. Several threads may each replay their own, on streams of their own: they then share
-    the processors of one GPU, which processes of their own would take in turns.
+    A call returns the function's result, in a tensor that the next call of the same shape overwrites. It
+    does not wait for the GPU. Several threads may each replay their own, on streams of their own: their
+    kernels then run side by side on one GPU, where those of several processes would take turns.
 
     Args:
         function: of tensors on the GPU, to a tensor; it must not wait for the GPU, and must change in place
-            whatever it is to find changed when it is called again.
+            every tensor that its next call should find changed.
         changed: gives the tensors that it changes. Recording leaves them as they were.
-        noise: where its draws from torch's default generator are to come from.
+        noise: replaces torch's default generator in the function.
         generators: others that it draws from.
     """
 
@@ -45,6 +43,8 @@ class Captured:
     def __call__(self, *arguments: Tensor) -> Tensor:
         key = tuple(argument.shape for argument in arguments)
         if key not in self._recorded:
+            # Recording replaces the device's default generator, and its first run sets up the allocator:
+            # one thread at a time.
             with LOCK:
                 self._recorded[key] = self._record(arguments)
         graph, inputs, output = self._recorded[key]
@@ -69,7 +69,7 @@ class Captured:
         return graph, inputs, output
 
     def _try(self, inputs: Sequence[Tensor]) -> None:
-        """Runs the function once, for kernels to be compiled and libraries to be set up; changes nothing."""
+        """Runs the function once, to compile kernels and set up libraries; changes nothing."""
         generators = [self._noise, *self._generators]
         states = [generator.get_state() for generator in generators]
         before = [tensor.detach().clone() for tensor in self._changed()]
@@ -95,7 +95,7 @@ def _default_generator(generator: torch.Generator) -> Iterator[None]:
 
 @cache
 def obstacle() -> str | None:
-    """Why this machine's GPU cannot train the fast way, in words; None if it can."""
+    """A sentence on why this machine's GPU cannot train with `GPUEngine`; None if it can."""
     if torch.version.cuda is None:
         return "the kernels are for NVIDIA GPUs"
     major, minor = torch.cuda.get_device_capability()
@@ -108,6 +108,6 @@ def obstacle() -> str | None:
     sums = torch.empty(2, device="cuda")
     try:
         kernels.moments[(1, 1)](torch.ones(16, device="cuda"), sums, 16, 1, 1, 16)
-    except Exception as error:  # whatever a compiler that is missing or broken makes of it
+    except Exception as error:  # a missing or broken compiler may raise anything
         return f"Triton cannot compile here ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
     return None if sums.tolist() == [16, 16] else "Triton's kernels compute nonsense here"

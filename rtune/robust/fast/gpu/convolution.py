@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from rtune.robust.fast.gpu import kernels
 
-# With more channels a convolution has enough to do, and cuDNN is the better.
+# With more channels than this cuDNN is faster.
 MOST_CHANNELS = 128
-# Programs a kernel needs at least for every processor of a large GPU to have two.
+# A kernel needs at least so many programs for every processor of a large GPU to have two.
 _PROGRAMS = 264
 
 
@@ -35,7 +35,7 @@ class Shape:
         return cls(groups, inputs, outputs // groups, kernel, layer.stride[0])
 
     def size(self, side: int) -> int:
-        """Height or width of what it gives."""
+        """Height or width of the result."""
         return -(-side // self.stride)
 
     def pack(self, weight: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Shape:
         return split.permute(0, 3, 2, 1)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """What `pack` took, of (groups, k * k, inputs, outputs)."""
+        """The reverse of `pack`, from (groups, k * k, inputs, outputs)."""
         split = packed.permute(0, 3, 2, 1)
         return split.reshape(self.groups * self.outputs, self.inputs, self.kernel, self.kernel)
 
@@ -69,7 +69,7 @@ def forward(
     constants: Sequence[Tensor | None] = (None, None),
     raw: bool = True,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The convolution [+ residual], and that normalised and rectified.
+    """The convolution [+ residual], and the same normalised and rectified.
 
     Args:
         x: (N, C, H, W) in channels-last memory, as all images here.
@@ -129,7 +129,7 @@ def backward(
 
 
 def weight_gradient(x: Tensor, grad: Tensor, shape: Shape) -> Tensor:
-    """Gradient of the weights, packed, float32; x and grad as `forward` takes and gives them."""
+    """Gradient of the weights, packed, float32; x as `forward` takes it, grad of its result."""
     n, _, height, width = grad.shape
     pixels, rows, taps = n * height * width, 128, shape.kernel**2
     inputs, outputs = block(shape.inputs), block(shape.outputs)
@@ -172,7 +172,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def like(shape: Sequence[int], weight: Tensor) -> Tensor:
-    """Room for images of that shape, of the weights' type."""
+    """Uninitialised images of that shape and of the weights' type."""
     return torch.empty(shape, dtype=weight.dtype, device=weight.device, memory_format=torch.channels_last)
 
 
@@ -191,7 +191,7 @@ def precision(dtype: torch.dtype) -> str:
 
 
 def _rows(pixels: int) -> int:
-    """Pixels a program: fewer where there would not be programs enough."""
+    """Pixels a program: fewer where there would be too few programs."""
     return 128 if pixels >= _PROGRAMS * 128 else 64
 
 

@@ -21,7 +21,7 @@ _CHUNK = 4096
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether there are kernels for this attack on this network."""
+    """Whether there are kernels for all layers of this network, and the attack `fits` the chain."""
     return chain.fits(model, attack) and all(
         convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d)
     )
@@ -35,8 +35,8 @@ class FusedPGD(chain.ChainedPGD):
 
     Args:
         model: on a GPU.
-        attack: what is to be done.
-        dtype: of what is multiplied and kept between layers; sums are float32 always.
+        attack: the attack to compute.
+        dtype: of factors and of values kept between layers; sums are always float32.
     """
 
     def __init__(self, model: PreActNetwork, attack: PGD, dtype: torch.dtype = torch.bfloat16) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rtune.robust import PGD, CarliniL2, PreActResNet, cw, fgsm, ifgsm, seeded
-from rtune.robust.attacks.pgd import input_gradient, margin
+from rtune.robust.attacks.pgd import input_gradient
+from rtune.robust.losses import Margin, margin
 
 
 class Linear(nn.Module):
@@ -101,7 +102,7 @@ def test_eot_finds_the_direction_that_noise_hides() -> None:
     labels = torch.zeros(500, dtype=torch.int64)
 
     def right_way(draws: int) -> float:
-        moved = PGD(0.1, 0.1, 1, random_start=False, eot_draws=draws, loss="margin")(Noisy(), images, labels)
+        moved = PGD(0.1, 0.1, 1, random_start=False, eot_draws=draws, loss=Margin())(Noisy(), images, labels)
         return (moved.flatten(1)[:, 1] > 0.5).float().mean().item()
 
     assert 0.6 < right_way(1) < 0.9  # P(N(-2, 3) < 0) = 0.75

@@ -1,13 +1,26 @@
-"""What only a GPU can show of the fast way to train; run there, or skipped."""
+"""What only a GPU can show of its engine; skipped elsewhere."""
 
 import threading
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from rtune.robust import PGD, RGSM, PreActResNet, Recipe, Split, Trainer, load
-from rtune.robust.fast.gpu.captured import obstacle
+from rtune.robust import (
+    PGD,
+    RGSM,
+    Attack,
+    PreActResNet,
+    Recipe,
+    Split,
+    Trainer,
+    load,
+)
+from rtune.robust.fast import engine_for
+from rtune.robust.losses import CrossEntropy, Loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -20,17 +33,65 @@ def digits() -> tuple[Split, Split]:
     return train.to("cuda"), validation.to("cuda")
 
 
-def trainer(train: Split, seed: int = 0, fast: bool = True, gamma: float = 0.0, epochs: int = 12) -> Trainer:
+@dataclass(frozen=True)
+class KL:
+    """Divergence from the clean images' prediction."""
+
+    needs_clean: ClassVar[bool] = True
+
+    def __call__(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        assert clean is not None
+        return F.kl_div(logits.log_softmax(1), clean.softmax(1), reduction="none").sum(dim=1)
+
+
+def both(model: nn.Module, natural: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(model(natural), labels) + F.cross_entropy(model(adversarial), labels)
+
+
+def trainer(
+    train: Split,
+    seed: int = 0,
+    fast: bool = True,
+    gamma: float = 0.0,
+    epochs: int = 12,
+    attack: Attack = ATTACK,
+    loss: Loss = CrossEntropy(),
+) -> Trainer:
     torch.manual_seed(seed)
     model = PreActResNet(20, width=8, in_channels=1, members=2 if gamma else 1, gamma=gamma).cuda()
     pruner = RGSM(model, beta=1.0, lambda_1=0.01, lambda_2=1e-4)
     recipe = Recipe(max_epochs=epochs, batch_size=100, lr=0.1, crop_padding=1, flip=False)
-    return Trainer(model, pruner, ATTACK, train, recipe, seed, fast)
+    engine = engine_for("cuda") if fast else None
+    return Trainer(model, pruner, attack, train, recipe, seed, loss, engine)
 
 
-def test_the_fast_way_is_taken(digits: tuple[Split, Split]) -> None:
-    assert obstacle() is None
-    assert trainer(digits[0]).slow is None
+def test_the_engine_is_taken(digits: tuple[Split, Split]) -> None:
+    engine = trainer(digits[0]).engine
+    assert engine.obstacle is None
+    assert type(engine).__name__ == "GPUEngine"
+
+
+def test_an_attack_that_waits_for_the_gpu_trains_and_measures_plainly(digits: tuple[Split, Split]) -> None:
+    def still(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        assert images.max().item() <= 1
+        return images
+
+    one = trainer(digits[0], attack=still)
+    assert one.engine.obstacle == "only PGD can be recorded, and the attack is another"
+    one.train_epoch()
+    other = trainer(digits[0])
+    other.load_state_dict(one.state_dict(), one.epoch)
+    natural, robust = other.measure(digits[1], still)
+    assert natural == robust == one.measure(digits[1], still)[0]
+
+
+def test_other_losses_are_recorded_too(digits: tuple[Split, Split]) -> None:
+    attack = PGD(0.1, 0.025, 5, loss=KL())
+    one = trainer(digits[0], attack=attack, loss=both)
+    assert one.engine.obstacle is None
+    losses = [one.train_epoch() for _ in range(4)]
+    assert losses[-1] < losses[0]
+    assert all(0 <= figure <= 1 for figure in one.measure(digits[1], attack))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1])

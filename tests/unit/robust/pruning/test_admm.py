@@ -25,6 +25,7 @@ from rtune.robust import (
     load,
     weight_sparsity,
 )
+from rtune.robust.fast import engine_for
 from rtune.worker import checkpoint
 
 RECIPE = Recipe(max_epochs=4, batch_size=16, milestones=(0.5,), crop_padding=0, flip=False)
@@ -38,7 +39,7 @@ def make(
     whole = load("digits")[0]
     few = Split(whole.images[:32], whole.labels[:32])
     pruner = ADMM(model, rho=0.1, sparsity=sparsity, granularity=granularity)
-    return Trainer(model, pruner, PGD(0.1, 0.08, 1), few, recipe, seed)
+    return Trainer(model, pruner, PGD(0.1, 0.08, 1), few, recipe, seed, engine=engine_for("cpu"))
 
 
 def zeros(model: nn.Module, granularity: str) -> tuple[int, int]:

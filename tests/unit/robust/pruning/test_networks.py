@@ -20,6 +20,7 @@ from rtune.robust import (
     compact,
     weight_sparsity,
 )
+from rtune.robust.fast import engine_for
 from tests.support.networks import SMALL
 
 METHODS: dict[str, Callable[[nn.Module], Pruner]] = {
@@ -49,7 +50,7 @@ def trainer(model: Network, pruner: Pruner) -> Trainer:
     images = torch.randint(0, 256, (48, 1, 8, 8), generator=generator).to(torch.uint8)
     split = Split(images, torch.arange(48) % 10)
     recipe = Recipe(max_epochs=2, batch_size=16, crop_padding=0, flip=False, lr=0.02)
-    return Trainer(model, pruner, PGD(0.03, 0.02, steps=1), split, recipe, seed=0)
+    return Trainer(model, pruner, PGD(0.03, 0.02, steps=1), split, recipe, seed=0, engine=engine_for("cpu"))
 
 
 @pytest.mark.parametrize("method", METHODS)
