@@ -3,8 +3,8 @@
 They are of the test images, under the paper's attacks (FGSM and IFGSM at epsilon 8/255, Carlini-Wagner);
 a search's figures are of validation images, under the search attack.
 
-Needs the standard library only: `benchmarks.statements` reads this file where the package around it cannot
-be imported.
+Needs the standard library only: `benchmarks.claims.statements` reads this file where the package around it
+cannot be imported.
 """
 
 from typing import NamedTuple
