@@ -166,9 +166,7 @@ def _attained(run_set: RunSet, sides: list[pd.DataFrame], names: tuple[str, str]
         (most, name), (least, other) = sorted(zip(ahead, names, strict=True), key=lambda one: -one[0])
         elsewhere = f" (elsewhere by up to {100 * least:.0f} in favour of {other})" if least > 0 else ""
         fewest = 2 / comb(2 * count, count)
-        few = (
-            ", the smallest possible with so few sets" if p <= fewest * (1 + 1e-9) and fewest > 0.001 else ""
-        )
+        few = ", the smallest possible with so few sets" * (p <= fewest * (1 + 1e-9) and fewest > 0.001)
         yield (
             f"{plane}, the share of the {sets} that attain a place differs by up to {100 * most:.0f} "
             f"percentage points in favour of {name}{elsewhere}; permutation test of no difference: "

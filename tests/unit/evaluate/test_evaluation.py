@@ -285,7 +285,7 @@ def test_figures_of_a_network_that_its_trial_has_left_behind_are_named_not_shown
     assert analysis.evaluation_table(run, "test") == ([], [], "")
     assert CliRunner().invoke(main, ["report", str(run), "--format", "html"]).exit_code == 0
     page = (run / "report" / "index.html").read_text()
-    assert "networks that have been trained on since: t0001 at epoch 7 (now 2)." in page
+    assert "networks that have been trained further since: t0001 at epoch 7 (now 2)." in page
     assert "Final evaluation" not in page
 
 
