@@ -88,7 +88,7 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
         host.environment["PYTHONPATH"] = str(tmp_path / host.ip / "code")
         for folder in folders:
             shutil.copytree(ROOT / folder, tmp_path / host.ip / "code" / folder)
-        with (tmp_path / host.ip / "code" / "rtune" / "machine.py").open("a") as file:
+        with (tmp_path / host.ip / "code" / "rtune" / "worker" / "machine.py").open("a") as file:
             file.write("\nimport time\n\ntime.sleep(15)\n" if host is bare else "\n# changed\n")
     for host, cores in ((late, 1), (bare, 2), (other, 2)):
         hosts.start_ray(host, head, f"--num-cpus={cores}")
@@ -116,12 +116,12 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 
 ASK = """
 import sys
-from rtune.search import contact, launch
+from rtune.cluster import connection, preflight
 from rtune.errors import ResourceError
 for address in sys.argv[1:]:
     try:
-        contact.check(address)
-        with launch.cluster(address):
+        preflight.check(address)
+        with connection.connect(address):
             print("connected")
     except ResourceError as error:
         print(error)
