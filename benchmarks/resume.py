@@ -21,8 +21,8 @@ from unittest import mock
 import numpy as np
 
 from rtune.cli.actions import launches
-from rtune.cluster import launch
-from rtune.cluster.journal import Dashboard
+from rtune.cluster import connection
+from rtune.cluster.journal import OptunaJournal
 from rtune.config import spec
 from rtune.run import schema
 from rtune.run.folder import RunFolder
@@ -66,7 +66,7 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
         # The first values for all: suggesting a thousand takes minutes, and nothing here hangs on them.
         suggested = search.sampler.suggest([], {})
         search.sampler.suggest = lambda known, point: suggested  # type: ignore[method-assign]
-        search.watch(Dashboard(folder.place.local, planned, []).take)
+        search.watch(OptunaJournal(folder.place.local, planned, []).add)
         while len(search.ledger.trials) < trials:
             trial = search.next_trial()
             assert trial is not None
@@ -103,7 +103,7 @@ def figures(level: np.ndarray, share: float) -> dict[str, Any]:
 def resume(folder: RunFolder) -> tuple[float, float]:
     """Seconds from Ray being up to the first trial's begin, and between two trials of one worker."""
     up: list[float] = []
-    plain = launch.cluster
+    plain = connection.connect
 
     @contextlib.contextmanager
     def cluster(address: str | None) -> Iterator[None]:
@@ -113,7 +113,7 @@ def resume(folder: RunFolder) -> tuple[float, float]:
 
     before = len(folder.read().records)
     # The launch prints to the descriptor, past what redirecting in Python catches.
-    with mock.patch.object(launch, "cluster", cluster):
+    with mock.patch.object(connection, "connect", cluster):
         assert launches.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
     new = [r for r in folder.read().records[before:] if r["kind"] == "epoch"]
     began = [r["time"] - r["train_seconds"] - r["eval_seconds"] for r in new]

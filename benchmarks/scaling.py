@@ -26,7 +26,7 @@ from rich.console import Console
 
 import analysis
 from benchmarks.resume import figures
-from rtune.cluster.journal import Dashboard
+from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
 from rtune.config import spec
 from rtune.run import summary
@@ -101,7 +101,7 @@ def drive(
         with folder.launch() as writer:
             writer.append(begin)
             search = Search(planned, [begin], costs.timed("log", writer.append))
-            search.watch(costs.timed("study", Dashboard(folder.place.local, planned, []).take))
+            search.watch(costs.timed("study", OptunaJournal(folder.place.local, planned, []).add))
             with progress.showing(search, concurrent), Keeper(folder) as keeper:
                 search.watch(costs.timed("keeper", keeper.take))
                 asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])

@@ -34,6 +34,7 @@ def test_the_walls_hold() -> None:
             {"torch", "ray", "pandas", "optuna", "plotly", "matplotlib"},
         ),
         ("import analysis, analysis.report.write", {"torch", "ray", "optuna", "rtune.robust"}),
+        ("import rtune.worker.loop, rtune.worker.gpu_host", {"ray", "optuna", "pandas"}),
         ("import rtune.robust", {"ray", "optuna", "pydantic", "pandas", "analysis", "rtune.robust.fast"}),
     ],
 )

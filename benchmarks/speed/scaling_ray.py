@@ -20,8 +20,7 @@ import psutil
 from ray import cloudpickle, tune
 from rich.console import Console
 
-import rtune.worker.loop
-from rtune.cluster import launch, resources, tune_adapter
+from rtune.cluster import connection, launch, resources, tune_adapter
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.progress import Progress
 from rtune.config import spec
@@ -29,6 +28,8 @@ from rtune.run import schema
 from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
 from rtune.search.state import Search
+from rtune.worker import messages, trainable
+from rtune.worker.task import Task
 
 _PLAIN = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 1, "parameters": 1, "images": 100}
 # Reports that are not counted: the first of all workers come at once.
@@ -57,19 +58,19 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
     megabytes: list[float] = []
     own: list[float] = []
 
-    def run(task: dict[str, Any], data: Any) -> None:
-        report_only(task, workers)
+    def run(config: dict[str, Any], data: Any) -> None:
+        report_only(Task.from_config(config), workers)
 
     with (
         tempfile.TemporaryDirectory() as scratch,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         mock.patch.object(resources, "local", return_value=room),
-        mock.patch.object(rtune.worker.loop, "run", run),
+        mock.patch.object(trainable, "run", run),
         _timed(Search, "report", own),
         _timed(Search, "next_trial", own),
         _timed(Progress, "on_change", own),
         _watched(seen, megabytes),
-        launch.cluster(None),
+        connection.connect(None),
         Interrupt() as interrupt,
     ):
         folder = RunFolder.create(scratch, "ray", search_spec, {})
@@ -92,19 +93,19 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
     }
 
 
-def report_only(task: dict[str, Any], workers: int) -> None:
-    """A trial that trains nothing, once all workers are up; stands in for `rtune.worker.loop.run`."""
-    up = Path(task["folder"]).parents[1] / "up"
+def report_only(task: Task, workers: int) -> None:
+    """A trial that trains nothing, once all workers are up; stands in for `rtune.worker.trainable.run`."""
+    up = Path(task.folder).parents[1] / "up"
     up.mkdir(exist_ok=True)
     (up / f"{os.getpid()}").touch()
     while sum(1 for _ in up.iterdir()) < workers:
         time.sleep(0.2)
-    rng = np.random.default_rng(task["seed"])
+    rng = np.random.default_rng(task.seed)
     level = rng.random(3)
-    for epoch in range(task["logged"] + 1, task["max_epochs"] + 1):
-        natural, robust, sparse = (float(v) for v in level * (epoch / task["max_epochs"]) ** 0.3)
+    for epoch in range(task.logged + 1, task.max_epochs + 1):
+        natural, robust, sparse = (float(v) for v in level * (epoch / task.max_epochs) ** 0.3)
         known = {"natural_accuracy": natural, "robust_accuracy": robust, "channel_sparsity": sparse}
-        tune.report({"epoch": epoch, **_PLAIN, **known, "notes": []})
+        tune.report(messages.to_result(messages.Epoch(epoch, {**_PLAIN, **known})))
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def _timed(owner: type, name: str, spent: list[float]) -> Iterator[None]:
 @contextlib.contextmanager
 def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterator[None]:
     """Context in which the wall and CPU time of each report's arrival is noted, and a worker's own memory."""
-    plain = tune_adapter.BridgeScheduler.on_trial_result
+    plain = tune_adapter.SchedulerAdapter.on_trial_result
 
     def watched(self: Any, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if len(seen) == _SETTLED // 2:
@@ -134,7 +135,7 @@ def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterato
         seen.append((time.perf_counter(), time.process_time()))
         return plain(self, controller, trial, result)
 
-    with mock.patch.object(tune_adapter.BridgeScheduler, "on_trial_result", watched):
+    with mock.patch.object(tune_adapter.SchedulerAdapter, "on_trial_result", watched):
         yield
 
 

@@ -1,51 +1,51 @@
-"""What a failure means: try the trial again, give it up, or give the launch up."""
+"""What to do about a failure: retry the trial, exclude a machine, or end the launch."""
 
 import re
 from dataclasses import dataclass, field
 
 from rtune.worker import machine
 
-# A launch ends when its first trials, so many, have all failed for good in the same way.
-FIRST = 3
-# Words of Ray's that stand for a lost machine or network: no trial is to blame.
-_MACHINE = re.compile(
+# A launch ends when its first trials, this many, have all failed for good with the same kind of error.
+FIRST_TRIALS = 3
+# Ray's messages about a lost machine or network, which is not the trial's fault.
+_MACHINE_LOST = re.compile(
     r"^the (actor|worker|node)\b.*(node (has )?died|owner has died|terminated|preempt|is unavailable)", re.I
 )
 
-# And on an actor that could not be imported: that, where it was, the error that says why.
+# Ray's message about an actor that could not be imported, with the machine and the error.
 _NOT_IMPORTED = "failed to import on the worker"
 _ADDRESS = re.compile(r"^\s*ip: (\S+)$", re.M)
-_MISSING = re.compile(r"^(\w+Error: .+)$", re.M)
+_IMPORT_ERROR = re.compile(r"^(\w+Error: .+)$", re.M)
 
 
 @dataclass
-class Health:
-    """Judges failures of one launch.
+class FailurePolicy:
+    """Decides what the failures of one launch lead to.
 
     Attributes:
-        max_failures: times a trial is tried again without getting an epoch further.
+        max_failures: how often a trial is retried without completing another epoch.
     """
 
     max_failures: int
-    _without_progress: dict[str, int] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
     _final: list[str] = field(default_factory=list)
-    _well: bool = False
+    _any_progress: bool = False
 
-    def progressed(self, trial: str) -> None:
-        """A trial has got an epoch further: from here on it has all its retries again."""
-        self._well = True
-        self._without_progress.pop(trial, None)
+    def record_progress(self, trial: str) -> None:
+        """A trial has completed an epoch: the count of its failures starts again."""
+        self._any_progress = True
+        self._failures.pop(trial, None)
 
     def may_retry(self, trial: str, error: str) -> bool:
-        """Whether a trial that has just broken is tried again."""
-        if not _MACHINE.search(error):
-            self._without_progress[trial] = self._without_progress.get(trial, 0) + 1
-        return self._without_progress.get(trial, 0) <= self.max_failures
+        """Counts a failure of a trial; whether the trial is to be retried."""
+        if not _MACHINE_LOST.search(error):
+            self._failures[trial] = self._failures.get(trial, 0) + 1
+        return self._failures.get(trial, 0) <= self.max_failures
 
-    def failed(self, error: str) -> str | None:
-        """A trial has failed for good; a sentence if that means that the others will too."""
+    def record_final_failure(self, error: str) -> str | None:
+        """A trial has failed for good; a sentence if the launch should end because all others would too."""
         self._final.append(error)
-        if self._well or len(self._final) < FIRST or len(set(map(_kind, self._final))) > 1:
+        if self._any_progress or len(self._final) < FIRST_TRIALS or len(set(map(_kind, self._final))) > 1:
             return None
         return (
             f"the first {len(self._final)} trials have all failed in the same way "
@@ -54,17 +54,20 @@ class Health:
 
 
 def _kind(error: str) -> str:
-    """What kind of error a line names: its words up to the first colon, without numbers."""
+    """The kind of error that a line names: its text before the first colon, without numbers."""
     return re.sub(r"[\d./]+", "", error.partition(":")[0])
 
 
-def unfit(trace: str) -> tuple[str, str] | None:
-    """Machine, by id or address, and reason, where it is to blame for a worker's traceback, not the trial."""
-    if (found := machine.unfit(last_line(trace))) is not None:
+def faulty_machine(trace: str) -> tuple[str, str] | None:
+    """Which machine (Ray node id or address) caused a worker's traceback, and the reason.
+
+    None if the machine is not the cause.
+    """
+    if (found := machine.parse_unfit(last_line(trace))) is not None:
         return found
     _, mark, after = trace.partition(_NOT_IMPORTED)
-    address, missing = _ADDRESS.search(trace), _MISSING.search(after)
-    return (address[1], machine.cannot_run(missing[1])) if mark and address and missing else None
+    address, error = _ADDRESS.search(trace), _IMPORT_ERROR.search(after)
+    return (address[1], machine.import_failed_message(error[1])) if mark and address and error else None
 
 
 def last_line(trace: str) -> str:
@@ -72,8 +75,8 @@ def last_line(trace: str) -> str:
     return trace.strip().rpartition("\n")[2].strip()
 
 
-def words(line: str) -> str:
-    """The last line of a Ray trial's error for a person; Ray's own words on a dead worker fill a page."""
+def readable(line: str) -> str:
+    """The last line of a Ray trial's error, shortened: Ray's message on a dead worker fills a page."""
     if "worker process has died" in line:
         return "its worker process died: killed, out of memory, or ended by its own code"
     return line[:500]

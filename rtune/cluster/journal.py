@@ -1,4 +1,4 @@
-"""The search as an Optuna study in a file for optuna-dashboard. To look at: the log is the truth."""
+"""Writes the search as an Optuna study to a file for optuna-dashboard. rtune itself never reads it."""
 
 import contextlib
 from collections.abc import Iterable
@@ -17,15 +17,15 @@ from rtune.search.plan import Plan
 FILE = "optuna.journal"
 
 
-class Dashboard:
-    """Written anew at each launch, then record by record.
+class OptunaJournal:
+    """Rewritten at the start of each launch, then extended with each record of the log.
 
-    Running and stopped trials are RUNNING, since both may go on; when the launch ends, the stopped
-    ones are PRUNED. Diverged and failed ones are FAIL. Replicates are left out: the search has not suggested
-    them. A disk that cannot be written ends the picture, never the search.
+    Running and stopped trials have the state RUNNING, since both may continue; at the end of the launch
+    stopped trials become PRUNED. Diverged and failed trials are FAIL. Replicates are omitted: the sampler has
+    not suggested them. If the file cannot be written, the journal ends and the search continues.
 
     Args:
-        folder: the run folder; None where it is in a store: there is no such file then.
+        folder: the run folder; None if it is not on a local disk: then there is no file.
         plan: of the search.
         records: the log so far.
     """
@@ -47,31 +47,31 @@ class Dashboard:
             )
             self._study.set_metric_names([o.name for o in plan.objectives])
         for record in records:
-            self.take(record)
+            self.add(record)
 
-    def take(self, record: dict[str, Any]) -> None:
-        """Takes in a record of the log."""
+    def add(self, record: dict[str, Any]) -> None:
+        """Adds a record of the log."""
         if self._study is None:
             return
         try:
-            self._take(self._study, record)
-        except Exception:  # a picture, whatever is wrong with it, ends no search
+            self._add(self._study, record)
+        except Exception:  # no error of the journal may end the search
             self._study = None
 
     def close(self) -> None:
-        """The launch has ended."""
+        """Marks the stopped trials as pruned at the end of the launch."""
         if self._study is not None:
             with contextlib.suppress(OSError):
                 for name in sorted(self._stopped):
                     self._study.tell(self._numbers[name], state=TrialState.PRUNED)
 
-    def _take(self, study: optuna.Study, record: dict[str, Any]) -> None:
+    def _add(self, study: optuna.Study, record: dict[str, Any]) -> None:
         kind, name = record["kind"], record.get("trial", "")
         if kind == "trial" and record["sampler"] != schema.REPLICATE:
             self._numbers[name] = len(self._numbers)
-            study.add_trial(self._begun(record))
+            study.add_trial(self._running_trial(record))
         elif name not in self._numbers:
-            return  # a launch, or a replicate's
+            return  # a launch record, or a replicate
         elif kind == "promote":
             self._stopped.discard(name)
         elif kind == "end":
@@ -81,7 +81,7 @@ class Dashboard:
         elif kind == "epoch" and record["decision"] == "finish":
             study.tell(self._numbers[name], [float(record[o.name]) for o in self._plan.objectives])
 
-    def _begun(self, record: dict[str, Any]) -> optuna.trial.FrozenTrial:
+    def _running_trial(self, record: dict[str, Any]) -> optuna.trial.FrozenTrial:
         inside = self._plan.inside(record["values"])
         return create_trial(
             state=TrialState.RUNNING,

@@ -1,4 +1,4 @@
-"""Keeps the framework's words off the screen and in a file."""
+"""Sends the output of Ray and other libraries to a file instead of the screen."""
 
 import contextlib
 import io
@@ -13,8 +13,8 @@ from rich.console import Console
 from rtune.console import make_console
 
 
-class _Forgiving(io.FileIO):
-    """What a full disk does not take is let go: no word of the framework's is worth the search."""
+class _IgnoringErrors(io.FileIO):
+    """Drops output that cannot be written, as on a full disk: it must not end the search."""
 
     def write(self, data: Any) -> int:
         with contextlib.suppress(OSError):
@@ -22,48 +22,48 @@ class _Forgiving(io.FileIO):
         return len(data)
 
 
-class Diversion:
-    """Context in which everything printed to standard output and error goes to a file.
+class OutputRedirect:
+    """Context in which standard output and standard error go to a file.
 
-    Ray prints from Python, from C++ and from child processes; only the file descriptors catch all.
+    Ray prints from Python, from C++ and from child processes; only redirected file descriptors catch all.
 
     Attributes:
-        console: still reaches the person.
+        console: still writes to the screen.
     """
 
     console: Console
 
-    def __enter__(self) -> "Diversion":
+    def __enter__(self) -> "OutputRedirect":
         sys.stdout.flush()
         sys.stderr.flush()
-        self._kept = os.dup(1), os.dup(2)
+        self._saved = os.dup(1), os.dup(2)
         self._screen: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
         self.console = make_console(self._screen)
-        self._first = tempfile.TemporaryFile()
-        self._send(self._first)
+        self._temporary = tempfile.TemporaryFile()
+        self._redirect(self._temporary)
         self._streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _stream(1), _stream(2)
         return self
 
-    def into(self, path: Path) -> None:
-        """From now on to the end of this file, what was caught so far before it."""
+    def redirect_to(self, path: Path) -> None:
+        """Appends the output so far, and all later output, to this file. Raises OSError."""
         with open(path, "ab") as log:
-            self._first.seek(0)
-            log.write(self._first.read())
+            self._temporary.seek(0)
+            log.write(self._temporary.read())
             log.flush()
-            self._send(log)
+            self._redirect(log)
 
     def __exit__(self, *_: object) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = self._streams
-        for kept, descriptor in zip(self._kept, (1, 2), strict=True):
-            os.dup2(kept, descriptor)
-            os.close(kept)
-        self._first.close()
+        for saved, descriptor in zip(self._saved, (1, 2), strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)
+        self._temporary.close()
         self._screen.close()
 
-    def _send(self, file: IO[bytes]) -> None:
+    def _redirect(self, file: IO[bytes]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
@@ -71,5 +71,5 @@ class Diversion:
 
 
 def _stream(descriptor: int) -> IO[str]:
-    raw = io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False))
+    raw = io.BufferedWriter(_IgnoringErrors(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", line_buffering=True)

@@ -1,4 +1,4 @@
-"""Whether a Ray cluster can be used at an address: asked at its door; Ray itself tries for minutes."""
+"""Checks within seconds whether a Ray cluster can be used at an address; Ray itself tries for minutes."""
 
 import logging
 import socket
@@ -7,11 +7,15 @@ import psutil
 
 from rtune.errors import ResourceError
 
-_SECONDS = 5.0
+_TIMEOUT = 5.0
 
 
 def check(address: str) -> None:
-    """Raises ResourceError where nothing listens, for a wrong token, and on a machine outside the cluster."""
+    """Checks an `--address`.
+
+    Raises:
+        ResourceError: nothing listens there, the token is wrong, or this machine is not in the cluster.
+    """
     if address.startswith("ray://"):
         raise ResourceError(
             f"{address} is for Ray Client, which cannot run a search: on the cluster's head use "
@@ -28,15 +32,15 @@ def check(address: str) -> None:
         )
     found = address if ":" in address else _canonical(address)
     if found is None:
-        return  # `auto` and the like, and nothing is there: Ray knows at once
+        return  # `auto`, and no cluster on this machine: Ray reports that immediately
     host, _, port = found.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=_TIMEOUT).close()
     except (OSError, OverflowError, ValueError) as error:
         raise ResourceError(
             f"no Ray cluster can be used at {address}: {error}; is it up, and this its address?"
         ) from None
-    _ask(address, found)
+    _check_membership(address, found)
 
 
 def _canonical(address: str) -> str | None:
@@ -49,8 +53,8 @@ def _canonical(address: str) -> str | None:
     return found
 
 
-def _ask(address: str, found: str) -> None:
-    """Asks the cluster for its machines, with this machine's token."""
+def _check_membership(address: str, found: str) -> None:
+    """Raises ResourceError if the cluster does not accept this machine's token or does not list it."""
     import grpc
     from ray._private.authentication import authentication_token_setup
     from ray._private.grpc_utils import init_grpc_channel
@@ -60,29 +64,29 @@ def _ask(address: str, found: str) -> None:
     from ray.exceptions import AuthenticationError
 
     token = (
-        f"the Ray cluster at {address} does not take this machine's token: put that of its head "
+        f"the Ray cluster at {address} does not accept this machine's token: put that of its head "
         "(~/.ray/auth_token there) into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
     )
-    # It tells of a token that it has found, which is no news.
+    # Otherwise it prints that it has found a token.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     try:
         authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         with init_grpc_channel(found) as channel:
             stub = NodeInfoGcsServiceStub(channel)
-            reply = stub.GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=_SECONDS)
-    except AuthenticationError:  # a token is wanted here, and none is found
+            reply = stub.GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=_TIMEOUT)
+    except AuthenticationError:  # this machine requires a token but has none
         raise ResourceError(token) from None
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise ResourceError(token) from None
         raise ResourceError(
-            f"no Ray cluster can be used at {address}: what listens there does not speak as a head does"
+            f"no Ray cluster can be used at {address}: what listens there is not the head of a Ray cluster"
         ) from None
     alive = {node.node_manager_address for node in reply.node_info_list if node.state == GcsNodeInfo.ALIVE}
     here = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
     if not alive & here:
         raise ResourceError(
             f"this machine is not one of the Ray cluster at {address}: run rtune on its head, send it "
-            "there with 'ray job submit -- rtune search ...', or make this one of them with "
+            "there with 'ray job submit -- rtune search ...', or add this machine to the cluster with "
             f"'ray start --address={found}'"
         )

@@ -1,4 +1,4 @@
-"""The search as one watches it: a live view on a terminal, a line an event elsewhere."""
+"""Shows the progress of a search: a live table on a terminal, otherwise one line per event."""
 
 import time
 from collections.abc import Iterator
@@ -14,17 +14,18 @@ from rtune.run.ledger import Trial
 from rtune.search.state import Search
 
 _STYLES = {"finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red"}
+# Ended trials in the table.
 _SHOWN_ENDED = 6
-# Lines beside the table's rows: the header may take three on a narrow screen, two titles, two below.
+# Lines besides the table's rows: up to three of header on a narrow screen, two of titles, two below.
 _OTHER_LINES = 7
-# The share of time that goes into making pictures, at most.
+# The largest fraction of time spent on drawing.
 _DRAWING = 0.1
-# Without a terminal, a sign of life at least this often (seconds).
+# Without a terminal, a line at least this often (seconds).
 _HEARTBEAT = 60.0
 
 
 class Progress:
-    """Draws a search on a console, told of changes by `on_change` and `on_retry`."""
+    """Shows a search on a console; the launch calls `on_change` and the other methods after each event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,15 +37,15 @@ class Progress:
 
     @contextmanager
     def showing(self, search: Search, concurrency: int) -> Iterator[None]:
-        """Draws while the context lasts."""
+        """Context in which the search is shown."""
         self._search = search
         self._concurrency = concurrency
-        self._start = self._spoken = time.monotonic()
+        self._start = self._printed = time.monotonic()
         self._ended = {}
         if not self._console.is_terminal:
             yield
             return
-        # Not redirecting: Live would draw what `Diversion` sends to a file, Ray's words above all.
+        # Not redirecting: Live would draw Ray's output, which `OutputRedirect` sends to a file.
         with Live(
             get_renderable=self._view,
             console=self._console,
@@ -54,50 +55,50 @@ class Progress:
         ) as live:
             self._live = live
             yield
-            self._draw_after = 0.0  # the last picture is of the end
+            self._draw_after = 0.0  # so that the last drawing shows the end
         self._live = None
 
     def on_change(self, name: str) -> None:
-        """A trial has trained an epoch, or ended."""
+        """A trial has completed an epoch, or ended."""
         search = self._open_search()
         trial = search.ledger.trials[name]
         ended = trial.status != "running"
         if ended and (name, trial.epoch) not in self._ended:
             self._ended[name, trial.epoch] = None  # a stopped trial can come back and end again
             if self._live is None:
-                self._say(self._line(trial))
-        elif self._live is None and time.monotonic() - self._spoken > _HEARTBEAT:
-            self._say(self._header())
+                self._print(self._line(trial))
+        elif self._live is None and time.monotonic() - self._printed > _HEARTBEAT:
+            self._print(self._header())
 
     def on_retry(self, name: str, error: str) -> None:
-        """A trial broke and goes on from its checkpoint."""
+        """A trial has failed and is retried from its checkpoint."""
         self._console.print(
             f"trial {name} broke and is tried again from its checkpoint: {error}",
             soft_wrap=True,
         )
 
     def on_note(self, note: str) -> None:
-        """Something is not as it should be, and was helped."""
+        """Something unusual happened that needs no action."""
         print(note, flush=True)  # to launch.log
         self._console.print(note, soft_wrap=True)
 
     def on_wait(self, why: str) -> None:
-        """The store of the run folder does not answer."""
+        """The storage of the run folder does not answer."""
         self._console.print(why, soft_wrap=True)
 
     def _open_search(self) -> Search:
-        assert self._search is not None, "told of a change outside `showing`"
+        assert self._search is not None, "called outside `showing`"
         return self._search
 
-    def _say(self, text: str) -> None:
-        self._spoken = time.monotonic()
+    def _print(self, text: str) -> None:
+        self._printed = time.monotonic()
         self._console.print(text, soft_wrap=True)
 
     def _line(self, trial: Trial) -> str:
         search = self._open_search()
-        kin = [t for t in search.ledger.trials.values() if (t.of is None) == (trial.of is None)]
-        done = sum(t.status != "running" for t in kin)
-        wanted = search.plan.trials if trial.of is None else len(kin)
+        same_kind = [t for t in search.ledger.trials.values() if (t.of is None) == (trial.of is None)]
+        done = sum(t.status != "running" for t in same_kind)
+        wanted = search.plan.trials if trial.of is None else len(same_kind)
         figures = trial.error or ""
         if trial.last is not None and trial.has_network:
             figures = summary.figures(trial.last, search.plan.objectives, gap="  ")
@@ -124,15 +125,15 @@ class Progress:
         )
 
     def _view(self) -> RenderableType:
-        """The picture; the last one again where making one takes long.
+        """The current drawing; the previous one while drawing would take more than its share of time.
 
-        Summing up ten thousand trials takes a tenth of a second, which the driver needs for other things.
+        Summarising ten thousand trials takes a tenth of a second, and the driver has other work to do.
         """
-        begun = time.monotonic()
-        if begun >= self._draw_after:
+        start = time.monotonic()
+        if start >= self._draw_after:
             self._drawn = self._draw()
-            spent = time.monotonic() - begun
-            self._draw_after = begun + spent / _DRAWING
+            spent = time.monotonic() - start
+            self._draw_after = start + spent / _DRAWING
         return self._drawn
 
     def _draw(self) -> RenderableType:
@@ -140,7 +141,7 @@ class Progress:
         running = [search.ledger.trials[name] for name in search.under_way()]
         names = dict.fromkeys(name for name, _ in self._ended)
         ended = [t for name in names if (t := search.ledger.trials[name]).status != "running"][-_SHOWN_ENDED:]
-        # What does not fit on the screen would be laid out all the same, at milliseconds a row.
+        # rich would lay out rows that do not fit on the screen too, which takes milliseconds per row.
         room = max(1, self._console.height - len(ended) - _OTHER_LINES)
         hidden = max(0, len(running) - room)
         running = running[: len(running) - hidden]
@@ -165,7 +166,7 @@ class Progress:
         return Group(Text(self._header(), style="bold"), table, *more, Text(self._best()))
 
     def _best(self) -> str:
-        """The best value reached in each objective."""
+        """The best value of each objective so far."""
         search = self._open_search()
         objectives = search.plan.objectives
         points = summary.reached(search.ledger, objectives)

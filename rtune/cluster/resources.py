@@ -1,4 +1,4 @@
-"""What a launch asks of machines, and whether they have it. Knows nothing of Ray itself."""
+"""How many trials machines have room for. Independent of Ray."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from rtune.search.limits import Limits
 
 @dataclass(frozen=True)
 class Room:
-    """Where trials may run.
+    """The resources on which trials can run: `CPU` and `GPU` of each machine.
 
     Attributes:
-        nodes: resources of each machine that is there.
-        here: whether it is this machine alone, which never grows.
+        nodes: resources of each machine that is there now.
+        here: whether it is only this machine, to which none can be added.
         to_come: resources of each machine that an autoscaler may add.
-        may_grow: whether machines may come, even if nobody knows what they will have.
+        may_grow: whether machines may be added, even if their resources are unknown.
     """
 
     nodes: list[dict[str, float]]
@@ -28,22 +28,23 @@ class Room:
 
 def local() -> Room:
     """This machine's CPUs (within its affinity and container limits) and GPUs."""
-    import torch  # heavy; a cluster's client does without it here
+    import torch  # slow to import, and not needed for a cluster
 
     return Room([{"CPU": joblib.cpu_count(), "GPU": torch.cuda.device_count()}], here=True)
 
 
-def at_once(limits: Limits, room: Room) -> int | None:
+def concurrency(limits: Limits, room: Room) -> int | None:
     """How many trials are to run at once; None for as many as there is room for at any time.
 
-    On a cluster more may be asked for than there is room for: machines can join. Trials that wait for
-    room are what an autoscaler goes by.
+    On a cluster it may exceed the present room: machines can join, and an autoscaler adds machines for the
+    trials that wait.
 
     Raises:
-        ResourceError: there is room for none, nor will be; or on this machine for fewer than asked.
+        ResourceError: there is no room for a trial and none can be added; or this machine has room for fewer
+            trials than `limits.concurrency`.
     """
-    now = sum(fit(limits, node) for node in room.nodes)
-    later = sum(fit(limits, node) for node in room.to_come)
+    now = sum(capacity(limits, node) for node in room.nodes)
+    later = sum(capacity(limits, node) for node in room.to_come)
     need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
     have = ", ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in _kinds(room))
     each = f"a trial needs {need['CPU']:g} CPU and {need['GPU']:g} GPU"
@@ -59,18 +60,22 @@ def at_once(limits: Limits, room: Room) -> int | None:
     return now + later if later else None
 
 
-def fit(limits: Limits, node: dict[str, float]) -> int:
-    """How many trials at once a machine with these resources has room for."""
+def capacity(limits: Limits, node: dict[str, float]) -> int:
+    """How many trials a machine with these resources can run at once."""
     need = {"CPU": float(limits.cpus_per_trial), "GPU": limits.gpus_per_trial}
     return min(_times(node.get(kind, 0), amount) for kind, amount in need.items() if amount)
 
 
 def to_come(config: dict[str, Any], nodes: int) -> tuple[tuple[dict[str, float], ...], bool]:
-    """What the autoscaler of a `ray up` file may add to `nodes` machines, the head among them.
+    """The machines that the autoscaler of a `ray up` file may add.
+
+    Args:
+        config: content of the file.
+        nodes: number of machines that the cluster has now, the head included.
 
     Returns:
-        Resources of each such machine, those with most GPUs first; and whether any may come at all, of
-        some of which the file may not say what they have.
+        Resources of each machine that may be added, those with most GPUs first (empty if the file does not
+        state them for all); and whether any machine may be added.
     """
     head = config.get("head_node_type")
     left = max(0, config.get("max_workers", 0) - (nodes - 1))
@@ -90,11 +95,11 @@ def to_come(config: dict[str, Any], nodes: int) -> tuple[tuple[dict[str, float],
 
 
 def _kinds(room: Room) -> list[dict[str, float]]:
-    """Each kind of machine once, where there are many; those with most GPUs first."""
+    """One machine of each kind, those with most GPUs first."""
     kinds = {(n.get("GPU", 0), n.get("CPU", 0)): n for n in [*room.nodes, *room.to_come]}
     return [kinds[key] for key in sorted(kinds, reverse=True)]
 
 
 def _times(have: float, need: float) -> int:
-    """How many times; a share of a GPU never spans two."""
+    """How often `need` fits into `have`; a share of a GPU is on one GPU."""
     return int(have) * int(1 / need + 1e-9) if need < 1 else int(have / need + 1e-9)

@@ -1,7 +1,6 @@
 """Multi-objective ASHA for any Ray Tune experiment: `tune.TuneConfig(scheduler=ParetoASHAScheduler(...))`.
 
-The same rungs as in a search of rtune, without what only a search of its own can have: here a stopped trial
-stays stopped.
+The rungs are those of an rtune search. One difference: a stopped trial cannot continue later.
 """
 
 import math
@@ -20,14 +19,15 @@ class ParetoASHAScheduler(FIFOScheduler):
 
     Args:
         metrics: name in the results -> `max` or `min`; at least two.
-        max_t: `time_attr` at which a trial has been trained to its end.
+        max_t: `time_attr` at which a trial is complete.
         grace_period: `time_attr` at the first rung; the others are at grace_period * reduction_factor^k.
         reduction_factor: eta, at least 2.
-        brackets: as in `ParetoHalving`; trials take turns in the order in which they report first.
-        time_attr: what counts a trial's progress in its results.
+        brackets: as in `ParetoHalving`; trials are assigned to them in turn, in the order of their first
+            reports.
+        time_attr: name of the result that counts a trial's progress.
 
     Raises:
-        ValueError: an argument breaks its rule.
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class ParetoASHAScheduler(FIFOScheduler):
         self._numbers: dict[str, int] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """True: the metrics of `TuneConfig` are the searcher's; this scheduler has its own."""
+        """True: `TuneConfig`'s metric is for the searcher; this scheduler has its own metrics."""
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Continues or stops the trial. One with a figure that is not finite counts as diverged.
+        """Continues or stops the trial. A trial with a metric that is not finite counts as diverged.
 
         Raises:
-            ValueError: a metric, or the time, is in none of the trial's results.
+            ValueError: the result lacks a metric or `time_attr`.
         """
         absent = [name for name in (self._time_attr, *self._metrics) if name not in result]
         if absent:
@@ -82,6 +82,6 @@ class ParetoASHAScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE if keep else TrialScheduler.STOP)
 
     def _name(self, trial: Trial) -> str:
-        """Brackets go by a trial's number."""
+        """`ParetoHalving` derives the bracket from the number in the name."""
         number = self._numbers.setdefault(trial.trial_id, len(self._numbers) + 1)
         return f"t{number:04d}"

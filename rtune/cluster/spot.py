@@ -1,8 +1,8 @@
-"""How Ray's autoscaler picks the next machine of a cluster: one that can be had.
+"""How Ray's autoscaler chooses the type of the next machine: prefers types that are available.
 
-`cluster.yaml` names `scorer` to Ray's autoscaler v1. Ray's own scorer is given what launches have failed of
-late and does not look: where there is no spot capacity it asks for spot for ever, and no on-demand
-machine comes. (Ray 2.60's autoscaler v2 does the same, and cannot be told otherwise.)
+`cluster.yaml` names `scorer` to Ray's autoscaler v1. Ray's own scorer ignores the record of failed launches
+that it is given: without spot capacity it requests spot machines for ever, and no on-demand machine is
+started. (Ray 2.60's autoscaler v2 does the same, and its choice cannot be configured.)
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ def scorer(
     *,
     node_availability_summary: NodeAvailabilitySummary,
 ) -> tuple[Any, ...] | None:
-    """Ray's score of a node type for what waits, below all others while its launches fail.
+    """Ray's score of a node type for the waiting demands, below all other types while its launches fail.
 
     Returns:
-        Greater is better; None where nothing that waits fits. Of equals Ray takes the last by name.
+        Greater is better; None if no demand fits. Among equal scores Ray takes the last type by name.
     """
     score = _default_utilization_scorer(
         node_resources, demands, node_type, node_availability_summary=node_availability_summary

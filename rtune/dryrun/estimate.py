@@ -168,12 +168,12 @@ def _concurrency(limits: Limits, here: Room, address: str | None) -> tuple[int, 
     """Trials at once, and a remark where this machine does not tell them."""
     if address is None and not (limits.gpus_per_trial and not pace.has_gpu(here)):
         try:
-            return resources.at_once(limits, here) or 1, ""
+            return resources.concurrency(limits, here) or 1, ""
         except ResourceError as error:
             raise SpecError(str(error)) from None
     if limits.concurrency is not None:
         return limits.concurrency, ""
-    fit, share = resources.fit(limits, here.nodes[0]), limits.gpus_per_trial
+    fit, share = resources.capacity(limits, here.nodes[0]), limits.gpus_per_trial
     if fit:
         where = "this machine"
     else:  # the cluster is what must have room

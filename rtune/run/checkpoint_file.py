@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
+from rtune.errors import RtuneError
 from rtune.storage.places import Place, place
 
 FORMAT = 2
@@ -22,7 +23,7 @@ T = TypeVar("T")
 Part = tuple[str, str, tuple[int, ...], Any]
 
 
-class CheckpointError(Exception):
+class CheckpointError(RtuneError):
     """The file is no checkpoint of ours, or damaged; the message says how."""
 
 

@@ -19,6 +19,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from rtune.errors import RtuneError
 from rtune.storage.places import IMPATIENCE, LocalPlace, Place, StorageError
 
 # A claim is renewed so often (seconds), and may be void when it has not been for so long ...
@@ -29,7 +30,7 @@ WATCHED = 20.0
 _LEASES = "leases"
 
 
-class InUseError(Exception):
+class InUseError(RtuneError):
     """Another process holds the lock; the message says which."""
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rtune.errors import RtuneError
+
 T = TypeVar("T")
 
 # What a writer leaves behind that is killed in the midst; nobody reads it.
@@ -36,7 +38,7 @@ _FINAL = re.compile(
 )
 
 
-class StorageError(Exception):
+class StorageError(RtuneError):
     """A file cannot be read or written; the message names the place and the reason."""
 
     def __init__(self, message: str, reason: str = "") -> None:

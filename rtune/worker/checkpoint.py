@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file an epoch, checked by its digest, never unpickled.
+"""Checkpoints: one safetensors file per epoch, verified by its digest, never unpickled.
 
-`trials/ID/epoch-0003.safetensors` holds a trial's network (`model.*`, the sparse one) and all that
-is needed to train on, with the metrics of each epoch so far in its header.
+`trials/ID/epoch-0003.safetensors` contains a trial's network (`model.*`, the sparse one) and everything that
+is needed to continue training. Its header has the metrics of each epoch so far.
 """
 
 import json
@@ -22,7 +22,14 @@ from rtune.storage.places import Place, place
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial after some epochs; `history` has the metrics of each, `config` the trial's settings."""
+    """A trial after some epochs.
+
+    Attributes:
+        trial: the trial's id.
+        config: the trial's settings: a `TrialConfig` as a dict.
+        history: the metrics of each epoch, the first epoch first.
+        tensors: name -> tensor of `Trainer.state_dict`.
+    """
 
     trial: str
     config: dict[str, Any]
@@ -35,10 +42,13 @@ class Checkpoint:
 
 
 def write(folder: Where, checkpoint: Checkpoint) -> Where:
-    """Saves whole or not at all, then drops all but the newest `KEPT` of the folder.
+    """Writes a checkpoint atomically, then deletes all but the newest `KEPT` of the folder.
+
+    Returns:
+        Where it was written.
 
     Raises:
-        StorageError: it cannot be written; what was there before is as it was.
+        StorageError: it cannot be written; earlier checkpoints are unchanged.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     header = {
@@ -56,8 +66,12 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
 
 
 def read(path: Path | Place) -> Checkpoint:
-    """Raises CheckpointError if the file is missing, foreign, truncated or altered, StorageError if the
-    store does not give it."""
+    """Reads and verifies a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, of another format, truncated or altered.
+        StorageError: the storage cannot be read.
+    """
     try:
         data = place(path).read()
     except FileNotFoundError:

@@ -18,7 +18,8 @@ from rtune.robust import Trainer, data
 from rtune.run import checkpoint_file
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
-from rtune.worker import build, checkpoint, loop
+from rtune.worker import build, checkpoint, messages, trainable
+from rtune.worker.task import Task
 from tests.support.command import Rtune
 from tests.support.plans import TREE as SEARCHED
 from tests.support.plans import metrics
@@ -66,40 +67,33 @@ SMALL = {
 }
 
 
-def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> dict[str, Any]:
+def task(folder: Path, seed: int = 5, beta: float = 0.5, **training: Any) -> Task:
     tree = {**SMALL, "training": {**SMALL["training"], **training}}
     config = spec.from_tree(tree, {}, "test").trial_config(
         {"pruning.rvsm.beta": beta, "pruning.rvsm.lambda_1": 1e-3}
     )
     plain = config.model_dump(mode="json")
     del plain["data"]["folder"]
-    return {
-        "trial": "t0001",
-        "seed": seed,
-        "config": plain,
-        "folder": str(folder),
-        "rungs": [],
-        "logged": 0,
-        "max_epochs": 2,
-        "threads": 1,
-        "device": "cpu",
-        "shares_gpu": False,
-        "versions": None,
-    }
+    return Task("t0001", seed, plain, run=str(folder.parent), folder=str(folder), max_epochs=2)
 
 
-Run = Callable[[dict[str, Any]], list[dict[str, Any]]]
+Run = Callable[[Task], list[messages.Report]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a trial as Ray does; returns its rows without the times."""
+    """Runs a trial as Ray does; returns its reports without the times."""
 
-    def run(task: dict[str, Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        monkeypatch.setattr(loop.tune, "report", rows.append)
-        loop.run(task, build.pack(*data.load("digits")))
-        return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+    def run(task: Task) -> list[messages.Report]:
+        results: list[dict[str, Any]] = []
+        monkeypatch.setattr(trainable.tune, "report", results.append)
+        trainable.run(task.to_config(), build.pack(*data.load("digits")))
+        reports = [messages.from_result(result) for result in results]
+        for report in reports:
+            if isinstance(report, messages.Epoch):
+                for name in TIMES:
+                    report.metrics.pop(name, None)
+        return reports
 
     return run
 
@@ -110,7 +104,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_trial_is_the_same_whatever_its_process_did_before(tmp_path: Path, run: Run) -> None:
     fresh = run(task(tmp_path / "fresh"))
-    assert [row["epoch"] for row in fresh] == [1, 2]
+    assert [report.epoch for report in fresh] == [1, 2]
 
     random.seed(9)
     np.random.seed(9)
@@ -118,7 +112,7 @@ def test_a_trial_is_the_same_whatever_its_process_did_before(tmp_path: Path, run
     torch.rand(1000), np.random.rand(1000)
     # Earlier trials of the same worker: another seed, and one that diverges.
     assert run(task(tmp_path / "earlier", seed=6, beta=0.2)) != fresh
-    assert "diverged" in run(task(tmp_path / "broken", lr=1e20))[-1]
+    assert isinstance(run(task(tmp_path / "broken", lr=1e20))[-1], messages.Diverged)
 
     assert run(task(tmp_path / "again")) == fresh
     before, after = weights(tmp_path / "fresh"), weights(tmp_path / "again")
@@ -178,11 +172,11 @@ def test_the_flag_ends_with_a_trial_that_is_stopped_or_raises(
     def report(_: dict[str, Any]) -> None:
         raise end
 
-    monkeypatch.setattr(loop.tune, "report", report)
+    monkeypatch.setattr(trainable.tune, "report", report)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with pytest.raises(end):
-        loop.run(task(tmp_path, deterministic=True), build.pack(*data.load("digits")))
+        trainable.run(task(tmp_path, deterministic=True).to_config(), build.pack(*data.load("digits")))
     assert seen == [ON]
     assert settings() == (False, True, ":16:8")
 

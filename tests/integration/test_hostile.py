@@ -25,6 +25,7 @@ from rtune.search.plan import of_spec
 from rtune.search.state import Search
 from rtune.storage.places import StorageError
 from rtune.worker import checkpoint, loop
+from rtune.worker.messages import Note
 from tests.support.evil_pickle import Evil
 from tests.support.full_disk import fill
 from tests.support.launches import picture_of, resume
@@ -132,14 +133,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     )
     if damage is folder:
         shutil.rmtree(home / "epoch-0002.safetensors")  # a file can be written there again
-    notes: list[str] = []
+    notes: list[Note] = []
     after = list(epochs(task(home, logged=2), notes))
     assert [(e, figures(m)) for e, m in after] == straight[2:]
     assert trained == [2, 3]  # from epoch 1 on, no more
     if damage is not folder:
         (note,) = notes
-        assert str(home / "epoch-0002.safetensors") in note
-        assert note.endswith("; the one of epoch 1 is used")
+        assert str(home / "epoch-0002.safetensors") in note.text
+        assert note.text.endswith("; the one of epoch 1 is used")
     assert not (home / "ran").exists()
 
 

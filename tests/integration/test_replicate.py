@@ -17,6 +17,7 @@ from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.search import plan
 from rtune.worker import build, loop
+from rtune.worker.task import Task
 from tests.support.cluster.searches import TINY, check_kept, kill, logged, start
 from tests.support.command import Rtune
 from tests.support.launches import picture_of
@@ -184,18 +185,14 @@ def check_replicates(folder: RunFolder, seeds: int) -> None:
     splits = build.splits(folder.spec.file.data, folder.spec.search.seed, torch.device("cpu"), download=False)
     of_splits = tuple(map(len, splits))
     assert {(begun.train_images, begun.validation_images) for begun in ledger.launches} == {of_splits}
-    task = {
-        "trial": found.id,
-        "seed": found.seed,
-        "config": folder.spec.identity(found.values),
-        "folder": str(folder.place.local.parent / "elsewhere"),
-        "rungs": plan.of_spec(folder.spec).rungs(),
-        "logged": 0,
-        "max_epochs": found.epoch,
-        "threads": 1,
-        "device": "cpu",
-        "shares_gpu": False,
-        "versions": None,
-    }
+    task = Task(
+        trial=found.id,
+        seed=found.seed,
+        config=folder.spec.identity(found.values),
+        run=folder.place.absolute,
+        folder=str(folder.place.local.parent / "elsewhere"),
+        max_epochs=found.epoch,
+        rungs=tuple(plan.of_spec(folder.spec).rungs()),
+    )
     alone = [figures["robust_accuracy"] for _, figures in loop.epochs(task, *splits)]
     assert alone == [record["robust_accuracy"] for record in found.epochs]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import analysis
 from rtune.cli.app import main
-from rtune.cluster.failures import Health, words
+from rtune.cluster.failures import FailurePolicy, readable
 from rtune.config import rungs
 from rtune.run import retention
 from rtune.run.folder import RunFolder
@@ -175,7 +175,7 @@ def test_limits_may_be_edited(run: Path) -> None:
 def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtune.worker.build.fingerprint", lambda *_: "another")
     monkeypatch.setattr(
-        "rtune.cluster.launch.cluster", lambda address: __import__("contextlib").nullcontext()
+        "rtune.cluster.connection.connect", lambda address: __import__("contextlib").nullcontext()
     )
     done = resume(run, "--trials", "3")
     assert done.exit_code == 2, done.output
@@ -274,18 +274,18 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
 
 
 def test_retries_are_counted_from_the_last_progress() -> None:
-    health = Health(2)
-    assert [health.may_retry("t0001", "boom") for _ in range(3)] == [True, True, False]
-    health.progressed("t0002")
-    assert [health.may_retry("t0002", "boom") for _ in range(2)] == [True, True]
-    health.progressed("t0002")
-    assert [health.may_retry("t0002", "boom") for _ in range(3)] == [True, True, False]
+    policy = FailurePolicy(2)
+    assert [policy.may_retry("t0001", "boom") for _ in range(3)] == [True, True, False]
+    policy.record_progress("t0002")
+    assert [policy.may_retry("t0002", "boom") for _ in range(2)] == [True, True]
+    policy.record_progress("t0002")
+    assert [policy.may_retry("t0002", "boom") for _ in range(3)] == [True, True, False]
 
 
 def test_a_lost_machine_is_no_trials_fault() -> None:
-    health = Health(0)
-    assert all(health.may_retry("t0001", "The actor died because its node has died.") for _ in range(9))
-    assert not health.may_retry("t0001", "ValueError: x")
+    policy = FailurePolicy(0)
+    assert all(policy.may_retry("t0001", "The actor died because its node has died.") for _ in range(9))
+    assert not policy.may_retry("t0001", "ValueError: x")
 
 
 @pytest.mark.parametrize(
@@ -297,18 +297,18 @@ def test_a_lost_machine_is_no_trials_fault() -> None:
     ],
 )
 def test_only_failures_of_one_kind_end_the_launch(errors: list[str], hopeless: bool) -> None:
-    health = Health(0)
-    said = [health.failed(error) for error in errors]
+    policy = FailurePolicy(0)
+    said = [policy.record_final_failure(error) for error in errors]
     assert said[:2] == [None, None]
     assert (said[-1] is not None) == hopeless
-    health.progressed("t0009")  # later on nothing of the kind ends it
-    assert health.failed("ValueError: 4") is None
+    policy.record_progress("t0009")  # later on nothing of the kind ends it
+    assert policy.record_final_failure("ValueError: 4") is None
 
 
 def test_rays_page_on_a_dead_worker_becomes_a_line() -> None:
     ray = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit"
-    assert words(ray) == "its worker process died: killed, out of memory, or ended by its own code"
-    assert words("ValueError: x") == "ValueError: x"
+    assert readable(ray) == "its worker process died: killed, out of memory, or ended by its own code"
+    assert readable("ValueError: x") == "ValueError: x"
 
 
 def test_a_lock_says_who_has_it(tmp_path: Path) -> None:

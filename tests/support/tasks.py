@@ -7,6 +7,8 @@ from typing import Any
 from rtune.config import spec
 from rtune.robust import data
 from rtune.worker import loop
+from rtune.worker.messages import Note
+from rtune.worker.task import Task
 
 TREE = {
     "data": {"dataset": "digits"},
@@ -21,28 +23,13 @@ TREE = {
 SECONDS = ("train_seconds", "eval_seconds")
 
 
-def task(folder: Path, logged: int = 0) -> dict[str, Any]:
-    config = spec.from_tree(TREE, {}, "test").trial_config(
-        {"pruning.rvsm.beta": 0.5, "pruning.rvsm.lambda_1": 1e-3}
-    )
-    tree = config.model_dump(mode="json")
-    del tree["data"]["folder"]
-    return {
-        "trial": "t0001",
-        "seed": 5,
-        "config": tree,
-        "folder": str(folder),
-        "rungs": [],
-        "logged": logged,
-        "max_epochs": 3,
-        "threads": 1,
-        "device": "cpu",
-        "shares_gpu": False,
-        "versions": None,
-    }
+def task(folder: Path, logged: int = 0) -> Task:
+    values = {"pruning.rvsm.beta": 0.5, "pruning.rvsm.lambda_1": 1e-3}
+    config = spec.from_tree(TREE, {}, "test").identity(values)
+    return Task("t0001", 5, config, run=str(folder.parent), folder=str(folder), max_epochs=3, logged=logged)
 
 
-def epochs(told: dict[str, Any], notes: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def epochs(told: Task, notes: list[Note] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     return loop.epochs(told, *data.load("digits"), notes)
 
 

@@ -20,7 +20,7 @@ from rtune import __version__
 from rtune.cli.actions import conclusion, selection
 from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
-from rtune.cluster.output import Diversion
+from rtune.cluster.output import OutputRedirect
 from rtune.config import spec
 from rtune.errors import LaunchError, ResourceError, RunError, SpecError
 from rtune.run import changes, schema, summary
@@ -230,29 +230,29 @@ def _launch(
         with Interrupt() as interrupt:
             # What costs least to find out comes first; nothing is written before all is well.
             if address is None:
-                concurrency = resources.at_once(limits, resources.local())
+                concurrency = resources.concurrency(limits, resources.local())
             else:
                 preflight.check(address)
             data = _check_data(search_spec)
 
-            def last_words() -> tuple[str, int]:
+            def if_ray_dies() -> tuple[str, int]:
                 assert folder is not None
                 if interrupt.requested:
                     return conclusion.how_to_go_on("interrupted", command()), 130
                 return conclusion.broken_off("Ray has died on this machine", folder, command()), 1
 
-            from rtune.cluster import launch, machines, watchdog
+            from rtune.cluster import connection, launch, machines, watchdog
             from rtune.cluster.progress import Progress
 
-            with Diversion() as diversion, launch.cluster(address), contextlib.ExitStack() as stack:
-                progress = Progress(diversion.console)
+            with OutputRedirect() as output, connection.connect(address), contextlib.ExitStack() as stack:
+                progress = Progress(output.console)
                 them = None
                 if address is not None:
-                    concurrency = resources.at_once(limits, launch.room())
+                    concurrency = resources.concurrency(limits, connection.room())
                     them = stack.enter_context(machines.Machines(limits, storage, progress.on_note))
                 interrupt.listen()
                 if them is not None:
-                    them.survey(interrupt)
+                    them.check_all(interrupt)
                 if interrupt.requested:
                     raise KeyboardInterrupt
                 folder = open_folder(data)
@@ -262,13 +262,13 @@ def _launch(
                     if repeats is None
                     else f"{repeats.trials} replicate{'s' * (repeats.trials != 1)}"
                 )
-                diversion.console.print(
+                output.console.print(
                     f"{what} on {search_spec.file.data.dataset}, {at_once}; "
                     f"run folder {folder.place}, report at the end in "
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
-                with _launch_log(folder, diversion), watchdog.lifeline(interrupt.screen, last_words):
+                with _launch_log(folder, output), watchdog.exit_if_ray_dies(interrupt.screen, if_ray_dies):
                     asked = None if repeats is None else repeats.asked
                     reason = launch.launch(
                         folder, limits, concurrency, data, progress, interrupt, them, asked
@@ -287,17 +287,17 @@ def _launch(
 
 
 @contextlib.contextmanager
-def _launch_log(folder: RunFolder, diversion: Diversion) -> Iterator[None]:
+def _launch_log(folder: RunFolder, output: OutputRedirect) -> Iterator[None]:
     """Context in which the framework's words go to the run folder's launch.log; to a store at its end."""
     target = folder.place / "launch.log"
     if target.local is not None:
         with storage_errors():
-            diversion.into(target.local)
+            output.redirect_to(target.local)
         yield
         return
     with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
         words = Path(scratch) / "launch.log"
-        diversion.into(words)
+        output.redirect_to(words)
         try:
             yield
         finally:

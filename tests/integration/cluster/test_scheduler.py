@@ -20,10 +20,12 @@ def curve(config: dict[str, Any]) -> None:
 
 @pytest.mark.cluster
 def test_it_stops_what_is_worse_in_all_on_a_real_cluster(tmp_path: Path) -> None:
-    from rtune.cluster.launch import cluster, tune
+    from ray import tune
+
+    from rtune.cluster.connection import connect
 
     qualities = [0.9, 0.1, -1.0, 0.95, 0.2]
-    with cluster(None):
+    with connect(None):
         tuner = tune.Tuner(
             curve,
             param_space={"quality": tune.grid_search(qualities)},

@@ -114,12 +114,12 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 
 ASK = """
 import sys
-from rtune.cluster import launch, preflight
+from rtune.cluster import connection, preflight
 from rtune.errors import ResourceError
 for address in sys.argv[1:]:
     try:
         preflight.check(address)
-        with launch.cluster(address):
+        with connection.connect(address):
             print("connected")
     except ResourceError as error:
         print(error)

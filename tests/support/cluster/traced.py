@@ -23,16 +23,16 @@ from typing import Any
 import torch
 
 from rtune.storage.places import StorageError
-from rtune.worker import checkpoint, loop
+from rtune.worker import checkpoint, loop, trainable
 
 
-def run(task: dict[str, Any], data: dict[str, Any]) -> None:
-    """What Ray Tune calls instead of `rtune.worker.loop.run`."""
-    name = task["trial"]
-    if task["device"] == "cuda":
+def run(config: dict[str, Any], data: dict[str, Any]) -> None:
+    """What Ray Tune calls instead of `rtune.worker.trainable.run`."""
+    name = config["trial"]
+    if config["device"] == "cuda":
         # Not writable: the machine's one copy.
         say(f"gpu {name} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {data['train'][0].flags.writeable}")
-    task = {**task, "device": os.environ.get("DEVICE", task["device"])}
+    config = {**config, "device": os.environ.get("DEVICE", config["device"])}
     measure, write = loop.measure_epoch, checkpoint.write
 
     def measured(trainer: Any, *args: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def run(task: dict[str, Any], data: dict[str, Any]) -> None:
     # Ray uses a worker again for the next trial: what is replaced is put back.
     loop.measure_epoch, checkpoint.write = measured, written
     try:
-        loop.run(task, data)
+        trainable.run(config, data)
     finally:
         loop.measure_epoch, checkpoint.write = measure, write
 
@@ -108,7 +108,7 @@ def main() -> None:
     from rtune.cli import app
     from rtune.cluster import launch
 
-    launch.worker = SimpleNamespace(run=run)  # type: ignore[assignment]
+    launch.trainable = SimpleNamespace(run=run)  # type: ignore[assignment]
     app.main()
 
 

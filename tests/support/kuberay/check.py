@@ -153,7 +153,7 @@ def _fits(cluster: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
     types = derived(cluster)["available_node_types"]
     nodes = [kind["resources"] for kind in types.values() for _ in range(kind["max_workers"])]
     limits = Limits(1, 1, None, None, 1, asked["gpus_per_trial"] or 0, 0, 1.0)
-    if (most := sum(resources.fit(limits, node) for node in nodes)) != asked["concurrency"]:
+    if (most := sum(resources.capacity(limits, node) for node in nodes)) != asked["concurrency"]:
         yield f"--concurrency is {asked['concurrency']}, but {most} trials fit"
 
 

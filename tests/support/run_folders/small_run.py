@@ -11,6 +11,7 @@ from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import build, loop
+from rtune.worker.task import Task
 
 TREE: dict[str, Any] = {
     "data": {"dataset": "digits"},
@@ -43,19 +44,14 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
         writer.append(begin)
         search = Search(planned, [begin], writer.append)
         while (found := search.next_trial()) is not None:
-            task = {
-                "trial": found.id,
-                "seed": found.seed,
-                "config": folder.spec.identity(found.values),
-                "folder": str(folder.trial_folder(found.id)),
-                "rungs": [],
-                "logged": 0,
-                "max_epochs": folder.spec.max_epochs,
-                "threads": 1,
-                "device": "cpu",
-                "shares_gpu": False,
-                "versions": None,
-            }
+            task = Task(
+                trial=found.id,
+                seed=found.seed,
+                config=folder.spec.identity(found.values),
+                run=folder.place.absolute,
+                folder=folder.trial_folder(found.id).absolute,
+                max_epochs=folder.spec.max_epochs,
+            )
             for epoch, metrics in loop.epochs(task, *splits):
                 search.report(found.id, epoch, metrics)
     return folder

@@ -1,4 +1,4 @@
-"""The study that optuna-dashboard opens."""
+"""The study that optuna-dashjournal opens."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from rtune.cluster.journal import FILE, Dashboard
+from rtune.cluster.journal import FILE, OptunaJournal
 from rtune.search.state import Search
 from tests.support.plans import drive, make_plan
 from tests.support.studies import states
@@ -24,8 +24,8 @@ NAMES = {
 def test_a_search_is_an_optuna_study_while_it_runs_and_after_it(tmp_path: Path) -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan("random", trials=20), [], log.append)
-    board = Dashboard(tmp_path, search.plan, [])
-    search.watch(board.take)
+    journal = OptunaJournal(tmp_path, search.plan, [])
+    search.watch(journal.add)
     broken = [search.next_trial().id, search.next_trial().id]
     search.end(broken[0], "diverged", "the loss is nan")
     search.end(broken[1], "failed", "no memory")
@@ -35,7 +35,7 @@ def test_a_search_is_an_optuna_study_while_it_runs_and_after_it(tmp_path: Path) 
     for trial in trials:
         search.end(trial.id, "failed", "its node is gone")  # of those that run; others have ended
     drive(search, None)
-    board.close()
+    journal.close()
     after = {"stopped": "PRUNED"}
     trials = list(search.ledger.trials.values())
     assert states(tmp_path) == [after.get(t.status, NAMES[t.status]) for t in trials]
@@ -49,14 +49,14 @@ def test_a_search_is_an_optuna_study_while_it_runs_and_after_it(tmp_path: Path) 
         if trial.status == "finished":
             assert tuple(frozen.values) == trial.point(search.plan.objectives)
     # The next launch writes it anew, and a stopped trial can go on.
-    Dashboard(tmp_path, search.plan, log)
+    OptunaJournal(tmp_path, search.plan, log)
     assert states(tmp_path) == [NAMES[t.status] for t in trials]
 
 
 def test_a_folder_that_cannot_be_written_harms_nothing(tmp_path: Path) -> None:
     search = Search(make_plan("random", trials=3), [], lambda record: None)
-    board = Dashboard(tmp_path / "missing", search.plan, [])
-    search.watch(board.take)
+    journal = OptunaJournal(tmp_path / "missing", search.plan, [])
+    search.watch(journal.add)
     drive(search, None)
-    board.close()
+    journal.close()
     assert search.is_done()

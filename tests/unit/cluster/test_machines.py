@@ -104,15 +104,15 @@ def test_a_verdict_is_kept_though_the_store_fails_at_the_next(
     assert them.slots == 1
 
 
-def test_a_machine_is_blamed_by_address_or_id_and_once(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_machine_is_excluded_by_address_or_id_and_once(cluster: Cluster, tmp_path: Path) -> None:
     said: list[str] = []
     them = made(tmp_path, said)
-    assert them.blame("10.0.0.a", "it lacks a")
-    assert them.blame("a" * 56, "it lacks more")
-    assert them.blame("10.0.0.x", "it is gone")
+    assert them.exclude("10.0.0.a", "it lacks a")
+    assert them.exclude("a" * 56, "it lacks more")
+    assert them.exclude("10.0.0.x", "it is gone")
     assert said == ["machine 10.0.0.a (a) is left out: it lacks a"]
-    assert them.blame("b" * 56, "it lacks b")
-    assert not them.blame("10.0.0.c", "it lacks c")
+    assert them.exclude("b" * 56, "it lacks b")
+    assert not them.exclude("10.0.0.c", "it lacks c")
     assert len(said) == 3
 
 
@@ -120,7 +120,7 @@ def test_a_silent_machine_does_not_keep_a_person_waiting(cluster: Cluster, tmp_p
     with Interrupt() as interrupt, made(tmp_path, []) as them:
         interrupt.requested = True
         with pytest.raises(KeyboardInterrupt):
-            them.survey(interrupt)
+            them.check_all(interrupt)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rtune.cluster.journal import Dashboard
+from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
 from rtune.run import retention, schema, summary
 from rtune.run.folder import RunFolder
@@ -288,7 +288,7 @@ def test_they_are_counted_apart_and_told_whose_they_are(tmp_path: Path) -> None:
     told = list(explain.explain(log, make_spec("random"), "t0002r1"))
     assert "(repeats t0002, seed " in told[0]
     assert told[1].startswith(f"  running at epoch 1/{ledger.trials['t0002r1'].length}: ")
-    board = Dashboard(tmp_path, make_plan("random"), log)
+    board = OptunaJournal(tmp_path, make_plan("random"), log)
     board.close()
     assert len(states(tmp_path)) == 3
 

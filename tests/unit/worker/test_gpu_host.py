@@ -1,4 +1,4 @@
-"""The host of a shared GPU: who trains when, and what is let go of. Trainings are made up here."""
+"""The host of a shared GPU: which trial trains when, and what is freed. The trainings are simulated here."""
 
 import os
 import subprocess
@@ -13,8 +13,10 @@ import torch
 
 from rtune.robust import Diverged
 from rtune.storage.places import StorageError
-from rtune.worker import gpu_host
+from rtune.worker import gpu_host, messages
 from rtune.worker.gpu_host import Host
+from rtune.worker.messages import Note
+from rtune.worker.task import Task
 
 DATA = {name: (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)) for name in ("train", "validation")}
 
@@ -29,7 +31,7 @@ class Memory:
         self.lock = threading.Lock()
 
     def epochs(
-        self, task: dict[str, Any], train: object, validation: object, notes: list[str]
+        self, task: Task, train: object, validation: object, notes: list[Note]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         with self.lock:
             if self.held == self.room:
@@ -37,15 +39,15 @@ class Memory:
             self.held += 1
             self.most = max(self.most, self.held)
         try:
-            for epoch in range(task["logged"] + 1, 4):
+            for epoch in range(task.logged + 1, 4):
                 yield epoch, {"loss": 0.5}
         finally:
             with self.lock:
                 self.held -= 1
 
 
-def task(name: str, logged: int = 0) -> dict[str, Any]:
-    return {"trial": name, "folder": f"/runs/{name}", "device": "cpu", "logged": logged}
+def task(name: str, logged: int = 0) -> Task:
+    return Task(name, 1, {}, run="/runs", folder=f"/runs/{name}", max_epochs=3, logged=logged)
 
 
 def host(train: gpu_host.Epochs) -> Host:
@@ -54,23 +56,24 @@ def host(train: gpu_host.Epochs) -> Host:
     return made
 
 
-def trained(one: Host, name: str) -> tuple[list[int], list[str]]:
+def trained(one: Host, name: str) -> tuple[list[int], list[Note]]:
     """Epochs and notes of a trial taken to its end, as its worker takes it."""
-    found, notes = [], []
+    found: list[int] = []
+    notes: list[Note] = []
     while True:
-        report = one.advance(name, os.getpid(), task(name))
-        assert report is not None
-        notes += report["notes"]
-        if "ended" in report:
+        answer = one.advance(name, os.getpid(), task(name))
+        if isinstance(answer, messages.Ended):
             one.close(name)
             return found, notes
-        if "epoch" in report:
-            found.append(report["epoch"])
+        assert isinstance(answer, messages.Epoch | messages.Waits)
+        notes += answer.notes
+        if isinstance(answer, messages.Epoch):
+            found.append(answer.epoch)
 
 
 def test_a_host_asks_for_the_images_once() -> None:
     one = Host(Memory(1).epochs)
-    assert one.advance("a", os.getpid(), task("a")) is None
+    assert one.advance("a", os.getpid(), task("a")) == messages.NeedsData()
     one.give(DATA, "cpu", False)
     assert trained(one, "a") == ([1, 2, 3], [])
 
@@ -79,10 +82,10 @@ def test_a_host_asks_for_the_images_once() -> None:
 def test_where_memory_has_no_room_trials_wait_and_none_fails(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_host, "_PATIENCE", 0.05)
+    monkeypatch.setattr(gpu_host, "_WAIT_SECONDS", 0.05)
     memory = Memory(room)
     one = host(memory.epochs)
-    found: dict[str, tuple[list[int], list[str]]] = {}
+    found: dict[str, tuple[list[int], list[Note]]] = {}
     begun = threading.Barrier(5)
 
     def work(name: str) -> None:
@@ -97,14 +100,15 @@ def test_where_memory_has_no_room_trials_wait_and_none_fails(
     assert {name: epochs for name, (epochs, _) in found.items()} == {name: [1, 2, 3] for name in "abcde"}
     assert memory.most <= room
     notes = {note for _, said in found.values() for note in said}
-    assert all(note.startswith(f"{gpu_host.THE_GPU}'s memory has room for ") for note in notes)
+    assert all(note.text.startswith("the GPU's memory has room for ") for note in notes)
+    assert {note.about for note in notes} <= {"gpu"}
 
 
 def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> None:
     memory = Memory(2)
     one = host(memory.epochs)
     for name in "ab":
-        assert one.advance(name, os.getpid(), task(name)) == {"epoch": 1, "loss": 0.5, "notes": []}
+        assert one.advance(name, os.getpid(), task(name)) == messages.Epoch(1, {"loss": 0.5})
     memory.room = 1  # b outgrows the memory in its second epoch
 
     def full() -> Iterator[tuple[int, dict[str, Any]]]:
@@ -115,10 +119,8 @@ def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> N
     b.epochs = full()
     memory.held -= 1
     report = one.advance("b", os.getpid(), task("b"))
-    assert report == {
-        "waits": True,
-        "notes": ["the GPU's memory has room for one trial at once, not for 2; the others wait"],
-    }
+    note = Note("the GPU's memory has room for one trial at once, not for 2; the others wait", about="gpu")
+    assert report == messages.Waits((note,))
     assert trained(one, "a")[0] == [2, 3]
     assert trained(one, "b") == ([2, 3], [])
 
@@ -129,25 +131,32 @@ def test_a_trial_that_is_alone_and_has_no_room_fails() -> None:
         one.advance("a", os.getpid(), task("a"))
 
 
-@pytest.mark.parametrize(("error", "key"), [(Diverged("x"), "diverged"), (StorageError("x"), "storage")])
-def test_what_ends_a_trial_is_told(error: Exception, key: str) -> None:
-    def epochs(*_: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (Diverged("x"), messages.Diverged("x", (Note("a checkpoint is damaged"),))),
+        (StorageError("x"), messages.StorageFailed("x")),
+    ],
+)
+def test_what_ends_a_trial_is_reported(error: Exception, answer: messages.Answer) -> None:
+    def epochs(*args: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        args[-1].append(Note("a checkpoint is damaged"))
         raise error
         yield
 
-    assert host(epochs).advance("a", os.getpid(), task("a")) == {key: "x", "notes": []}
+    assert host(epochs).advance("a", os.getpid(), task("a")) == answer
 
 
 def test_a_dead_worker_is_forgotten_and_its_trial_goes_on_with_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gpu_host, "_PATIENCE", 0.05)
+    monkeypatch.setattr(gpu_host, "_WAIT_SECONDS", 0.05)
     memory = Memory(1)
     one = host(memory.epochs)
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert one.advance("first", worker.pid, task("a"))["epoch"] == 1  # type: ignore[index]
-    assert one.advance("second", os.getpid(), task("a", 1)) == {"waits": True, "notes": []}
+    assert one.advance("first", worker.pid, task("a")) == messages.Epoch(1, {"loss": 0.5})
+    assert one.advance("second", os.getpid(), task("a", 1)) == messages.Waits()
     worker.communicate()
-    assert one.advance("second", os.getpid(), task("a", 1))["epoch"] == 2  # type: ignore[index]
-    assert one.forget_the_dead() == 1
+    assert one.advance("second", os.getpid(), task("a", 1)) == messages.Epoch(2, {"loss": 0.5})
+    assert one.remove_dead_workers() == 1
     assert memory.held == 1

@@ -2,6 +2,7 @@
 
 import copy
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ray.exceptions import ActorDiedError
 from rtune.cluster import failures
 from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
-from rtune.worker import build, checkpoint, loop, machine
+from rtune.worker import build, checkpoint, machine, messages, trainable
 from tests.support.tasks import epochs, figures, task
 
 
@@ -51,9 +52,9 @@ def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
 
 
 def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> None:
-    measured = list(epochs(task(tmp_path / "one") | {"rungs": [2], "max_epochs": 4}))
+    measured = list(epochs(replace(task(tmp_path / "one"), rungs=(2,), max_epochs=4)))
     assert [metrics["images"] for _, metrics in measured] == [90, 360, 90, 360]
-    whole = list(epochs(task(tmp_path / "other") | {"rungs": [1, 2, 3], "max_epochs": 4}))
+    whole = list(epochs(replace(task(tmp_path / "other"), rungs=(1, 2, 3), max_epochs=4)))
     assert [metrics["images"] for _, metrics in whole] == [360] * 4
     # How it is measured does not touch how it goes on.
     for epoch in (1, 3):
@@ -86,7 +87,7 @@ def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(data, "to_float", watched)
     monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
-    next(epochs(task(tmp_path) | {"rungs": [1]}))
+    next(epochs(replace(task(tmp_path), rungs=(1,))))
     assert len(seen) > 1400
     assert not seen & test
 
@@ -95,34 +96,39 @@ def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its checkpoints would be lost with another disk; its numbers are not those of other versions."""
-    monkeypatch.setattr(loop, "_node", lambda: "5e3f")
+    monkeypatch.setattr(trainable, "_node", lambda: "5e3f")
     packed = build.pack(*data.load("digits"))
     run = tmp_path / "runs" / "run"
-    told = task(run / "trials" / "t0001") | {"versions": machine.versions(), "run": str(run)}
-    with pytest.raises(machine.Unfit, match=f"^5e3f: it has another {run} than this machine; run fol"):
-        loop.run(told, packed)
+    told = replace(task(run / "trials" / "t0001"), versions=machine.versions(), run=str(run))
+    with pytest.raises(
+        machine.UnfitMachineError, match=f"^5e3f: it has another {run} than this machine; run fol"
+    ):
+        trainable.run(told.to_config(), packed)
     assert not (tmp_path / "runs").exists()
-    old = told | {"versions": machine.versions() | {"torch": "1.0"}}
-    with pytest.raises(machine.Unfit, match=r"^5e3f: it has torch [\d.]+, not 1.0; install the same on all"):
-        loop.run(old, packed)
+    old = replace(told, versions=machine.versions() | {"torch": "1.0"})
+    with pytest.raises(
+        machine.UnfitMachineError, match=r"^5e3f: it has torch [\d.]+, not 1.0; install the same on all"
+    ):
+        trainable.run(old.to_config(), packed)
     run.mkdir(parents=True)
     (run / "search.yaml").touch()
     rows: list[Any] = []
-    monkeypatch.setattr(loop.tune, "report", rows.append)
-    loop.run(told, packed)
-    assert len(rows) == 3
+    monkeypatch.setattr(trainable.tune, "report", rows.append)
+    trainable.run(told.to_config(), packed)
+    assert [messages.from_result(row).epoch for row in rows] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("reason", ["it has torch 2.0, not 2.1", "s3://b: 10 s: no answer"])
 def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason: str) -> None:
     try:
-        raise machine.Unfit(f"5e3f: {reason}")
-    except machine.Unfit:
+        raise machine.UnfitMachineError(f"5e3f: {reason}")
+    except machine.UnfitMachineError:
         line = traceback.format_exc().splitlines()[-1]
-    assert machine.unfit(line) == ("5e3f", reason)
-    assert machine.unfit(f"ValueError: {line}") is None
-    assert failures.unfit(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
-    assert copy.copy(machine.Unfit("5e3f: x")).args == ("5e3f: x",)  # made anew, as on its way from a worker
+    assert machine.parse_unfit(line) == ("5e3f", reason)
+    assert machine.parse_unfit(f"ValueError: {line}") is None
+    assert failures.faulty_machine(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
+    # Pickling, as on its way from a worker, makes a new one.
+    assert copy.copy(machine.UnfitMachineError("5e3f: x")).args == ("5e3f: x",)
 
 
 def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_dead_worker() -> None:
@@ -137,9 +143,9 @@ def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_
         error_message=said, actor_id=b"0" * 16, node_ip_address="10.0.0.4", class_name="ImplicitFunc", pid=7
     )
     trace = f"Failure # 1\n{ActorDiedError(context)}"
-    assert failures.unfit(trace) == (
+    assert failures.faulty_machine(trace) == (
         "10.0.0.4",
         "it cannot run rtune: ModuleNotFoundError: No module named 'rtune'",
     )
-    assert failures.unfit(trace.replace("failed to import", "failed to please")) is None
-    assert failures.unfit("") is None
+    assert failures.faulty_machine(trace.replace("failed to import", "failed to please")) is None
+    assert failures.faulty_machine("") is None
