@@ -21,7 +21,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
-from tests.searches import family, kill, start
+from tests.support.cluster.searches import family, kill, start
 
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE / "expected"
