@@ -171,7 +171,8 @@ def _attained(run_set: RunSet, sides: list[pd.DataFrame], names: tuple[str, str]
         )
         yield (
             f"{plane}, the share of the {sets} that attain a place differs by up to {100 * most:.0f} "
-            f"percentage points in favour of {name}{elsewhere}; permutation test of no difference: {p_words(p)}{few}."
+            f"percentage points in favour of {name}{elsewhere}; permutation test of no difference: "
+            f"{p_words(p)}{few}."
         )
 
 

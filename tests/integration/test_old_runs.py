@@ -13,7 +13,7 @@ import torch
 
 from tests.assets import record
 from tests.assets.record import EXPECTED, HERE, machine, records, rtune, said
-from tests.searches import check_kept, check_whole
+from tests.support.cluster.searches import check_kept, check_whole
 
 TIMES = ["train_seconds", "eval_seconds", "time"]
 # Trials of `mixed` without noise, whose networks were last measured on all validation images.
