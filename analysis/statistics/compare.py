@@ -153,8 +153,8 @@ def compare(
     The ratio's confidence interval is by half-sampling: the variance of the logarithm of the hypervolume
     over random halves of a side's trials estimates its variance from search to search (the delete-half
     jackknife, Shao and Wu 1989). The ordinary bootstrap is not valid for a statistic that depends on
-    the best few trials: its intervals would cover too seldom (tests/unit/analysis/test_compare.py simulates
-    both).
+    the best few trials: its intervals would cover too seldom; tests/unit/analysis/statistics/test_compare.py
+    simulates both.
     The p-value is of a permutation test, exact for independent trials: the share of divisions of all trials
     into sides of these sizes whose difference of hypervolumes is at least as far from the mean difference.
     All divisions are tried where these are at most `draws`, else the observed one and `draws` random ones.

@@ -22,10 +22,10 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 from tests.support.cluster.searches import family, kill, start
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE / "expected"
-ROOT = HERE.parent.parent
 KEPT = ("search.yaml", "results/*.jsonl", "evaluations/*.jsonl", "trials/*/epoch-*.safetensors")
 
 MIXED = [
