@@ -15,7 +15,7 @@ test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `
 	$(BIN)/python -m pytest -m long
 
 chaos: $(READY)  ## Two searches under SIGKILL for eight minutes; prints what survived.
-	$(BIN)/python -m tests.chaos --seed 0 --minutes 8
+	$(BIN)/python -m tests.support.cluster.chaos --seed 0 --minutes 8
 
 lint: $(READY)
 	$(BIN)/ruff check .

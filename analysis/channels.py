@@ -1,4 +1,4 @@
-"""How large the channels of a saved network are: the paper's figure 5 (arXiv 2003.00631, section 4)."""
+"""Norms of the input channels of a saved network, as in the paper (arXiv 2003.00631), figure 5."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ _A_DECADE = 10
 
 
 def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray] | None, str | None]:
-    """l2 norms of the input channels of every convolution of a saved network, and else why there are none.
+    """l2 norms of the input channels of every convolution of a saved network, or why there are none.
 
-    A norm runs over the output channels that read the channel, and over the kernel. Members of an ensemble
-    have channels of their own, and so has each filter of a depthwise convolution. The file is checked
-    against its digest and never unpickled; torch is not needed.
+    A norm is over the output channels that read the channel, and over the kernel. Each member of an ensemble
+    has its own channels, and so has each filter of a depthwise convolution. The file is checked against
+    its digest and never unpickled; torch is not needed.
 
     Args:
         checkpoint: path or URI of a file `epoch-NNNN.safetensors` in a run's `trials/ID/`.
 
     Returns:
         Layer -> norms (channels,), at least 0, in float64, and None; or None and a sentence: the file is
-        missing, damaged or no checkpoint of rtune, or cannot be read. Nothing is raised.
+        missing, damaged, unreadable or no checkpoint of rtune. Nothing is raised.
     """
     try:
         header, weights = _read(place(checkpoint))
@@ -44,13 +44,13 @@ def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Channels by norm: `zero` of them below 1e-15, the others in bins, ten a decade.
+    """Channels by norm: `zero` of them below 1e-15, the others in ten bins a decade.
 
     Attributes:
         total: all channels.
-        zero: those that count as zero.
-        edges: (bins + 1,) norms, powers of 10^(1/10): bins of several networks fit each other.
-        counts: (bins,) channels from one edge to below the next; without bins when all are zero.
+        zero: number of channels that count as zero.
+        edges: (bins + 1,) norms, powers of 10^(1/10), so that the bins of several networks agree.
+        counts: (bins,) channels from one edge to below the next; no bins when all are zero.
     """
 
     total: int
@@ -60,7 +60,7 @@ class Histogram:
 
 
 def histogram(norms: Mapping[str, np.ndarray]) -> Histogram:
-    """The distribution of what `channel_norms` gives, on a logarithmic scale."""
+    """The distribution of the norms of `channel_norms`, on a logarithmic scale."""
     flat = np.concatenate([np.zeros(0), *norms.values()])
     sizes = flat[flat >= ZERO]
     if len(sizes) == 0:
@@ -91,7 +91,7 @@ def _parts(tensors: Mapping[str, np.ndarray]) -> Iterator[checkpoint_file.Part]:
 
 
 def _members(header: dict[str, Any]) -> int:
-    """How many networks the saved one is an ensemble of; its convolutions have so many groups."""
+    """Number of members of the saved ensemble, which is the number of groups of its convolutions."""
     try:
         model = header["config"]["model"]
         found = model.get(model["network"], {}).get("members", 1)
@@ -108,7 +108,7 @@ def _norms(layer: str, weight: np.ndarray, members: int) -> np.ndarray:
     groups = len(weight) if layer.endswith("depthwise") else members
     if len(weight) % groups:
         raise CheckpointError(f"has {len(weight)} filters in {layer}, which {groups} members cannot share")
-    # In double precision no square of a weight vanishes.
+    # In double precision no square of a float32 weight underflows.
     parts = weight.astype(np.float64).reshape(groups, len(weight) // groups, weight.shape[1], -1)
     norms: np.ndarray = np.sqrt((parts**2).sum(axis=(1, 3))).reshape(-1)
     return norms

@@ -1,4 +1,4 @@
-"""The best network under constraints: `robust_accuracy>=0.45`."""
+"""Constraints on metrics such as `robust_accuracy>=0.45`, and the best network under them."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _OPERATORS = {
 
 @dataclass(frozen=True)
 class Constraint:
-    """`robust_accuracy>=0.45` and the like."""
+    """A comparison of a metric with a number, such as `robust_accuracy>=0.45`."""
 
     name: str
     operator: str

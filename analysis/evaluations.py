@@ -1,4 +1,4 @@
-"""What `rtune evaluate` found, beside the figures of the search."""
+"""The results of `rtune evaluate` as tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +11,17 @@ from analysis.load import Run, networks, read
 from rtune.run import schema
 from rtune.run.folder import RunFolder
 
-# Settings that tell two columns of one attack apart. An ordinary network is asked once, a noisy one
-# `noise_draws` times: that alone makes no second column.
-_TELLING = ("epsilon", "step_size", "restarts", "eot_draws", "noise_draws", "seed", "images")
+# Settings in which two columns of one attack may differ. Only noisy networks are evaluated `noise_draws`
+# times, so a difference in it between noisy and other networks makes no second column.
+_DISTINCT = ("epsilon", "step_size", "restarts", "eot_draws", "noise_draws", "seed", "images")
 
 
 def evaluations(run: str | Path | RunFolder | Run) -> pd.DataFrame:
     """One row a network, attack and its settings, in the columns of `rtune.run.schema.EVALUATIONS`.
 
     `accuracy` is a fraction of `images`; for a noisy network the mean over `noise_draws` passes,
-    with their standard deviation as `accuracy_std`. A row speaks of the network at `epoch`, which
-    a trial that went on since has left behind.
+    with their standard deviation as `accuracy_std`. A row is about the network at `epoch`; the
+    trial may have been trained further since.
 
     Raises:
         RunError: `run` is no run folder.
@@ -39,8 +39,8 @@ def evaluation_table(
 ) -> tuple[list[str], list[list[str]], str]:
     """Headings, cells, and a remark on their precision: a row a network, a column an attack.
 
-    The two columns after the trial are the search's figures, on the validation split. Networks that
-    their trials have left behind are left out.
+    The two columns after the trial are the search's figures, on the validation split. Evaluations of an
+    earlier epoch of a trial than its present one are left out.
 
     Args:
         run: the run.
@@ -103,7 +103,7 @@ def _labels(found: pd.DataFrame) -> list[str]:
 
 def _differing(part: pd.DataFrame) -> list[str]:
     noisy = part[part["noise_draws"] > 1]
-    return [n for n in _TELLING if (noisy if n == "noise_draws" else part)[n].nunique() > 1]
+    return [n for n in _DISTINCT if (noisy if n == "noise_draws" else part)[n].nunique() > 1]
 
 
 def _short(value: Any) -> str:

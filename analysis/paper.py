@@ -1,10 +1,10 @@
-"""The paper's own figures (arXiv 2003.00631, its tables for CIFAR-10), to draw beside ours.
+"""Figures of the paper (arXiv 2003.00631, its tables for CIFAR-10), drawn beside those of a run.
 
 They are of the test images, under the paper's attacks (FGSM and IFGSM at epsilon 8/255, Carlini-Wagner);
 a search's figures are of validation images, under the search attack.
 
-Needs the standard library only: `benchmarks.statements` reads this file where the package around it cannot
-be imported.
+Needs the standard library only: `benchmarks.claims.statements` reads this file where the package around it
+cannot be imported.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
     @property
     def robust_accuracy(self) -> float:
-        """What goes with a search's robust accuracy: that under IFGSM-20."""
+        """The counterpart of a search's robust accuracy: the accuracy under IFGSM-20."""
         return self.ifgsm_20
 
 

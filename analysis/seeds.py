@@ -1,9 +1,8 @@
-"""Networks of one setting from several seeds, and what a search attains from seed to seed."""
+"""Networks of one setting from several seeds."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import moocore
 import numpy as np
 import pandas as pd
 
@@ -11,16 +10,15 @@ from analysis.objectives import Asked, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
-    """A number for each network's setting: rows of equal searched values and equal epoch, whose figures
-    are of equally many images, share it.
+    """A number for each network's setting: equal for rows of equal searched values, epoch and `images`.
 
-    A missing value equals a missing one and a column that is not there. Where there is a column `run`
-    (`analysis.view`), runs have no settings in common: they may differ in what they do not search. The number
-    is a 64-bit hash of the setting alone, the same in every order of rows and columns and in other tables.
+    A missing value equals a missing value and a missing column. Rows of different runs (column `run`) never
+    share a setting: runs may differ in what they do not search. The number is a 64-bit hash of the setting
+    alone, independent of the order of rows and columns and the same in other tables.
 
     Args:
         networks: with the column `epoch`; `images` may be there.
-        searched: dotted paths.
+        searched: dotted paths of the searched values.
     """
     total = np.zeros(len(networks), np.uint64)
     for path in dict.fromkeys([*searched, "epoch", "images", "run"]):
@@ -31,10 +29,10 @@ def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[in
 
 
 def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
-    """A hash of each value and the path; 0 where missing."""
+    """A hash of path and value for each row; 0 where the value is missing."""
     codes, found = pd.factorize(column)  # most columns have few values
     known = pd.Series(found).infer_objects()
-    # 3, 3.0 and True of another table's dtype are to be the same; + 0.0 makes one zero of two.
+    # 3 and 3.0 of another table's dtype must be equal; + 0.0 turns -0.0 into 0.0.
     number = pd.api.types.is_numeric_dtype(known) or pd.api.types.is_bool_dtype(known)
     plain = known.to_numpy(float) + 0.0 if number else known.astype(str).to_numpy(object)
     salt = pd.util.hash_array(np.array([path], object))
@@ -42,51 +40,14 @@ def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
     return np.append(hashes, np.uint64(0))[codes]  # -1, the last, is of what is missing
 
 
-def attainment(
-    networks: pd.DataFrame,
-    objectives: Sequence[Asked],
-    searched: Sequence[str],
-    levels: Sequence[float] = (25, 50, 75),
-) -> dict[float, np.ndarray] | None:
-    """Attainment surfaces over seeds (Grunert da Fonseca, Fonseca and Hall 2001); None without replicates.
-
-    See `replicate_sets` for what the sets are.
-
-    Args:
-        networks: one row a network; those that lack an objective are left out.
-        objectives: two.
-        searched: dotted paths of the searched values.
-        levels: in percent of the sets, above 0 and up to 100.
-
-    Returns:
-        Level -> a staircase (m, 2), ordered by the first objective, in the objectives' own units: at
-        least this share of the sets has a network as good as any point on it.
-
-    Raises:
-        ObjectiveError: see `parse`.
-        ValueError: there are not two objectives.
-    """
-    asked = parse_all(objectives)
-    if len(asked) != 2:
-        raise ValueError(f"attainment surfaces are of two objectives, not of {len(asked)}")
-    sets = replicate_sets(networks, asked, searched)
-    if not sets:
-        return None
-    which = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
-    # moocore minimises here, and wants each set in one piece.
-    found = moocore.eaf(-np.concatenate(sets), which, percentiles=levels)
-    signs = np.array([1.0 if o.maximise else -1.0 for o in asked])
-    return {level: _stairs(-found[found[:, 2] == level, :2], signs) for level in levels}
-
-
 def replicate_sets(
     networks: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str]
 ) -> list[np.ndarray]:
-    """The networks as sets, one a seed, each (settings, k) and maximised; none where there would be one.
+    """The networks as sets, one for each seed, each (settings, k) and maximised; none if there is only one.
 
-    The j-th replicate of each setting, by trial, makes the j-th set. All sets are of the same settings, or
-    a set of few would pass for a bad seed: there are as many as let most networks take part, and
-    settings with fewer replicates are left out.
+    The j-th set has the j-th replicate of each setting, in the order of trials. All sets have the same
+    settings: a set of fewer would look like a bad seed. The number of sets is the one that uses the most
+    networks; settings with fewer replicates are left out.
     """
     asked = parse_all(objectives)
     known = networks.dropna(subset=[o.name for o in asked])
@@ -101,12 +62,3 @@ def replicate_sets(
     whole = ids.map(ids.value_counts()).to_numpy() >= count
     points = values(known, asked)
     return [points[whole & (turn == j)] for j in range(count)]
-
-
-def _stairs(points: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """The border (m, 2) of what maximised points (n, 2) dominate, times `signs`."""
-    ordered = points[np.lexsort((-points[:, 1], points[:, 0]))]
-    corners = np.stack([ordered[:-1, 0], ordered[1:, 1]], axis=1)
-    steps = np.stack([corners, ordered[1:]], axis=1).reshape(-1, 2)
-    line: np.ndarray = np.concatenate([ordered[:1], steps]) * signs
-    return line if signs[0] > 0 else line[::-1]

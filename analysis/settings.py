@@ -1,4 +1,4 @@
-"""A run's settings network by network, and which of its networks can be compared."""
+"""The settings of each network of a run, and which networks can be compared by them."""
 
 from functools import reduce
 from typing import Any
@@ -11,17 +11,17 @@ from rtune.config.sections import SELECTORS
 from rtune.config.spec import Spec
 from rtune.run import schema
 
-# A training that came to its end, or that a rung judged.
+# Statuses of trials that were trained to the end, or stopped at a rung.
 JUDGED = ("finished", "stopped")
-# Pareto ranks of more networks than this take long.
+# Ranking more networks than this takes long.
 MOST = 5_000
 
 
 def setting(networks: pd.DataFrame, spec: Spec, path: str) -> "pd.Series[Any]":
-    """What each network had at a dotted path: its searched value, or the search file's plain one.
+    """The value of each network at a dotted path: its searched value, or the fixed one of the search file.
 
-    Missing where the path does not count (`pruning.rgsm.beta` of a network that RVSM pruned), and where a
-    searched one has no value.
+    Missing where the path does not apply (`pruning.rgsm.beta` of a network that RVSM pruned), and where a
+    searched value is missing.
 
     Args:
         networks: one row a network.
@@ -31,7 +31,7 @@ def setting(networks: pd.DataFrame, spec: Spec, path: str) -> "pd.Series[Any]":
     if path in networks:
         found = networks[path].astype(object)
     if path not in spec.ranges:
-        # A path that only points set: the others have what the file says.
+        # A path that only points set: the other networks have the value of the search file.
         found = found.where(found.notna(), reduce(getattr, path.split("."), spec.file))
     if opening := fields.openers(path):
         section = path.split(".")[0]
@@ -45,17 +45,17 @@ def numbers(networks: pd.DataFrame, spec: Spec, path: str) -> "pd.Series[float]"
 
 
 def once(networks: pd.DataFrame) -> pd.DataFrame:
-    """Without replicates, which would count a setting several times."""
+    """The networks without replicates, so that each setting is counted once."""
     return networks[networks["sampler"] != schema.REPLICATE]
 
 
 def judged(networks: pd.DataFrame) -> pd.DataFrame:
-    """The networks whose figures say something about their settings, in the order of suggestion.
+    """The networks from which the effect of settings is estimated, in the order of suggestion.
 
-    Those that were stopped early are among them: they were found worse than others of the same age, and
-    without them only settings that were all good would be compared. Their figures are of fewer epochs,
-    which makes them look somewhat worse still. Networks still in training are not: they lack epochs for
-    no fault of their settings. Nor are replicates.
+    Those that were stopped early are included: they were worse than others after equally many epochs, and
+    without them only good settings would be compared. Their figures are of fewer epochs, which makes them
+    look somewhat worse. Networks in training are left out, because they lack epochs for a reason that has
+    nothing to do with their settings; so are replicates.
     """
     found = once(networks)
     found = found[found["status"].isin(JUDGED)]
@@ -64,7 +64,7 @@ def judged(networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def thinned(networks: pd.DataFrame) -> pd.DataFrame:
-    """`MOST` of more rows, evenly spread over their order, the first and the last among them."""
+    """At most `MOST` rows, evenly spread over their order, with the first and the last."""
     if len(networks) <= MOST:
         return networks
     return networks.iloc[np.linspace(0, len(networks) - 1, MOST).astype(int)]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import tables
-from benchmarks.ours import Rtune
-from benchmarks.simulation import simulate
-from benchmarks.tables import Table
+from benchmarks.searching import tables
+from benchmarks.searching.ours import Rtune
+from benchmarks.searching.simulation import simulate
+from benchmarks.searching.tables import Table
 from rtune.dryrun import estimate
 
 TABLES = {

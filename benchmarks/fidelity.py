@@ -19,11 +19,11 @@ import numpy as np
 import psutil
 from joblib import Parallel, delayed
 
-from benchmarks.ours import DEFAULT, Rtune
-from benchmarks.processor import processor
-from benchmarks.search_summary import OURS, Searches
-from benchmarks.simulation import simulate
-from benchmarks.tables import Table, load
+from benchmarks.searching.ours import DEFAULT, Rtune
+from benchmarks.searching.simulation import simulate
+from benchmarks.searching.summary import OURS, Searches
+from benchmarks.searching.tables import Table, load
+from benchmarks.speed.processor import processor
 
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")
 

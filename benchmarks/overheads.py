@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import torch
 
-from benchmarks.processor import processor
+from benchmarks.speed.processor import processor
 from rtune.run.folder import RunFolder
 
 _SETTINGS = ("points=[]", "model.network=resnet", "pruning.method=rgsm", "search.sampler=random")

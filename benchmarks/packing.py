@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import textbook
+from benchmarks.speed import textbook
 from benchmarks.throughput import BATCH, rtune_trainer
 from rtune.robust import Split
 

@@ -31,10 +31,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import rendering
-from benchmarks.arms import NETWORKS, Arm, Part, Preset, arms, run, splits
-from benchmarks.presets import PRESETS, off_ladder
-from benchmarks.processor import processor
+from benchmarks.claims import rendering
+from benchmarks.claims.arms import NETWORKS, Arm, Part, Preset, arms, run, splits
+from benchmarks.claims.presets import PRESETS, off_ladder
+from benchmarks.speed.processor import processor
 from rtune.robust.data import DataError
 from rtune.robust.models import PreActResNet
 
@@ -125,10 +125,7 @@ def source_digest() -> str:
     """sha256 of the files that decide the numbers, so that a figure can be traced to its code."""
     digest = hashlib.sha256()
     science = ROOT / "rtune" / "robust"
-    files = [ROOT / "benchmarks" / "arms.py", *(science / "models").glob("*.py")]
-    files += [*(science / "pruning").glob("*.py")]
-    files += [science / f"{name}.py" for name in ("attacks", "data", "evaluation", "training")]
-    for file in sorted(files):
+    for file in sorted([ROOT / "benchmarks" / "claims" / "arms.py", *science.rglob("*.py")]):
         digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.arms import pooled, stratified
+from benchmarks.claims.arms import pooled, stratified
 from rtune.config import spec
 from rtune.robust import Diverged, Split
 from rtune.run.ledger import Trial

@@ -3,7 +3,7 @@
 Simulated trials, no Ray: the search with its log, its study for the dashboard, its line a trial and its
 keeper of checkpoints, over the digits space on a real run folder; an epoch costs nothing. So all the time
 is the driver's. On the way, when so many trials have begun, each sampler is asked for a suggestion. `--ray`
-then has Ray Tune in the loop (`benchmarks.scaling_ray`).
+then has Ray Tune in the loop (`benchmarks.speed.scaling_ray`).
 """
 
 import argparse
@@ -240,7 +240,7 @@ def main() -> None:
     facts["driver"] = drive(options.trials, options.concurrent, stations, options.repeats, options.samplers)
     _print(facts["driver"])
     for workers in options.ray:
-        from benchmarks import scaling_ray
+        from benchmarks.speed import scaling_ray
 
         found = scaling_ray.measure(workers, options.ray_trials)
         facts["ray"].append(found)

@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from joblib import cpu_count
 
-from benchmarks import search_summary
-from benchmarks.searching import SearchError, compare, missing
-from benchmarks.tables import Table, TableError, load
+from benchmarks.searching import summary
+from benchmarks.searching.methods import SearchError, compare, missing
+from benchmarks.searching.tables import Table, TableError, load
 
 OBJECTIVES = "natural_accuracy,robust_accuracy,weight_sparsity"
 FULL_TRAININGS = 60
@@ -50,8 +50,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    summary = (__doc__ or "").splitlines()[0]
-    parser = _Parser(prog="python -m benchmarks.search", description=summary)
+    about = (__doc__ or "").splitlines()[0]
+    parser = _Parser(prog="python -m benchmarks.search", description=about)
     parser.add_argument("--table", type=Path, required=True, help="CSV, as benchmarks.record writes it")
     parser.add_argument("--seeds", default="30", help="searches a method (30)")
     parser.add_argument("--workers", default="4", help="networks that a search trains at once (4)")
@@ -141,14 +141,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if not results:
         return code
-    print(f"\n{search_summary.text(results)}")
+    print(f"\n{summary.text(results)}")
     try:
         if options.json:
-            options.json.write_text(json.dumps(search_summary.summaries(results), indent=1) + "\n")
+            options.json.write_text(json.dumps(summary.summaries(results), indent=1) + "\n")
         title = f"{options.table.stem}: {', '.join(table.objectives)}; {seeds} seeds, {workers} workers"
         if share < 1:
             title += f", each seed its own {share:.4g} of the settings"
-        search_summary.plot(results, title, plot)
+        summary.plot(results, title, plot)
     except OSError as error:
         print(f"{error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return 1

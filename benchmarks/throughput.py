@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import textbook
-from benchmarks.processor import processor
+from benchmarks.speed import textbook
+from benchmarks.speed.processor import processor
 from rtune.robust import ADMM, PGD, RGSM, RVSM, PreActResNet, Pruner, Recipe, Split, Trainer
 
 IMPLEMENTATIONS = ("textbook", "released", "rtune")
@@ -42,7 +42,7 @@ def _data(device: str, batches: int) -> Split:
 
 
 def rtune_trainer(data: Split, members: int, pruning: str, fast: bool = True) -> Trainer:
-    """What rtune trains with, at the same settings as `benchmarks.textbook`."""
+    """What rtune trains with, at the same settings as `benchmarks.speed.textbook`."""
     model = PreActResNet(
         20, in_channels=data.images.shape[1], members=members, gamma=0.1 if members > 1 else 0.0
     ).to(data.labels.device)

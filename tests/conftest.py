@@ -4,11 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # Without a GPU Triton's kernels run in its interpreter; it asks for this when it is first imported.
 if not Path("/dev/nvidiactl").exists():
@@ -18,11 +16,13 @@ import pytest
 import torch
 
 from rtune.storage.places import Place, place
-from tests import s3, small_run
+from tests.support.command import Rtune
+from tests.support.paths import ROOT
+from tests.support.run_folders import small_run
+from tests.support.services import s3
 
 torch.set_num_threads(1)
-ROOT = Path(__file__).resolve().parent.parent
-Rtune = Callable[..., "subprocess.CompletedProcess[str]"]
+TESTS = Path(__file__).resolve().parent
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The fixture `finished` is a search of its own.
         on_cluster = item.get_closest_marker("cluster") or "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else item.path.name))
+        file = item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else file))
     # The longest group first, or one worker does it while the other has nothing left.
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "cluster")
 
@@ -67,15 +68,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(disk: Path) -> None:
-    with open(disk / "filler", "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_run.make(tmp_path_factory.mktemp("runs")).place.local
@@ -97,20 +89,3 @@ def store() -> Iterator[s3.Server]:
 def remote(store: s3.Server) -> Place:
     """A folder in the store that no other test has."""
     return place(store.uri(f"bucket/{uuid.uuid4().hex}"))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-
-
-class Evil:
-    """Unpickling it would make a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.folder),)

@@ -15,8 +15,8 @@ from rtune.run.ledger import fold, validation_images
 
 def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     """Prints the front and the report's path, or how to go on; exit code."""
-    from analysis import words
-    from analysis.report import write
+    from analysis.report import text
+    from analysis.report.write import write
     from rtune.console import make_console
 
     networks = analysis.networks(analysis.load(folder))
@@ -27,7 +27,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     if not networks.empty:
         ledger = fold(folder.read().records)
         console.print(_front_table(folder, networks))
-        cut = words.partly(
+        cut = text.partly(
             analysis.front(networks, folder.spec.search.objectives), validation_images(ledger.launches)
         )
         if cut is not None:

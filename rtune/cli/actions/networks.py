@@ -43,7 +43,7 @@ def evaluate(
             "step_size": default_step if settings["step_size"] is None else settings["step_size"],
         }
     )
-    from analysis.report import write
+    from analysis.report.write import write
     from rtune.console import make_console
     from rtune.evaluate import evaluation
     from rtune.robust import DataError

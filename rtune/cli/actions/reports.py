@@ -19,7 +19,7 @@ def report(
     follow: bool,
 ) -> int:
     """Writes the report of one or several runs and says where; exit code."""
-    from analysis import report as making
+    from analysis.report import write as making
 
     wanted = making.parse_formats(formats)
     folders = [find_run(run, runs) for run in named]
@@ -49,13 +49,13 @@ def best(
     as_json: bool,
 ) -> int:
     """Prints the best network under constraints, or the front; exit code 1 if none meets them."""
-    from analysis import choosing
+    from analysis.report import choose
 
     if maximize is not None and minimize is not None:
         raise RunError("--maximize and --minimize are both given; one of them must go")
     one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
     folders = [find_run(run, runs) for run in named]
-    found = choosing.choose(folders, _asked(objectives), one, constraints)
+    found = choose.choose(folders, _asked(objectives), one, constraints)
     for sentence in found.damage():
         _note(sentence)
     click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())

@@ -1,0 +1,106 @@
+"""Section: how certain the front is, given the number of images, the seeds and the choice on validation."""
+
+import shlex
+
+import numpy as np
+import pandas as pd
+
+from analysis.evaluations import evaluations
+from analysis.objectives import number
+from analysis.report import text
+from analysis.report.facts import Facts
+from analysis.report.run_set import RunSet
+from analysis.report.section import Content, Section
+from analysis.seeds import replicates
+from analysis.statistics.optimism import optimism
+from rtune.run import schema
+
+
+def content(facts: Facts) -> Content | None:
+    if facts.run_set.networks.empty:
+        return None
+    return Content({"sentences": [_of_images(facts), _of_seeds(facts), *_of_optimism(facts.run_set)]})
+
+
+def _of_images(facts: Facts) -> str:
+    widths = [(high - low) / 2 for bounds in facts.intervals.values() for low, high in bounds.values()]
+    total, noisy = len(facts.run_set.members), len(facts.within_noise)
+    text_ = (
+        f"Each accuracy on the front was measured on {facts.run_set.images} validation images, so its 95 % "
+        f"confidence interval (Wilson) is at most ±{max(widths):.3f}. "
+    )
+    if noisy == 0:
+        return (
+            f"{text_}No member of the front is within noise: for each the probability that no other network "
+            "truly dominates it is at least 95 %."
+        )
+    are = "is" if noisy == 1 else "are"
+    return (
+        f"{text_}{noisy} of the {total} member{'s' * (total != 1)} of the front {are} within noise: the "
+        "probability that no other network truly dominates it is below 95 %. The errors of different "
+        "networks are taken to be independent although all were measured on the same images, so these "
+        "probabilities are rather too low than too high."
+    )
+
+
+def _of_seeds(facts: Facts) -> str:
+    run_set = facts.run_set
+    groups = replicates(run_set.networks, run_set.searched)
+    counts = groups[groups.duplicated(keep=False)].value_counts()
+    repeated = int(groups[run_set.members.index].isin(counts.index).sum())
+    if not repeated:
+        return _without_seeds(run_set)
+    total = len(run_set.members)
+    shown = (
+        " The solid lines in the plots above are what 25, 50 and 75 % of the sets of seeds attain."
+        if facts.surfaces
+        else ""
+    )
+    return (
+        f"{repeated} of the {total} member{'s' * (total != 1)} of the front "
+        f"{'has' if repeated == 1 else 'have'} replicates from other seeds; the standard deviation between "
+        f"seeds of one setting is {_spread(run_set, groups)}.{shown} Replicates take part in the front "
+        "like other networks, so it may hold the best of several seeds of a setting."
+    )
+
+
+def _without_seeds(run_set: RunSet) -> str:
+    place = shlex.quote(str(run_set.runs[0].folder.place))
+    if not (run_set.networks["sampler"] == schema.REPLICATE).any():
+        return (
+            "Every setting was trained from one seed, so the variation between seeds is unknown; "
+            f"'rtune replicate {place}' trains the settings of the front from more seeds."
+        )
+    return (
+        "No member of the front has a replicate that was trained as long and measured on as many images, so "
+        f"the variation between seeds is unknown; 'rtune replicate {place}' adds replicates, and continues "
+        "those that ended too early."
+    )
+
+
+def _spread(run_set: RunSet, groups: "pd.Series[int]") -> str:
+    """Pooled standard deviation of each objective within settings."""
+    rows = run_set.networks[groups.duplicated(keep=False)]
+    own = groups[rows.index]
+    parts = []
+    for objective in run_set.objectives:
+        column = rows[objective.name].astype(float)
+        residuals = column - column.groupby(own).transform("mean")
+        freedom = max(1, len(rows) - own.nunique())
+        parts.append(f"{number(float(np.sqrt((residuals**2).sum() / freedom)))} in {objective.label}")
+    return text.listed(parts)
+
+
+def _of_optimism(run_set: RunSet) -> list[str]:
+    said = []
+    for i, run in enumerate(run_set.runs):
+        own = run_set.networks[run_set.networks["run"] == i]
+        if len(run_set.runs) > 1:
+            own = own.assign(trial=own["trial"].str.removeprefix(f"{run.name}/"))
+        found = optimism(own, evaluations(run), run_set.objectives, own["images"], run_set.attack)
+        if found is not None:
+            said.append(f"{run.name}: {found.sentence}" if len(run_set.runs) > 1 else found.sentence)
+    return said
+
+
+SECTION = Section.of_module(__file__, "Certainty", "How certain is it", content)

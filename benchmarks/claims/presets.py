@@ -1,0 +1,90 @@
+"""The sizes at which `benchmarks.paper` runs, and why."""
+
+from benchmarks.claims.arms import Arm, Preset
+from rtune.robust.training import Recipe
+
+# Ladders. The paper's lambdas do not transfer: the penalty competes with the loss and with weight decay
+# over the whole training, so what it reaches depends on width, number of steps and learning rate. Each
+# ladder was looked for with ResNet20 and one seed on the validation split (`--part validation`), for
+# sparsity alone: from low to high, on the same values for every network. RGSM's lambda_1 keeps the
+# ratios of the paper's tables (2e-2 : 5e-2 : 1e-1), so that its headline, five times the lambda_1 for
+# ResNet20, is asked as it stands; lambda_2, 1e-5 in the paper, must be larger: in a few hundred steps
+# nothing else brings a channel below the threshold sqrt(2 lambda_1). RVSM's lambda is fixed and beta
+# climbs, as in the paper.
+PRESETS = {
+    # Zero channels met at lambda_1 = (0.02, 0.05, 0.1): 0, 1, 20 % with lambda_2 = 0.006; 13, 36, 54 %
+    # with 0.0075; 52 % and 74 % (ends) with 0.01. Zero weights with beta = (0.1, 0.5, 2): 48, 29, 21 %
+    # with lambda = 1e-4; 92, 65, 45 % with 1e-3.
+    "digits": Preset(
+        dataset="digits",
+        width=8,
+        train_images=0,
+        test_images=0,
+        seeds=5,
+        recipe=Recipe(max_epochs=10, batch_size=32, milestones=(0.5, 0.8), crop_padding=0, flip=False),
+        attack=(0.07, 0.05, 2),
+        evaluation=(0.07, 0.02, 20),
+        betas=(0.1, 0.5, 2.0),
+        rvsm_lambda_1=1e-3,
+        lambdas=(0.02, 0.05, 0.1),
+        rgsm_lambda_2=0.0075,
+        rgsm_rungs=(("resnet20", (0, 1, 2)), ("en2", (0, 1, 2)), ("en5", (0, 2)), ("resnet38", (1, 2))),
+    ),
+    # What two cores do in half an hour: 14 x 14 pixels, a thousand training images. Zero channels met at
+    # the ends of the same ladder: 1, 10 % with lambda_2 = 0.0075; 40, 80 % with 0.011; 0.01 lies between.
+    "fashion-mnist-reduced": Preset(
+        dataset="fashion-mnist",
+        width=8,
+        train_images=1000,
+        test_images=400,
+        pool=2,
+        seeds=3,
+        recipe=Recipe(max_epochs=8, batch_size=32, milestones=(0.5, 0.8), crop_padding=0, flip=True),
+        attack=(0.1, 0.07, 2),
+        evaluation=(0.1, 0.025, 20),
+        betas=(0.1, 0.5, 2.0),
+        rvsm_lambda_1=1e-3,
+        lambdas=(0.02, 0.05, 0.1),
+        rgsm_lambda_2=0.01,
+        rgsm_rungs=(("resnet20", (0, 1, 2)), ("en2", (1, 2)), ("en5", (0,)), ("resnet38", (2,))),
+    ),
+    # For a GPU. Its ladders are the reduced run's and have not been looked at: start with
+    # `--part validation --first-seed 100 --seeds 1`, then give `--betas` and `--lambdas`.
+    "fashion-mnist-full": Preset(
+        dataset="fashion-mnist",
+        width=16,
+        train_images=0,
+        test_images=0,
+        seeds=3,
+        recipe=Recipe(max_epochs=20, batch_size=256, milestones=(0.5, 0.8), crop_padding=2, flip=True),
+        attack=(0.1, 0.05, 4),
+        evaluation=(0.1, 0.025, 20),
+        betas=(0.1, 0.5, 2.0),
+        rvsm_lambda_1=1e-3,
+        lambdas=(0.02, 0.05, 0.1),
+        rgsm_lambda_2=0.01,
+        rgsm_rungs=(("resnet20", (0, 1, 2)), ("en2", (0, 1, 2)), ("en5", (0, 2)), ("resnet38", (1, 2))),
+    ),
+}
+
+
+def off_ladder(preset: Preset) -> list[Arm]:
+    """Settings that are not the paper's, on ResNet20, for the questions that it did not ask.
+
+    RGSM with lambda_2 a third larger, at the upper rungs of lambda_1: the ensembles end sparser at the
+    same penalties, so that ResNet20 needs larger ones to be compared with them at equal sparsity.
+
+    ADMM with rho = 1 instead of the paper's 0.01. Looked for on the validation split of digits, one
+    seed: channels at rho = 0.01, 0.1, 1, 10 gave natural 9.7, 56.4, 97.5, 94.7 %, weights 96.7, 97.8,
+    98.1, 97.8 %. At 0.01 the weights have not come near their projection when it is made.
+    """
+    lambda_2 = round(preset.rgsm_lambda_2 * 4 / 3, 6)
+    tuned = (("rho", 1.0), ("sparsity", 0.8))
+    return [
+        Arm("resnet20", "admm-weights", 1, tuned),
+        Arm("resnet20", "admm-channels", 1, tuned),
+        *(
+            Arm("resnet20", "rgsm", 2 + i, (("beta", 1.0), ("lambda_1", value), ("lambda_2", lambda_2)))
+            for i, value in enumerate(preset.lambdas[1:], start=1)
+        ),
+    ]

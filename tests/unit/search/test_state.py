@@ -1,0 +1,149 @@
+"""The search as a fold over its log: what lived through a log equals what is rebuilt from it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtune.search.state import Search
+from tests.support.plans import TREE, drive, make_plan, make_spec, metrics, picture
+
+
+@settings(max_examples=25, deadline=None)
+@given(choices=st.data(), sampler=st.sampled_from(["random", "tpe", "nsga2"]), cut=st.integers(0, 200))
+def test_rebuilding_from_the_log_gives_the_object_that_lived(choices: Any, sampler: str, cut: int) -> None:
+    log: list[str] = []
+    lived = Search(make_plan(sampler), [], lambda record: log.append(json.dumps(record)))
+    drive(lived, choices, steps=cut)
+    rebuilt = Search(make_plan(sampler), [json.loads(line) for line in log], lambda record: None)
+    assert picture(rebuilt) == picture(lived)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_a_search_cut_anywhere_ends_as_one_never_cut(sampler: str) -> None:
+    """One worker: the log of a search that is rebuilt after every record is the same log."""
+
+    def run(cut: bool) -> list[dict[str, Any]]:
+        log: list[str] = []
+
+        def append(record: dict[str, Any]) -> None:
+            log.append(json.dumps({k: v for k, v in record.items() if k != "time"}))
+
+        def rebuilt() -> Search:
+            return Search(make_plan(sampler), [{**json.loads(line), "time": 0.0} for line in log], append)
+
+        while (search := rebuilt()).remaining() > 0:
+            drive(search, None, workers=1, steps=1 if cut else 10_000)
+        return [json.loads(line) for line in log]
+
+    assert run(cut=True) == run(cut=False)
+
+
+def test_late_in_a_search_more_of_those_who_wait_go_on() -> None:
+    """Of the same six at the first rung, more at the end than while most trials have yet to begin."""
+
+    def gone_on(trials: int) -> int:
+        log: list[dict[str, Any]] = []
+        search = Search(make_plan("random", trials), [], log.append)
+        names = [trial.id for _ in range(6) if (trial := search.next_trial()) is not None]
+        for name in names:
+            search.report(name, 1, metrics(name, 1) | {"natural_accuracy": int(name[1:]) / 10})
+        handed = {trial.id for _ in range(6) if (trial := search.next_trial()) is not None}
+        kept = {r["trial"] for r in log if r["kind"] == "epoch" and r["decision"] == "continue"}
+        promoted = [r for r in log if r["kind"] == "promote"]
+        assert {r["trial"] for r in promoted} <= handed
+        assert all(r["rung_position"] <= r["rung_quota"] for r in promoted)
+        return len(kept | {r["trial"] for r in promoted})
+
+    assert gone_on(trials=6) > gone_on(trials=600)
+
+
+def test_points_come_first_then_suggestions_up_to_the_number_of_trials() -> None:
+    log: list[dict[str, Any]] = []
+    search = Search(make_plan(trials=5), [], log.append)
+    drive(search, None)
+    trials = list(search.ledger.trials.values())
+    assert [t.id for t in trials] == ["t0001", "t0002", "t0003", "t0004", "t0005"]
+    assert TREE["points"][0].items() <= trials[0].values.items()
+    assert {"model.network", "training.batch_size"} <= set(trials[0].values)  # what a point leaves open
+    assert [t.sampler for t in trials] == ["point"] + ["tpe"] * 4
+    assert len({t.seed for t in trials}) == 5
+    assert search.remaining() == 0
+    more = Search(make_plan(trials=7), log, log.append)
+    assert more.remaining() == 2
+    drive(more, None)
+    assert len(more.ledger.trials) == 7
+
+
+def test_suggestions_hold_only_what_applies() -> None:
+    search = Search(make_plan("random", trials=40), [], lambda record: None)
+    drive(search, None)
+    for trial in list(search.ledger.trials.values())[1:]:
+        methods = {p.split(".")[1] for p in trial.values if p.startswith("pruning.") and p.count(".") == 2}
+        assert methods == {trial.values["pruning.method"]}
+        assert ("model.enresnet.gamma" in trial.values) == (trial.values["model.network"] == "enresnet")
+        assert make_spec().trial_config(trial.values)
+
+
+def test_unfinished_trials_are_handed_out_first() -> None:
+    log: list[dict[str, Any]] = []
+    first = Search(make_plan(), [], log.append)
+    names = [first.next_trial().id for _ in range(3)]
+    first.report(names[0], 1, metrics(names[0], 1))
+    second = Search(make_plan(), log, log.append)
+    assert [second.next_trial().id for _ in range(3)] == names
+    assert second.ledger.trials[names[0]].epoch == 1
+    assert second.next_trial().id == "t0004"
+
+
+def test_an_epoch_reported_twice_is_taken_in_once() -> None:
+    log: list[dict[str, Any]] = []
+    search = Search(make_plan(), [], log.append)
+    name = search.next_trial().id
+    assert search.report(name, 1, metrics(name, 1))
+    assert search.report(name, 1, metrics(name, 1))
+    assert sum(r["kind"] == "epoch" for r in log) == 1
+
+
+def test_a_stopped_trial_is_told_with_its_forecast_never_with_its_early_figures() -> None:
+    search = Search(make_plan("tpe", trials=40), [], lambda record: None)
+    drive(search, None, workers=2)
+    trials = list(search.ledger.trials.values())
+    told = search.sampler.observations(trials)
+    grew = 0
+    for trial, frozen in zip(trials, told, strict=True):
+        last = trial.objectives(search.plan.objectives)
+        assert last is not None
+        if trial.status == "finished":
+            assert frozen.values == list(last)
+        else:
+            # Accuracies grow with the epochs in these curves, sparsity does not.
+            assert trial.status == "stopped"
+            grew += frozen.values[0] > last[0]
+            assert frozen.values[2] == pytest.approx(last[2])
+    assert grew > 10
+
+
+def test_a_stopped_trial_goes_on_once_it_is_among_the_best() -> None:
+    log: list[dict[str, Any]] = []
+    search = Search(make_plan("random", trials=40), [], log.append)
+    drive(search, None)
+    promoted = [record["trial"] for record in log if record["kind"] == "promote"]
+    assert promoted
+    assert any(search.ledger.trials[name].status == "finished" for name in promoted)
+    for name in promoted:
+        epochs = [r["epoch"] for r in log if r["kind"] == "epoch" and r["trial"] == name]
+        assert epochs == list(range(1, len(epochs) + 1))
+    assert search.is_done()
+
+
+def test_a_worker_waits_while_a_trial_under_way_may_let_another_go_on() -> None:
+    search = Search(make_plan("random", trials=1), [], lambda record: None)
+    only = search.next_trial()
+    assert search.next_trial() is None
+    assert not search.is_done()
+    for epoch in range(1, 10):
+        search.report(only.id, epoch, metrics(only.id, epoch))
+    assert search.is_done()

@@ -1,0 +1,88 @@
+"""From a trial's settings to its network: each choice, its own section, any data set."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rtune.config import spec
+from rtune.config.sections import ModelConfig, TrialConfig
+from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
+from rtune.robust.data import SOURCES
+from rtune.worker import build
+from tests.support.image_files import write_cifar
+from tests.support.paths import ROOT
+
+# network -> its section, the class, members and gamma that must come out, and the stem's channels.
+NETWORKS: dict[str, tuple[dict[str, Any], type[Network], int, float, int]] = {
+    "resnet": ({}, PreActResNet, 1, 0.0, 2),
+    "enresnet": ({"members": 3, "gamma": 0.2}, PreActResNet, 3, 0.2, 2),
+    "plain": ({"members": 2, "gamma": 0.05}, PlainNet, 2, 0.05, 2),
+    "wideresnet": ({"depth": 16, "widen": 2}, WideResNet, 1, 0.0, 2),
+    "mobilenet": ({}, MobileNet, 1, 0.1, 4),
+}
+
+
+def config_of(network: str, width: int = 2) -> ModelConfig:
+    section = {network: NETWORKS[network][0]} if network != "resnet" else {}
+    return ModelConfig.model_validate({"network": network, "depth": 32, "width": width, **section})
+
+
+@pytest.mark.parametrize("dataset", SOURCES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_of_each_choice_for_each_data_set(network: str, dataset: str) -> None:
+    _, kind, members, gamma, stem = NETWORKS[network]
+    model = build.model(config_of(network), dataset)
+    assert type(model) is kind
+    assert (model.members, model.gamma) == (members, gamma)
+    assert model.stem.out_channels == members * stem
+    logits = model(torch.rand(2, *SOURCES[dataset].image_shape))
+    assert logits.shape == (2, SOURCES[dataset].classes)
+
+
+def test_depth_comes_from_where_the_file_has_it() -> None:
+    assert len(build.model(config_of("plain"), "digits").blocks) == 3 * 5
+    assert len(build.model(config_of("enresnet"), "digits").blocks) == 3 * 5
+    assert len(build.model(config_of("wideresnet"), "digits").blocks) == 3 * 2
+
+
+def test_the_built_in_wideresnet_is_the_one_of_the_literature() -> None:
+    with torch.device("meta"):
+        model = build.model(spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, "cifar10")
+    assert sum(p.numel() for p in model.parameters()) == 46_160_474
+
+
+def test_every_network_trains_on_cifar100_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(tmp_path, monkeypatch, "CIFAR100", 6000)
+    train, _ = data.load("cifar100", tmp_path, download=False)
+    few = Split(train.images[:100], train.labels[:100])
+    assert few.labels.max() > 90  # not a tenth of the classes
+    for network in NETWORKS:
+        config = TrialConfig.model_validate(
+            {
+                "data": {"dataset": "cifar100"},
+                "model": config_of(network).model_dump(),
+                "attack": {"steps": 1},
+                "training": {"max_epochs": 1, "batch_size": 50},
+            }
+        )
+        trainer = build.trainer(config, few, seed=0)
+        before = trainer.model.head.weight.detach().clone()
+        loss = trainer.train_epoch()
+        assert 4 < loss < 7  # log(100) = 4.6: a guess among a hundred
+        changed = (trainer.model.head.weight != before).any(dim=2)
+        assert changed.shape[1] == 100
+        assert changed.all()
+
+
+def test_the_docs_give_the_sizes_of_the_networks() -> None:
+    docs = (ROOT / "docs" / "search-file.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+)(?: \(depth 20\))? \|$", docs, re.MULTILINE)
+    assert [network for network, _ in rows] == list(NETWORKS)
+    for network, size in rows:
+        one = {network: {"members": 1}} if network != "resnet" else {}
+        with torch.device("meta"):
+            model = build.model(ModelConfig.model_validate({"network": network, **one}), "cifar10")
+        assert sum(p.numel() for p in model.parameters()) == int(size.replace(",", ""))

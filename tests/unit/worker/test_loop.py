@@ -1,0 +1,140 @@
+"""One trial on one worker, without a cluster: saving, going on, and what it never touches."""
+
+import copy
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import ActorDiedError
+
+from rtune.cluster import failures
+from rtune.robust import data
+from rtune.run import checkpoint_file, schema
+from rtune.worker import build, checkpoint, machine, messages, trainable
+from tests.support.tasks import epochs, figures, task
+
+
+def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:
+    straight = list(epochs(task(tmp_path / "straight")))
+    assert [epoch for epoch, _ in straight] == [1, 2, 3]
+    assert set(straight[0][1]) == set(schema.EPOCH)
+    last = checkpoint.read(checkpoint_file.paths(tmp_path / "straight")[0])
+    for cut in (1, 2):
+        folder = tmp_path / f"cut{cut}"
+        worker = epochs(task(folder))
+        before = [next(worker) for _ in range(cut)]
+        after = list(epochs(task(folder, logged=cut)))
+        assert [(e, figures(m)) for e, m in before + after] == [(e, figures(m)) for e, m in straight]
+        found = checkpoint.read(checkpoint_file.paths(folder)[0])
+        assert found.epoch == 3
+        assert all(torch.equal(found.tensors[k], v) for k, v in last.tensors.items())
+
+
+def test_an_epoch_that_was_saved_but_not_logged_is_not_trained_again(tmp_path: Path) -> None:
+    worker = epochs(task(tmp_path))
+    saved = [next(worker), next(worker)]
+    again = next(epochs(task(tmp_path, logged=1)))
+    assert again == saved[1]  # the seconds it took included
+
+
+def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
+    straight = list(epochs(task(tmp_path / "straight")))
+    worker = epochs(task(tmp_path / "hurt"))
+    next(worker), next(worker)
+    newest = checkpoint_file.paths(tmp_path / "hurt")[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    after = list(epochs(task(tmp_path / "hurt", logged=2)))
+    assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]
+
+
+def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> None:
+    measured = list(epochs(replace(task(tmp_path / "one"), rungs=(2,), max_epochs=4)))
+    assert [metrics["images"] for _, metrics in measured] == [90, 360, 90, 360]
+    whole = list(epochs(replace(task(tmp_path / "other"), rungs=(1, 2, 3), max_epochs=4)))
+    assert [metrics["images"] for _, metrics in whole] == [360] * 4
+    # How it is measured does not touch how it goes on.
+    for epoch in (1, 3):
+        assert figures(measured[epoch][1]) == figures(whole[epoch][1])
+
+
+def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
+    test = {
+        image.numpy().tobytes()
+        for image in data._as_split(*data._read_digits(False, tmp_path, False), slice(None)).images
+    }
+    seen: set[bytes] = set()
+    original = data.to_float
+
+    def watched(images: torch.Tensor) -> torch.Tensor:
+        seen.update(image.numpy().tobytes() for image in images)
+        return original(images)
+
+    monkeypatch.setattr(data, "to_float", watched)
+    monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
+    next(epochs(replace(task(tmp_path), rungs=(1,))))
+    assert len(seen) > 1400
+    assert not seen & test
+
+
+def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints would be lost with another disk; its numbers are not those of other versions."""
+    monkeypatch.setattr(trainable, "_node", lambda: "5e3f")
+    packed = build.pack(*data.load("digits"))
+    run = tmp_path / "runs" / "run"
+    told = replace(task(run / "trials" / "t0001"), versions=machine.versions(), run=str(run))
+    with pytest.raises(
+        machine.UnfitMachineError, match=f"^5e3f: it has another {run} than this machine; run fol"
+    ):
+        trainable.run(told.to_config(), packed)
+    assert not (tmp_path / "runs").exists()
+    old = replace(told, versions=machine.versions() | {"torch": "1.0"})
+    with pytest.raises(
+        machine.UnfitMachineError, match=r"^5e3f: it has torch [\d.]+, not 1.0; install the same on all"
+    ):
+        trainable.run(old.to_config(), packed)
+    run.mkdir(parents=True)
+    (run / "search.yaml").touch()
+    rows: list[Any] = []
+    monkeypatch.setattr(trainable.tune, "report", rows.append)
+    trainable.run(told.to_config(), packed)
+    assert [messages.from_result(row).epoch for row in rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("reason", ["it has torch 2.0, not 2.1", "s3://b: 10 s: no answer"])
+def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason: str) -> None:
+    try:
+        raise machine.UnfitMachineError(f"5e3f: {reason}")
+    except machine.UnfitMachineError:
+        line = traceback.format_exc().splitlines()[-1]
+    assert machine.parse_unfit(line) == ("5e3f", reason)
+    assert machine.parse_unfit(f"ValueError: {line}") is None
+    assert failures.faulty_machine(f"Traceback:\n{line}\n\n") == ("5e3f", reason)
+    # Pickling, as on its way from a worker, makes a new one.
+    assert copy.copy(machine.UnfitMachineError("5e3f: x")).args == ("5e3f: x",)
+
+
+def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_dead_worker() -> None:
+    said = (
+        "The actor is dead because its worker process has died. Traceback (most recent call last):\n"
+        "RuntimeError: The actor with name ImplicitFunc failed to import on the worker. This may\n\n"
+        "Traceback (most recent call last):\n    ...\n"
+        "ModuleNotFoundError: No module named 'rtune'\n\n"
+        "An unexpected internal error occurred while the worker was executing a task."
+    )
+    context = ActorDiedErrorContext(
+        error_message=said, actor_id=b"0" * 16, node_ip_address="10.0.0.4", class_name="ImplicitFunc", pid=7
+    )
+    trace = f"Failure # 1\n{ActorDiedError(context)}"
+    assert failures.faulty_machine(trace) == (
+        "10.0.0.4",
+        "it cannot run rtune: ModuleNotFoundError: No module named 'rtune'",
+    )
+    assert failures.faulty_machine(trace.replace("failed to import", "failed to please")) is None
+    assert failures.faulty_machine("") is None
