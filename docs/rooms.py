@@ -37,9 +37,11 @@ def words() -> dict[str, str]:
 
 
 def forbidden(module: str, to: str) -> bool:
-    """Whether a contract keeps `module` out of the room `to`."""
+    """Whether a contract keeps `module` out of the whole room `to`."""
     return any(
-        module in contract.get("forbidden_modules", []) and to in contract["source_modules"]
+        module in contract.get("forbidden_modules", [])
+        and to in contract["source_modules"]
+        and not any(exception.startswith(f"{to}.") for exception in contract.get("ignore_imports", []))
         for contract in contracts()
         if contract["type"] == "forbidden"
     )

@@ -1,11 +1,11 @@
 """Damaged, foreign and full: what is there is used, what is not is said, and nothing saved is harmed."""
 
-import dataclasses
 import json
 import pickle
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def empty(path: Path) -> None:
 
 def swap(path: Path) -> None:
     """With another trial's, which is whole and of the same network."""
-    other = {**task(path.parent.parent / "other"), "trial": "t0009", "seed": 9}
+    other = replace(task(path.parent.parent / "other"), trial="t0009", seed=9)
     worker = epochs(other)
     next(worker), next(worker)
     shutil.copy(checkpoint_file.paths(path.parent.parent / "other")[0], path)
@@ -87,7 +87,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def rewrite(path: Path, **changes: Any) -> None:
     """With a digest that is right."""
     saved = checkpoint.read(path)
-    checkpoint.write(path.parent, dataclasses.replace(saved, **changes))
+    checkpoint.write(path.parent, replace(saved, **changes))
 
 
 def no_figures(path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_read_only_folder_can_be_read_and_is_refused_before_ray_starts(run: Pa
 def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
     made = make(disk)
     home = made.trial_folder("t0001")
-    worker = epochs({**task(disk / "unused"), "folder": str(home)})
+    worker = epochs(replace(task(disk / "unused"), folder=str(home)))
     rows = [next(worker)]
     with made.launch() as writer:
         writer.append(RECORDS[0])
@@ -325,7 +325,7 @@ def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
     assert [p.name for p in checkpoint_file.paths(home.local)] == ["epoch-0001.safetensors"]
     assert not list(home.local.glob("*.partial"))
     (disk / "filler").unlink()
-    rest = list(epochs({**task(disk / "unused"), "folder": str(home), "logged": 1}))
+    rest = list(epochs(replace(task(disk / "unused"), folder=str(home), logged=1)))
     assert [e for e, _ in rows + rest] == [1, 2, 3]
 
 
