@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtune.robust.models import Network, split_members
-from rtune.robust.models.mobilenet import SeparableBlock
-from rtune.robust.models.parts import conv
-from rtune.robust.models.resnet import PreActBlock
+from rtune.robust.models.cutting import cut
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
 def compact(model: Network) -> "CompactEnsemble":
     """An evaluation-mode copy without the channels that nothing reads, a member at a time.
 
-    What may go from a block is said by its rule below. The tensor between two blocks keeps its
+    What may go from a block is said by its rule (`cut`), which stands beside its class. The tensor between two blocks keeps its
     width: with skip connections every block of a stage shares it, and the noise is scaled by the
     spread of all of it. (A network without either could be cut there too; it is not.) At least one
     channel stays where all could go. Same logits as `model` up to rounding; with noise, the same
@@ -73,85 +69,6 @@ class CompactEnsemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.stack([member(images) for member in self.members]).mean(dim=0)
-
-
-class Select(nn.Module):
-    """Reads the channels of that index from (N, C, H, W)."""
-
-    index: Tensor
-
-    def __init__(self, index: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("index", index)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, self.index]
-
-
-@singledispatch
-def cut(block: nn.Module) -> None:
-    """Cuts channels out of a block of one member, in place; each kind of block registers its rule."""
-    raise TypeError(f"a {type(block).__name__} cannot be compacted: no rule says which channels may go")
-
-
-@cut.register
-def _cut_pre_activation(block: PreActBlock) -> None:
-    """Inputs that neither the first convolution nor the shortcut reads; middle channels not read after."""
-    readers = [block.conv1] if block.shortcut is None else [block.conv1, block.shortcut]
-    inputs = _indices(torch.stack([_read(layer) for layer in readers]).any(dim=0))
-    middle = _indices(_read(block.conv2))
-    block.read = Select(inputs)
-    block.norm1 = _norm(block.norm1, inputs)
-    block.conv1 = _conv(block.conv1, block.conv1.weight[middle][:, inputs])
-    block.norm2 = _norm(block.norm2, middle)
-    block.conv2 = _conv(block.conv2, block.conv2.weight[:, middle])
-    if block.shortcut is not None:
-        block.shortcut = _conv(block.shortcut, block.shortcut.weight[:, inputs])
-
-
-@cut.register
-def _cut_separable(block: SeparableBlock) -> None:
-    """Channels that the pointwise convolution does not read, and those whose filter is zero.
-
-    A zero filter gives one and the same value everywhere, ReLU of what BN makes of 0. A 1x1
-    convolution passes that on as a constant, so it moves into the mean of the BN that follows.
-    """
-    filters = block.depthwise.weight
-    kept = _indices(_read(block.pointwise) & filters.ne(0).flatten(1).any(dim=1))
-    constant = F.relu(block.norm1(filters.new_zeros(1, len(filters), 1, 1)))
-    constant[:, kept] = 0
-    mean = block.norm2.running_mean
-    assert mean is not None
-    mean -= block.pointwise(constant).flatten()
-    block.read = Select(kept)
-    block.depthwise = _conv(block.depthwise, filters[kept], groups=len(kept))
-    block.norm1 = _norm(block.norm1, kept)
-    block.pointwise = _conv(block.pointwise, block.pointwise.weight[:, kept])
-
-
-def _read(layer: nn.Conv2d) -> Tensor:
-    """Which input channels of an ungrouped convolution have a weight that is not zero."""
-    return layer.weight.ne(0).any(dim=3).any(dim=2).any(dim=0)
-
-
-def _indices(wanted: Tensor) -> Tensor:
-    index = wanted.nonzero().flatten()
-    return index if len(index) else index.new_zeros(1)
-
-
-def _conv(layer: nn.Conv2d, weight: Tensor, groups: int = 1) -> nn.Conv2d:
-    """The convolution with the channels that `weight` has, a copy of it."""
-    out, inputs, kernel, _ = weight.shape
-    with torch.device("meta"):
-        small = conv(inputs, out // groups, kernel, groups, layer.stride[0])
-    small.weight = nn.Parameter(weight.clone())
-    return small
-
-
-def _norm(norm: nn.BatchNorm2d, index: Tensor) -> nn.BatchNorm2d:
-    small = nn.BatchNorm2d(len(index), eps=norm.eps).to(index.device)
-    small.load_state_dict({k: v[index] if v.dim() else v for k, v in norm.state_dict().items()})
-    return small
 
 
 def _input_channels(model: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rtune.robust.models.cutting import Select, channels_read, cut, cut_conv, cut_norm, indices
 from rtune.robust.models.parts import EnsembleLinear, Network, Noise, conv
 
 # (channels in units of `width`, stride) of the blocks: 64, 128, ..., 1024 at width 16.
@@ -69,3 +70,23 @@ class SeparableBlock(nn.Module):
         filtered = F.relu(self.norm1(self.depthwise(self.read(x))))
         noisy: Tensor = self.noise(F.relu(self.norm2(self.pointwise(filtered))))
         return noisy
+
+
+@cut.register
+def _cut(block: SeparableBlock) -> None:
+    """Channels that the pointwise convolution does not read, and those whose filter is zero.
+
+    A zero filter gives one and the same value everywhere, ReLU of what BN makes of 0. A 1x1
+    convolution passes that on as a constant, so it moves into the mean of the BN that follows.
+    """
+    filters = block.depthwise.weight
+    kept = indices(channels_read(block.pointwise) & filters.ne(0).flatten(1).any(dim=1))
+    constant = F.relu(block.norm1(filters.new_zeros(1, len(filters), 1, 1)))
+    constant[:, kept] = 0
+    mean = block.norm2.running_mean
+    assert mean is not None
+    mean -= block.pointwise(constant).flatten()
+    block.read = Select(kept)
+    block.depthwise = cut_conv(block.depthwise, filters[kept], groups=len(kept))
+    block.norm1 = cut_norm(block.norm1, kept)
+    block.pointwise = cut_conv(block.pointwise, block.pointwise.weight[:, kept])

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rtune.robust.models.cutting import Select, channels_read, cut, cut_conv, cut_norm, indices
 from rtune.robust.models.parts import EnsembleLinear, Network, Noise, conv
 
 DEPTHS = (20, 32, 38, 44, 56, 110)
@@ -170,3 +172,18 @@ class PreActBlock(nn.Module):
             out = out + (x if self.shortcut is None else self.shortcut(activated))
         noisy: Tensor = self.noise(out)
         return noisy
+
+
+@cut.register
+def _cut(block: PreActBlock) -> None:
+    """Inputs that neither the first convolution nor the shortcut reads; middle channels not read after."""
+    readers = [block.conv1] if block.shortcut is None else [block.conv1, block.shortcut]
+    inputs = indices(torch.stack([channels_read(layer) for layer in readers]).any(dim=0))
+    middle = indices(channels_read(block.conv2))
+    block.read = Select(inputs)
+    block.norm1 = cut_norm(block.norm1, inputs)
+    block.conv1 = cut_conv(block.conv1, block.conv1.weight[middle][:, inputs])
+    block.norm2 = cut_norm(block.norm2, middle)
+    block.conv2 = cut_conv(block.conv2, block.conv2.weight[:, middle])
+    if block.shortcut is not None:
+        block.shortcut = cut_conv(block.shortcut, block.shortcut.weight[:, inputs])
