@@ -44,11 +44,11 @@ def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
 def compact(model: Network) -> "CompactEnsemble":
     """An evaluation-mode copy without the channels that nothing reads, a member at a time.
 
-    What may go from a block is said by its rule (`cut`), which stands beside its class. The tensor between two blocks keeps its
-    width: with skip connections every block of a stage shares it, and the noise is scaled by the
-    spread of all of it. (A network without either could be cut there too; it is not.) At least one
-    channel stays where all could go. Same logits as `model` up to rounding; with noise, the same
-    distribution.
+    Each kind of block has a rule for what can be cut (`rtune.robust.models.cutting.cut`). The tensor between
+    two blocks keeps its width: with skip connections every block of a stage shares it, and the noise is
+    scaled by the standard deviation of all of it. (A network without either could be cut there too; it is
+    not.) At least one channel stays where all could be cut. Same logits as `model` up to rounding; with
+    noise, the same distribution.
 
     Raises:
         TypeError: a block for which there is no rule.
