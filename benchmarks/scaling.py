@@ -36,8 +36,8 @@ from rtune.run.retention import Keeper
 from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
-from rtune.search.sampler import Sampler
 from rtune.search.state import Search
+from rtune.search.suggestions import OptunaSuggester
 
 SAMPLERS = ("random", "nsga2", "tpe", "auto")
 # A sampler that takes longer than this for one suggestion is not asked again (seconds).
@@ -91,7 +91,7 @@ def drive(
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
-    begin = plan.begin(search_spec, planned, limits, concurrent, "", (1, 1), "search")
+    begin = plan.launch_record(search_spec, planned, limits, concurrent, "", (1, 1), "search")
     costs, process = Costs(), psutil.Process()
     found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
     found["megabytes_before"] = round(process.memory_info().rss / 1e6)
@@ -144,7 +144,7 @@ class _Stations:
 
 def _suggestion(planned: Plan, known: list[Trial]) -> float:
     begun = time.perf_counter()
-    Sampler(planned).suggest(known, {})
+    OptunaSuggester(planned).suggest(known, {})
     return time.perf_counter() - begun
 
 

@@ -38,7 +38,7 @@ _MOST, _FEWEST, _SIMULATED_TRIALS = 20, 1, 10_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class DryRunOptions:
     """What a person adds to a dry run.
 
     Attributes:
@@ -134,14 +134,14 @@ def searches(planned: Plan, workers: int, paces: Sequence[float] = (1.0,)) -> li
     return [simulate(planned, workers, paces, planned.seed + i) for i in range(count)]
 
 
-def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: Asked) -> int:
+def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: DryRunOptions) -> int:
     """Prints what a search will cost; writes nothing, starts nothing. Exit code.
 
     Args:
         search_spec: the search file.
         limits: of the launch.
         address: of the cluster that it is meant for, which is not asked; None for this machine.
-        asked: see `Asked`.
+        asked: see `DryRunOptions`.
 
     Raises:
         SpecError: the search could not be launched.

@@ -73,7 +73,7 @@ class Trial:
 
 @dataclass
 class Launch:
-    """What one launch ran with (`rtune.search.plan.begin`).
+    """What one launch ran with (`rtune.search.plan.launch_record`).
 
     `train_images` and `validation_images` are numbers of images: those that a trial trains on, and those that
     it is measured on. `command` is `search`, `resume`, or

@@ -13,23 +13,23 @@ from rtune.pareto.objectives import Objective, signed
 from rtune.run import summary
 from rtune.run.ledger import Launch, fold, validation_images
 
-# So many of the trials that are better in every respect are named.
+# The most trials that a line names.
 _NAMED = 6
 
 
 def explain(
     records: Sequence[dict[str, Any]], spec: Spec, trial: str, waiting: str = "running"
 ) -> Iterator[str]:
-    """Lines that tell what became of a trial and why.
+    """Lines that describe the course of a trial: each rung, each retry and its outcome.
 
     Args:
-        records: the run's log.
-        spec: its search file.
-        trial: which.
-        waiting: what the status of a trial that has not ended is called.
+        records: the run's log, in order.
+        spec: the run's search file.
+        trial: id of the trial, such as `t0007`.
+        waiting: the word for the status of a trial that has not ended.
 
     Raises:
-        UnknownTrialError: see the class.
+        UnknownTrialError: the run has no such trial.
     """
     ledger = fold(records)
     if trial not in ledger.trials:
@@ -42,7 +42,7 @@ def explain(
     objectives = spec.objectives
     brackets = _brackets(spec)
     seen: dict[tuple[int, int], dict[str, Any]] = {}
-    ends: dict[str, dict[str, Any]] = {}  # of the search's own trials that finished a training
+    ends: dict[str, dict[str, Any]] = {}  # the search's own trials that finished a training
     for record in records:
         if record["kind"] == "epoch" and record["decision"] == "finish" and record["trial"] in ledger.own:
             ends[record["trial"]] = record
@@ -69,7 +69,7 @@ def _brackets(spec: Spec) -> int:
 
 
 def _of_images(last: dict[str, Any] | None, launches: Sequence[Launch]) -> str:
-    """On how many images, if not on all that there are."""
+    """The number of validation images measured, if it is less than all of them; else an empty text."""
     whole = validation_images(launches)
     return f" (of {last['images']} of {whole} validation images)" if last and last["images"] < whole else ""
 
@@ -81,7 +81,10 @@ def _lengthened(
     spec: Spec,
     seen: dict[tuple[int, int], dict[str, Any]],
 ) -> Iterator[str]:
-    """What a launch with longer trainings made of their former ends: a rung, or an epoch like others."""
+    """Lines on a launch that raised `max_epochs`: the former last epoch became a rung or an ordinary epoch.
+
+    Moves the finished trials with shorter trainings from `ends` to their rungs in `seen`.
+    """
     length = launch["max_epochs"]
     shorter = {name: record for name, record in ends.items() if record["epoch"] < length}
     for name in shorter:
@@ -128,7 +131,7 @@ def _verdict(
         for name, point in points.items()
         if point != own and all(t >= v for t, v in zip(point, own, strict=True))
     ]
-    # A last epoch's rung decides nothing.
+    # "finish": a rung at the last epoch stops no trial.
     went = {"continue": "went on", "stop": "stopped", "finish": "finished", "wait": "waited"}[
         record["decision"]
     ]
@@ -142,7 +145,7 @@ def _verdict(
 
 
 def _tie(position: int, points: dict[str, tuple[float, ...]], objectives: int) -> str:
-    """How a trial's place among the best of its rung came about, if it shares their rank."""
+    """How the order within the first front gave a non-dominated trial its place; empty for a front of one."""
     fronts = Fronts()
     for name, point in points.items():
         fronts.add(name, np.array(point, float))

@@ -31,7 +31,7 @@ from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
     from rtune.dryrun import estimate
-    from rtune.search.replicates import Asked
+    from rtune.search.replicates import ReplicateRequest
 
 
 def search(
@@ -40,7 +40,7 @@ def search(
     name: str | None,
     runs: str,
     address: str | None,
-    asked: "estimate.Asked | None" = None,
+    asked: "estimate.DryRunOptions | None" = None,
 ) -> int:
     """Starts a run, or with `asked` only says what it would cost; exit code.
 
@@ -88,14 +88,14 @@ def replicate(
     Raises:
         SpecError, RunError: one of them cannot be; the run is as it was.
     """
-    from rtune.search.replicates import MOST_SEEDS, Asked
+    from rtune.search.replicates import MOST_SEEDS, ReplicateRequest
 
     if not 2 <= seeds <= MOST_SEEDS:
         raise SpecError(
             f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, of which the trial that is repeated has one"
         )
     folder, records, ledger = _found(run, runs)
-    asked = Asked(tuple(_originals(folder, ledger, which)), seeds)
+    asked = ReplicateRequest(tuple(_originals(folder, ledger, which)), seeds)
     limits = _limits(folder, ledger, options)
     left = _left(folder, records, ledger, limits, asked)
     if left == 0:
@@ -109,7 +109,7 @@ def replicate(
 class _Repeats:
     """A launch that repeats settings: what is asked for, how a person named the trials, trainings to come."""
 
-    asked: "Asked"
+    asked: "ReplicateRequest"
     which: str
     trials: int
 
@@ -191,14 +191,14 @@ def _left(
     records: list[dict[str, Any]],
     ledger: Ledger,
     limits: Limits,
-    asked: "Asked | None" = None,
+    asked: "ReplicateRequest | None" = None,
 ) -> int:
     """Trials that a launch with these limits would begin with; with `asked` replicates alone."""
     from rtune.search import plan
     from rtune.search.state import Search
 
     planned = plan.of_launch(folder.spec, limits, ledger)
-    begin = plan.begin(folder.spec, planned, limits, 1, "", (1, 1), "resume")
+    begin = plan.launch_record(folder.spec, planned, limits, 1, "", (1, 1), "resume")
     search = Search(planned, [*records, begin], lambda record: None, replicates_only=asked is not None)
     if asked is not None:
         search.replicate(asked)
