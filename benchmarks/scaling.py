@@ -32,7 +32,7 @@ from rtune.config import spec
 from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
-from rtune.run.retention import Keeper
+from rtune.run.retention import CheckpointCleaner
 from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
@@ -102,8 +102,8 @@ def drive(
             writer.append(begin)
             search = Search(planned, [begin], costs.timed("log", writer.append))
             search.watch(costs.timed("study", OptunaJournal(folder.place.local, planned, []).add))
-            with progress.showing(search, concurrent), Keeper(folder) as keeper:
-                search.watch(costs.timed("keeper", keeper.take))
+            with progress.showing(search, concurrent), CheckpointCleaner(folder) as cleaner:
+                search.watch(costs.timed("keeper", cleaner.take))
                 asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])
                 _run(search, progress, concurrent, costs, asked.pass_by)
         found["megabytes"] = round(process.memory_info().rss / 1e6)

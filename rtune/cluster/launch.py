@@ -23,7 +23,7 @@ from rtune.errors import LaunchError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
-from rtune.run.retention import Keeper
+from rtune.run.retention import CheckpointCleaner
 from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.replicates import ReplicateRequest
@@ -73,8 +73,8 @@ def launch(
             if search.remaining() > 0:
                 journal = OptunaJournal(folder.place.local, search.plan, records)
                 search.watch(journal.add)
-                with progress.showing(search, slots), Keeper(folder) as keeper:
-                    search.watch(keeper.take)
+                with progress.showing(search, slots), CheckpointCleaner(folder) as cleaner:
+                    search.watch(cleaner.take)
                     try:
                         _run_trials(
                             search, folder, limits, concurrency, progress, stopper, watchdog, machines

@@ -49,7 +49,7 @@ def explain(
         if record["kind"] == "launch":
             yield from _lengthened(record, ends, trial, spec, seen)
         if record["kind"] == "retry" and record["trial"] == trial:
-            yield f"  epoch {record['epoch']}: broke, and was tried again: {record['error']}"
+            yield f"  epoch {record['epoch']}: the worker failed; the trial was retried: {record['error']}"
         if record["kind"] not in ("epoch", "promote") or record.get("rung_quota") is None:
             continue
         others = seen.setdefault((rungs.bracket(record["trial"], brackets), record["rung"]), {})
@@ -100,10 +100,10 @@ def _lengthened(
     if trial not in shorter:
         return
     own = shorter[trial]
-    about = f"  a launch made trainings {length} epochs long"
+    about = f"  a launch raised max_epochs to {length}"
     place = (rungs.bracket(trial, brackets), own["epoch"])
     if place not in fronts or early is None:
-        yield f"{about}: went on from the former end at epoch {own['epoch']}"
+        yield f"{about}: training continued from the former end at epoch {own['epoch']}"
         return
     size = len(seen[place])
     at_rung = {
@@ -121,9 +121,9 @@ def _verdict(
     record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Sequence[Objective]
 ) -> str:
     size, position = record["rung_size"], record["rung_position"]
-    where = f"place {position} of the {size} that had reached it; the best {record['rung_quota']} may go on"
+    where = f"place {position} of the {size} trials there; the best {record['rung_quota']} may continue"
     if record["kind"] == "promote":
-        return f"rung at epoch {record['rung']}: by then {where}: went on after all"
+        return f"rung at epoch {record['rung']}: later {where}: promoted"
     own = signed(record, objectives)
     points = {name: signed(theirs, objectives) for name, theirs in others.items()}
     better = [
@@ -132,7 +132,7 @@ def _verdict(
         if point != own and all(t >= v for t, v in zip(point, own, strict=True))
     ]
     # "finish": a rung at the last epoch stops no trial.
-    went = {"continue": "went on", "stop": "stopped", "finish": "finished", "wait": "waited"}[
+    went = {"continue": "continued", "stop": "stopped", "finish": "finished", "wait": "waited"}[
         record["decision"]
     ]
     line = f"rung at epoch {record['rung']}: {where}: {went}"
@@ -152,6 +152,6 @@ def _tie(position: int, points: dict[str, tuple[float, ...]], objectives: int) -
     front = len(fronts.ranked()[0])
     if front == 1:
         return ""
-    others_too = "of another one" if front == 2 else f"of {front - 1} others"
-    by = "what each adds to the hypervolume" if objectives <= EXACT_DIMENSIONS else "the distance to the next"
-    return f", which is true {others_too} too; by {by} it has place {position} of these {front}"
+    others = "another one" if front == 2 else f"{front - 1} others"
+    by = "hypervolume contribution" if objectives <= EXACT_DIMENSIONS else "distance to the nearest other"
+    return f", as for {others}; by {by} it has place {position} of these {front}"

@@ -34,7 +34,7 @@ class InUseError(RtuneError):
     """Another process holds the lock; the message says which."""
 
 
-class Lost(Exception):
+class LockLost(Exception):
     """Another process has taken the lock over."""
 
 
@@ -42,7 +42,7 @@ class Lock:
     """A held lock; `take` makes one."""
 
     def check(self) -> None:
-        """Raises Lost if another is known to have it by now."""
+        """Raises LockLost if another is known to have it by now."""
 
     def confirm(self) -> None:
         """`check`, after asking a store where that is due; OSError says that it does not answer."""
@@ -139,7 +139,7 @@ class _Lease(Lock):
 
     def check(self) -> None:
         if self._lost is not None:
-            raise Lost(self._lost)
+            raise LockLost(self._lost)
 
     def confirm(self) -> None:
         self.check()
