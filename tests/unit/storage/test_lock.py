@@ -203,7 +203,7 @@ def test_a_holder_that_was_asleep_too_long_finds_out(remote: Place, monkeypatch:
     time.sleep(1.1)
     monkeypatch.setattr(lock, "RENEWED", 0.5)
     second = lock.take(remote)
-    with pytest.raises(LockLost, match=f"process {os.getpid()} on .* has it"):
+    with pytest.raises(LockLost, match=f"process {os.getpid()} on .* has taken it over"):
         first.confirm()
     with pytest.raises(LockLost):
         first.check()
@@ -226,9 +226,9 @@ def test_a_void_claim_that_comes_back_to_life_is_void_again(
     second = lock.take(remote)
     first._renew(remote / "leases")
     assert isinstance(second, lock._Lease)
-    second._ask()
+    second._check_and_renew()
     second.check()
-    first._ask()
+    first._check_and_renew()
     with pytest.raises(LockLost):
         first.check()
     first.release()
