@@ -124,11 +124,11 @@ def test_a_trial_goes_on_with_the_new_metric_measured(tmp_path: Path) -> None:
 def test_what_really_differs_is_refused_by_name(old: Path) -> None:
     file = old / "search.yaml"
     text = file.read_text()
-    assert "batch_size: 32" in text
-    file.write_text(text.replace("batch_size: 32", "batch_size: 16"))
+    assert "momentum: 0.9" in text
+    file.write_text(text.replace("momentum: 0.9", "momentum: 0.8"))
     folder = RunFolder(old)
     launch = fold(folder.read().records).launches[0]
-    assert changes.differences(launch.search, folder.spec) == "training.batch_size is 16 and was 32"
+    assert changes.differences(launch.search, folder.spec) == "training.momentum is 0.8 and was 0.9"
     # And no checkpoint passes for one of other settings.
     name = next(path.name for path in sorted((old / "trials").iterdir()))
     trial = fold(folder.read().records).trials[name]
