@@ -32,7 +32,7 @@ def uses(name: str) -> set[str]:
 
 def test_only_the_final_evaluation_loads_the_test_split() -> None:
     assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate/network.py"}
-    assert uses("load_split") == {"rtune/evaluate/evaluation.py", "rtune/evaluate/network.py"}
+    assert uses("load_split") == {"rtune/evaluate/evaluation.py"}
 
 
 def test_no_part_of_the_search_reads_evaluations() -> None:

@@ -15,6 +15,7 @@ from rtune.cluster import failures
 from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
 from rtune.worker import build, checkpoint, machine, messages, trainable
+from rtune.worker.messages import Note
 from tests.support.tasks import epochs, figures, task
 
 
