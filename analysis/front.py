@@ -33,7 +33,7 @@ def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.Dat
 
 
 def reference(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> dict[str, float]:
-    """Where hypervolume is measured from: the worst possible value, or the worst network's where none is."""
+    """Reference point of the hypervolume (`rtune.pareto.objectives.references`), unsigned."""
     asked = parse_all(objectives)
     worst = references(values(networks.dropna(subset=[o.name for o in asked]), asked), asked)
     return {o.name: float(o.sign * w) for o, w in zip(asked, worst, strict=True)}

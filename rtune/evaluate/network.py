@@ -37,7 +37,7 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         raise CheckpointError(
             f"{path} belongs to another network: it holds {found.trial} at epoch {found.epoch}"
         )
-    if saved.as_today(found.config) != identity:
+    if not saved.are_same(found.config, identity):
         raise CheckpointError(
             f"{path} belongs to another network: it was trained on {_dataset(found)} with other settings "
             f"than this run has for {trial.id} on {config.data.dataset}"

@@ -40,10 +40,13 @@ class Objective:
 
     @property
     def reference(self) -> float | None:
-        """Its coordinate of the reference point, unsigned: its worst possible value; None if unbounded."""
-        if self.name not in METRICS:
-            return 0.0 if self.maximise else None
-        return METRICS[self.name].low if self.maximise else METRICS[self.name].high
+        """Its coordinate of the reference point: the lower bound if it is maximised; None if there is none.
+
+        A minimised objective has none: the worst of the networks takes its place (`references`).
+        """
+        if not self.maximise:
+            return None
+        return METRICS[self.name].low if self.name in METRICS else 0.0
 
     def format(self, value: float) -> str:
         """An unsigned value as text for reports."""
@@ -89,7 +92,7 @@ def signed(record: Mapping[str, Any], objectives: Iterable[Objective]) -> tuple[
 def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
     """The reference point of the hypervolume, signed: (objectives,).
 
-    It has the worst possible value of each objective or, if that is unbounded, the worst of the points.
+    It has the lower bound of each maximised objective and, where there is none, the worst of the points.
 
     Args:
         points: (n, objectives), signed; at least one point if an objective is unbounded.

@@ -22,6 +22,7 @@ class Part:
         settings: class of the part's own settings, a sub-section of its name; None if it has none.
         needs: properties that the network must offer, such as `convolutions`.
         package: an additional Python package that the part needs; empty for none.
+        install: argument of `pip install` for that package, if it differs from its name.
     """
 
     kind: ClassVar[str]
@@ -33,6 +34,7 @@ class Part:
     settings: type[Section] | None = None
     needs: frozenset[str] = frozenset()
     package: str = ""
+    install: str = ""
 
     def missing(self) -> str | None:
         """A message if the package that the part needs is not installed; None if it is."""
@@ -40,7 +42,7 @@ class Part:
             return None
         return (
             f"{self.name} needs the package {self.package}, which is not installed; "
-            f"get it with: pip install {self.package}"
+            f"get it with: pip install '{self.install or self.package}'"
         )
 
     def load(self) -> Any:
