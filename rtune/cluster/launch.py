@@ -62,7 +62,7 @@ def launch(
         RunError: another launch is on the run.
         LaunchError: Ray Tune failed, the run folder cannot be written, or every trial fails.
     """
-    folder = folder.patient(progress.on_wait)
+    folder = folder.with_retries(progress.on_wait)
     watchdog = Watchdog(limits.report_timeout)
     stopper = LaunchStopper(limits.time_budget, interrupt, watchdog)
     slots = concurrency or max(1, sum(resources.capacity(limits, node) for node in connection.room().nodes))

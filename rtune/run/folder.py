@@ -96,10 +96,10 @@ class RunFolder:
         given = [word for key, value in options.items() if value is not None for word in (key, str(value))]
         return shlex.join(["rtune", name, str(self.place), *given])
 
-    def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
-        """The same folder with longer retries, for launches; arguments as of `Place.patient`."""
+    def with_retries(self, on_wait: Callable[[str], None]) -> "RunFolder":
+        """The same folder with longer retries, for launches; arguments as of `Place.with_retries`."""
         found = copy.copy(self)
-        found.place = self.place.patient(on_wait)
+        found.place = self.place.with_retries(on_wait)
         return found
 
     def trial_folder(self, trial: str) -> Place:

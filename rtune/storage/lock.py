@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rtune.errors import RtuneError
-from rtune.storage.places import IMPATIENCE, LocalPlace, Place, StorageError
+from rtune.storage.places import SHORT_RETRY_SECONDS, LocalPlace, Place, StorageError
 
 # Seconds between renewals of a claim, and seconds without renewal after which it may be stale ...
 RENEWED = 10.0
@@ -127,7 +127,7 @@ class _Lease(Lock):
     def __init__(self, folder: Place) -> None:
         self._folder = folder
         # Renewals do not wait for the store: the loop tries again soon, and must end with the lock.
-        self._without_retries = folder.patient(seconds=0.0)
+        self._without_retries = folder.with_retries(seconds=0.0)
         self._own = _own()
         self._renewed = 0.0
         self._void: set[str] = set()  # claims that are void, taken over by this one
@@ -199,7 +199,7 @@ class _Lease(Lock):
             except StorageError as error:
                 # Writers to the store retry for longer and report it, but workers would wait silently.
                 if pause < RENEWED:
-                    self._folder.tell(f"{error}; retrying")
+                    self._folder.report_wait(f"{error}; retrying")
                 pause = RENEWED / 10
 
     def _check_and_renew(self) -> None:
@@ -223,7 +223,7 @@ class _Lease(Lock):
 
     def _withdraw(self) -> None:
         with contextlib.suppress(StorageError):
-            self._delete(self._folder.patient(seconds=IMPATIENCE), [self._own["token"]])
+            self._delete(self._folder.with_retries(seconds=SHORT_RETRY_SECONDS), [self._own["token"]])
 
     def _delete(self, folder: Place, names: list[str]) -> None:
         for name in names:

@@ -21,12 +21,13 @@ from typing import Any, TypeVar
 from rtune.errors import RtuneError
 
 T = TypeVar("T")
+Report = Callable[[str], None]  # takes a sentence for the user
 
 # Suffix of incomplete files, which a killed writer may leave behind; they are never read.
 PARTIAL = ".partial"
 # Seconds for which launches and workers retry a failing store, and for which commands that only read do.
-PATIENCE = 600.0
-IMPATIENCE = 10.0
+RETRY_SECONDS = 600.0
+SHORT_RETRY_SECONDS = 10.0
 _READERS = 16
 # Seconds of failure before it is reported, and between reports.
 _REPORT_AFTER, _REPORT_INTERVAL = 1.0, 60.0
@@ -69,15 +70,15 @@ class Place:
     def __truediv__(self, name: str) -> "Place":
         raise NotImplementedError
 
-    def patient(self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None) -> "Place":
-        """The same place with retries for up to `seconds` (None: `PATIENCE`); a disk has none.
+    def with_retries(self, on_wait: Report | None = None, seconds: float | None = None) -> "Place":
+        """The same place with retries for up to `seconds` (None: `RETRY_SECONDS`); a disk has none.
 
         `on_wait` is called with the reason of a wait, once per outage.
         """
         return self
 
-    def tell(self, why: str) -> None:
-        """Reports a reason to wait to the `on_wait` of `patient`."""
+    def report_wait(self, why: str) -> None:
+        """Reports a reason to wait to the `on_wait` of `with_retries`."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
         """The same place, with `guard` called before each request to a store; a disk ignores it.
@@ -259,7 +260,7 @@ class RemotePlace(Place):
     path: str
     base: str  # the URI without its query
     query: str
-    patience: float = IMPATIENCE
+    retry_seconds: float = SHORT_RETRY_SECONDS
     reporter: "_WaitReporter | None" = field(default=None, compare=False)
     guard: Callable[[], None] | None = field(default=None, compare=False)
 
@@ -274,15 +275,13 @@ class RemotePlace(Place):
         base = f"{self.base}/{urllib.parse.quote(name)}"
         return replace(self, path=f"{self.path}/{name}", base=base)
 
-    def patient(
-        self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None
-    ) -> "RemotePlace":
+    def with_retries(self, on_wait: Report | None = None, seconds: float | None = None) -> "RemotePlace":
         reporter = None if on_wait is None else _WaitReporter(on_wait)
-        return replace(self, patience=PATIENCE if seconds is None else seconds, reporter=reporter)
+        return replace(self, retry_seconds=RETRY_SECONDS if seconds is None else seconds, reporter=reporter)
 
-    def tell(self, why: str) -> None:
+    def report_wait(self, why: str) -> None:
         if self.reporter is not None:
-            self.reporter.tell(why)
+            self.reporter.report_wait(why)
 
     def guarded(self, guard: Callable[[], None]) -> "RemotePlace":
         return replace(self, guard=guard)
@@ -362,12 +361,12 @@ class RemotePlace(Place):
             except (OSError, pyarrow.ArrowException) as error:
                 reason, waited = _line(error), time.monotonic() - begun
                 final = self._is_final(error)
-                if final or waited + pause > self.patience:
+                if final or waited + pause > self.retry_seconds:
                     tried = "" if final else f" in {max(1, round(waited))} seconds"
                     raise StorageError(f"{self} cannot be {what}{tried}: {reason}", reason) from None
                 if self.reporter is not None and waited > _REPORT_AFTER and not reported:
                     reported = True
-                    self.reporter.tell(f"{self} cannot be {what} now; retrying: {reason}")
+                    self.reporter.report_wait(f"{self} cannot be {what} now; retrying: {reason}")
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
 
@@ -380,18 +379,18 @@ class RemotePlace(Place):
 class _WaitReporter:
     """Reports why a launch waits, once per outage for all threads."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._lock = threading.Lock()
         self._reported = -_REPORT_INTERVAL
 
-    def tell(self, why: str) -> None:
+    def report_wait(self, why: str) -> None:
         with self._lock:
             now = time.monotonic()
             if now - self._reported < _REPORT_INTERVAL:
                 return
             self._reported = now
-        self._say(why)
+        self._report(why)
 
 
 def _line(error: BaseException) -> str:

@@ -39,7 +39,7 @@ def epochs(
     """
     notes = [] if notes is None else notes
     config = trial_config().model_validate(task.config)
-    folder = place(task.folder).patient()
+    folder = place(task.folder).with_retries()
     device = torch.device(task.device)
     trainer = build.trainer(config, train, task.seed)
     if (obstacle := trainer.engine.obstacle) is not None:

@@ -69,7 +69,7 @@ def _unseen(run: str) -> str | None:
     """A sentence if this machine does not see the run folder; None if it does."""
     # Checkpoints on this machine's own disk would be lost with the machine.
     try:
-        seen = (place(run) / "search.yaml").patient().exists()
+        seen = (place(run) / "search.yaml").with_retries().exists()
     except StorageError as error:
         return str(error)
     return None if seen else machine.not_shared_message(run)

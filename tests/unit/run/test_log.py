@@ -105,7 +105,7 @@ def test_an_outage_neither_stops_the_search_nor_loses_a_record(
     how: str, store: s3.Server, remote: Place
 ) -> None:
     told: list[str] = []
-    with open_log(remote.patient(told.append)) as writer:
+    with open_log(remote.with_retries(told.append)) as writer:
         writer.append(record(0))
         wait_for(lambda: len(read(remote)) == 1)
         with store.outage(how):
@@ -123,9 +123,9 @@ def test_an_outage_neither_stops_the_search_nor_loses_a_record(
 def test_an_outage_beyond_patience_is_told_at_the_next_record_and_at_the_end(
     store: s3.Server, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "PATIENCE", 1.6)
-    monkeypatch.setattr(lock, "IMPATIENCE", 0.0)
-    writer = open_log(remote.patient())
+    monkeypatch.setattr(places, "RETRY_SECONDS", 1.6)
+    monkeypatch.setattr(lock, "SHORT_RETRY_SECONDS", 0.0)
+    writer = open_log(remote.with_retries())
     writer.append(record(0))
     wait_for(lambda: len(read(remote)) == 1)
 

@@ -245,7 +245,7 @@ def test_what_is_no_claim_is_in_nobodys_way(remote: Place) -> None:
 def test_an_outage_is_no_loss(store: s3.Server, remote: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "RENEWED", 0.5)
     told: list[str] = []
-    taken = lock.take(remote.patient(told.append))
+    taken = lock.take(remote.with_retries(told.append))
     assert isinstance(taken, lock._Lease)
     with store.outage():
         time.sleep(2)
@@ -263,7 +263,7 @@ def test_an_outage_is_no_loss(store: s3.Server, remote: Place, monkeypatch: pyte
 def test_letting_go_in_an_outage_takes_seconds(
     store: s3.Server, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "IMPATIENCE", 1.0)
+    monkeypatch.setattr(lock, "SHORT_RETRY_SECONDS", 1.0)
     taken = lock.take(remote)
     with store.outage():
         begun = time.monotonic()
@@ -276,7 +276,7 @@ def test_it_is_taken_after_an_outage_if_one_has_patience(store: s3.Server, remot
     end = threading.Timer(1, store.switch, [""])
     end.start()
     told: list[str] = []
-    lock.take(remote.patient(told.append)).release()
+    lock.take(remote.with_retries(told.append)).release()
     end.join()
 
 

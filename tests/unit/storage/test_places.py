@@ -187,7 +187,7 @@ def sentence(action: Callable[[], Any]) -> str:
 
 def test_who_has_no_right_is_told_at_once(store: s3.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stranger")
-    folder = place(store.uri("bucket/runs")).patient()
+    folder = place(store.uri("bucket/runs")).with_retries()
     for action in ACTIONS:
         begun = time.monotonic()
         assert "ACCESS_DENIED" in sentence(lambda action=action: action(folder))  # type: ignore[misc]
@@ -195,7 +195,7 @@ def test_who_has_no_right_is_told_at_once(store: s3.Server, monkeypatch: pytest.
 
 
 def test_a_bucket_that_does_not_exist_is_told_at_once(store: s3.Server) -> None:
-    folder = place(store.uri("missing/runs")).patient()
+    folder = place(store.uri("missing/runs")).with_retries()
     assert "missing" in sentence(lambda: (folder / "a").write(b""))
     assert folder.files() == {}
     with pytest.raises(FileNotFoundError):
@@ -222,7 +222,7 @@ def test_a_store_that_never_answers_is_left_within_seconds(store: s3.Server, rem
 @pytest.mark.parametrize("how", ["SlowDown", "InternalError", "drop"])
 def test_an_outage_is_waited_for_and_told_once(how: str, store: s3.Server, remote: RemotePlace) -> None:
     told: list[str] = []
-    folder = remote.patient(told.append)
+    folder = remote.with_retries(told.append)
     (folder / "a").write(b"before")
     store.switch(how)
     end = threading.Timer(2.5, store.switch, [""])
@@ -244,16 +244,16 @@ def test_a_passing_failure_is_not_worth_a_word(store: s3.Server, remote: RemoteP
     store.switch("SlowDown")
     end = threading.Timer(0.3, store.switch, [""])
     end.start()
-    (remote.patient(told.append) / "a").write(b"x")
+    (remote.with_retries(told.append) / "a").write(b"x")
     end.join()
     assert told == []
 
 
 def test_patience_has_an_end(store: s3.Server, remote: RemotePlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "PATIENCE", 1.6)
+    monkeypatch.setattr(places, "RETRY_SECONDS", 1.6)
     with store.outage():
         for action in ACTIONS[1:3]:
-            assert " seconds: " in sentence(lambda action=action: action(remote.patient()))  # type: ignore[misc]
+            assert " seconds: " in sentence(lambda action=action: action(remote.with_retries()))  # type: ignore[misc]
 
 
 def test_names_that_sound_like_refusals_are_none(store: s3.Server, remote: RemotePlace) -> None:
@@ -273,7 +273,7 @@ def test_a_write_that_fails_midway_leaves_the_old_file(
     size: int, times: int, methods: str, store: s3.Server, remote: RemotePlace
 ) -> None:
     """A big file goes in parts, begun and put together by a POST; pyarrow ends a broken one when let go."""
-    file = remote.patient(seconds=0) / "file"
+    file = remote.with_retries(seconds=0) / "file"
     file.write(b"old")
     with store.outage(methods=methods, times=times):
         if size == BIG or methods == "PUT":
@@ -285,7 +285,7 @@ def test_a_write_that_fails_midway_leaves_the_old_file(
 
 def _fail_and_leave(where: str) -> None:
     with pytest.raises(StorageError):
-        place(where).patient(seconds=0).write(b"n" * BIG)
+        place(where).with_retries(seconds=0).write(b"n" * BIG)
 
 
 def test_a_process_that_ends_after_a_failed_write_leaves_the_old_file(
@@ -302,7 +302,7 @@ def test_a_process_that_ends_after_a_failed_write_leaves_the_old_file(
 
 def test_readers_of_a_file_that_is_being_replaced_get_one_or_the_other(home: Place) -> None:
     """pyarrow asks for the size first, and of a smaller file then gives what was in memory behind it."""
-    file = home.patient() / "file"
+    file = home.with_retries() / "file"
     contents = [b"a" * 10, b"b" * 1000, b"c" * 100_000]
     file.write(contents[0])
     over = threading.Event()
@@ -316,7 +316,7 @@ def test_readers_of_a_file_that_is_being_replaced_get_one_or_the_other(home: Pla
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        found = [data for _ in range(10) for data in home.patient().read_all(["file"] * 8)]
+        found = [data for _ in range(10) for data in home.with_retries().read_all(["file"] * 8)]
     finally:
         over.set()
         writer.join()
@@ -349,7 +349,7 @@ def test_the_endpoint_may_come_from_the_environment(
 
 
 def test_where_a_bucket_is_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers get the answer with their URI: an outage does not meet them before they have patience."""
+    """Workers get the answer with their URI: an outage cannot occur before they retry."""
     from pyarrow import fs
 
     class Amazon:
