@@ -43,8 +43,8 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         )
     if saved.as_today(found.config) != identity:
         raise CheckpointError(
-            f"{path} belongs to another network: its settings, with data set {_dataset(found)}, are not those "
-            f"of {trial.id} in this run, with data set {config.data.dataset}"
+            f"{path} belongs to another network: its settings, with data set {_dataset(found)}, are not "
+            f"those of {trial.id} in this run, with data set {config.data.dataset}"
         )
     network = build.model(config.model, config.data)
     weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
@@ -66,7 +66,7 @@ def _dataset(found: checkpoint.Checkpoint) -> str:
 
 
 def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
-    """The `test` or `validation` split of a run's data set, on a device. Raises DataError if not available."""
+    """The `test` or `validation` split of a run's data set, on a device. Raises DataError if unavailable."""
     config, seed = folder.spec.file.data, folder.spec.search.seed
     if name == "validation":
         return build.splits(config, seed, device, download=True)[1]

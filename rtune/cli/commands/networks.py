@@ -81,7 +81,7 @@ def export(run: str, trial: str, runs: str, output: Path | None) -> None:
 @click.option(
     "--step-size",
     type=Number(),
-    help="Length of a step, in the same unit. Default: that of the search file, or epsilon / 4 with --epsilon.",
+    help="Length of a step, in the same unit. Default: that of the search file; with --epsilon, epsilon / 4.",
 )
 @click.option("--epsilon-l2", type=Number(), default=0.5, show_default=True, help="l2 radius of cw-l2.")
 @click.option(
