@@ -54,8 +54,8 @@ def compact(model: Network) -> "CompactEnsemble":
 
     Each kind of block has a rule for the channels that can be removed (`rtune.robust.models.cutting.cut`).
     The tensor between two blocks keeps its width: with skip connections all blocks of a stage share it, and
-    the noise is scaled by the standard deviation of the whole tensor. (In a network without skip connections and
-    noise, channels could be removed there too; this is not done.) A layer keeps at least one channel. The
+    the noise is scaled by the standard deviation of the whole tensor. (In a network without skip connections
+    and noise, channels could be removed there too; this is not done.) A layer keeps at least one channel. The
     logits equal those of `model` up to rounding; with noise, they have the same distribution.
 
     Args:
