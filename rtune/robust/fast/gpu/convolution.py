@@ -46,7 +46,7 @@ class Shape:
         return -(-side // self.stride)
 
     def pack(self, weight: Tensor) -> Tensor:
-        """From (groups * outputs, inputs, k, k) to the order of the kernels: (groups, k * k, inputs, outputs)."""
+        """From (groups * outputs, inputs, k, k) to (groups, k * k, inputs, outputs), for the kernels."""
         split = weight.reshape(self.groups, self.outputs, self.inputs, self.kernel**2)
         return split.permute(0, 3, 2, 1)
 
