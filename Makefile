@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 constraints: $(READY)  ## Write the versions of the installed packages to constraints.txt.
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v "^pip==" > constraints.txt
 
 clean:
 	rm -rf .venv

@@ -33,7 +33,7 @@ def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
 
 
 def reference(networks: pd.DataFrame, objectives: Sequence[Asked]) -> dict[str, float]:
-    """Where hypervolume is measured from: the worst possible value, or the worst network's where none is."""
+    """Where hypervolume is measured from (`rtune.pareto.objectives.references`), not signed."""
     asked = parse_all(objectives)
     worst = references(values(networks.dropna(subset=[o.name for o in asked]), asked), asked)
     return {o.name: float(o.sign * w) for o, w in zip(asked, worst, strict=True)}

@@ -41,6 +41,11 @@ def as_today(tree: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
+def are_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a trial's saved settings, by whatever version of rtune, are those that `dump` gives now."""
+    return before == now or as_today(before) == now
+
+
 def fill_search_file(tree: dict[str, Any]) -> None:
     """Gives a saved search file the fields that are marked `Before` and that it lacks, in place."""
     fill(tree, search_file())

@@ -41,7 +41,7 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         raise CheckpointError(
             f"{path} belongs to another network: it holds {found.trial} at epoch {found.epoch}"
         )
-    if saved.as_today(found.config) != identity:
+    if not saved.are_same(found.config, identity):
         raise CheckpointError(
             f"{path} belongs to another network: its settings, with data set {_dataset(found)}, are not "
             f"those of {trial.id} in this run, with data set {config.data.dataset}"

@@ -40,10 +40,13 @@ class Objective:
 
     @property
     def reference(self) -> float | None:
-        """Where hypervolume is measured from: its worst possible value; None where there is no bound."""
-        if self.name not in METRICS:
-            return 0.0 if self.maximise else None
-        return METRICS[self.name].low if self.maximise else METRICS[self.name].high
+        """Where hypervolume is measured from: the lower bound of what is maximised; None where there is none.
+
+        A minimised objective has none: it is measured from the worst of the networks (`references`).
+        """
+        if not self.maximise:
+            return None
+        return METRICS[self.name].low if self.name in METRICS else 0.0
 
     def format(self, value: float) -> str:
         """A figure (not its signed form) for readers."""
@@ -89,7 +92,7 @@ def signed(record: Mapping[str, Any], objectives: Iterable[Objective]) -> tuple[
 def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
     """Where hypervolume is measured from, signed: (objectives,).
 
-    The worst possible value of each objective; where there is no bound, the worst of the points.
+    The lower bound of what is maximised; where there is none, the worst of the points.
 
     Args:
         points: (n, objectives), signed; at least one where an objective has no bound.

@@ -115,7 +115,8 @@ class Ledger:
         """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `lengthen`, `retry`, `end`."""
         kind = record["kind"]
         if kind == "launch":
-            self.launches.append(Launch(**{f.name: record[f.name] for f in fields(Launch)}))
+            known = {f.name: record[f.name] for f in fields(Launch) if f.name in record}
+            self.launches.append(Launch(**known))
             self._lengthen(record["max_epochs"], record["rungs"])
         elif kind == "trial":
             self._begin(record)

@@ -228,7 +228,11 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
         whole = kind in _KINDS[part] and all(isinstance(record[n], type_) for n, type_ in nested.items())
     except (ValueError, TypeError, KeyError):
         return None
-    if not whole or not schema.fits(record, schema.RECORDS[kind]):
+    if not whole:
+        return None
+    if part == "evaluations":  # columns that were added later are null in older records
+        record = dict.fromkeys(schema.RECORDS[kind].names) | record
+    if not schema.fits(record, schema.RECORDS[kind]):
         return None
     if kind == "epoch" and not schema.fits(dict.fromkeys(schema.RUNG.names) | record, schema.RUNG):
         return None

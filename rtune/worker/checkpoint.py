@@ -115,7 +115,7 @@ def newest(
         except CheckpointError as error:
             notes.append(str(error))
             continue
-        if checkpoint.trial != trial or saved.as_today(checkpoint.config) != config:
+        if checkpoint.trial != trial or not saved.are_same(checkpoint.config, config):
             notes.append(f"{path} belongs to another trial or other settings")
             continue
         if path.name != path_of(place(folder), checkpoint.epoch).name:

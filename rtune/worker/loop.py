@@ -13,7 +13,8 @@ from rtune.robust import (
     Split,
 )
 from rtune.storage.places import place
-from rtune.worker import build, checkpoint, measures
+from rtune.worker import build, checkpoint
+from rtune.worker.measures import measure_epoch
 from rtune.worker.messages import Note
 from rtune.worker.task import Task
 
@@ -54,7 +55,7 @@ def epochs(
         yield from list(enumerate(history, start=1))[task.logged :]
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
-        history = [*history, measures.measure_epoch(trainer, validation.every(step), config)]
+        history = [*history, measure_epoch(trainer, validation.every(step), config)]
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict()),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import pytest
 from pydantic import create_model
 
@@ -15,7 +16,7 @@ from rtune.config.catalog import NETWORKS, PRUNERS, Network, Pruner
 from rtune.config.section import Before, Count, Section
 from rtune.evaluate.network import load_network
 from rtune.metrics import METRICS, Metric
-from rtune.run import changes
+from rtune.run import changes, schema
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.worker import build, checkpoint
@@ -121,14 +122,26 @@ def test_a_trial_goes_on_with_the_new_metric_measured(tmp_path: Path) -> None:
     assert set(analysis.front(analysis.networks(rows), folder.spec.objectives)["trial"]) <= {"t0001", "t0002"}
 
 
+def test_evaluations_stay_when_a_column_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path(shutil.copytree(OLD / "mixed", tmp_path / "mixed"))
+    before = analysis.evaluations(run)
+    assert len(before) > 1
+    more = schema.EVALUATIONS.append(pa.field("budget", pa.int64()))
+    monkeypatch.setitem(schema.RECORDS, "evaluation", more)
+    records = RunFolder(run).read_evaluations()
+    assert not records.notes
+    assert all(record["budget"] is None for record in records.records if record["kind"] == "evaluation")
+    assert len(analysis.evaluations(run)) == len(before)
+
+
 def test_what_really_differs_is_refused_by_name(old: Path) -> None:
     file = old / "search.yaml"
     text = file.read_text()
-    assert "batch_size: 32" in text
-    file.write_text(text.replace("batch_size: 32", "batch_size: 16"))
+    assert "momentum: 0.9" in text
+    file.write_text(text.replace("momentum: 0.9", "momentum: 0.8"))
     folder = RunFolder(old)
     launch = fold(folder.read().records).launches[0]
-    assert changes.differences(launch.search, folder.spec) == "training.batch_size is 16 and was 32"
+    assert changes.differences(launch.search, folder.spec) == "training.momentum is 0.8 and was 0.9"
     # And no checkpoint passes for one of other settings.
     name = next(path.name for path in sorted((old / "trials").iterdir()))
     trial = fold(folder.read().records).trials[name]

@@ -31,7 +31,7 @@ def uses(name: str) -> set[str]:
 
 
 def test_only_the_final_evaluation_loads_the_test_split() -> None:
-    assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate/evaluation.py"}
+    assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate/network.py"}
     assert uses("load_split") == {"rtune/evaluate/evaluation.py"}
 
 
@@ -39,8 +39,9 @@ def test_no_part_of_the_search_reads_evaluations() -> None:
     assert uses("read_evaluations") == {"rtune/evaluate/evaluation.py", "analysis/load.py"}
     allowed = (
         "analysis/",
-        "rtune/evaluate/evaluation.py",
-        "rtune/cli/actions/runs.py",
+        "rtune/evaluate/",
+        "rtune/cli/actions/networks.py",
+        "rtune/cli/commands/networks.py",
         "rtune/cli/app.py",
         "rtune/robust/",
     )

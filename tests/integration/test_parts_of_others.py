@@ -123,22 +123,46 @@ def test_what_cannot_be_is_one_sentence_before_ray_starts(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_class_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        (
+            "toy_parts/pruner.py",
+            "import a_library_that_is_not_there\n",
+            "pruner 'magnitude' cannot be imported from toy_parts.pruner:Magnitude: ModuleNotFoundError",
+        ),
+        (
+            "toy_parts/metric.py",
+            "",
+            "metric 'weight_norm' cannot be imported from toy_parts.metric:weight_norm",
+        ),
+        (
+            "toy_parts-0.1.dist-info/entry_points.txt",
+            "[rtune.networks]\none = toy_parts.entries:NETWORK\ntwo = toy_parts.entries:NETWORK\n",
+            "two parts are called 'two-stage': a network of toy_parts and one of toy_parts",
+        ),
+        (
+            "toy_parts-0.1.dist-info/entry_points.txt",
+            "[rtune.pruners]\none = toy_parts.entries:NETWORK\n",
+            "entry point 'one' of rtune.pruners (toy_parts.entries:NETWORK) is a Network; a",
+        ),
+    ],
+)
+def test_a_package_that_is_broken_is_one_sentence(
+    tmp_path: Path, file: str, text: str, sentence: str
+) -> None:
     (tmp_path / "space.yaml").write_text(FILE)
-    broken = tmp_path / "path" / "toy_parts"
-    broken.parent.mkdir()
-    shutil.copytree(TOY, broken.parent, dirs_exist_ok=True)
-    (broken / "pruner.py").write_text("import a_library_that_is_not_there\n")
+    package = Path(shutil.copytree(TOY, tmp_path / "path"))
+    (package / file).write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "rtune", "search", "space.yaml"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(broken.parent)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(package)])},
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "rtune: pruner 'magnitude' cannot be imported from toy_parts.pruner:Magnitude"
-    )
+    assert done.stderr.startswith(f"rtune: {sentence}"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "runs").exists()

@@ -24,4 +24,5 @@ def schema() -> None:
     """
     from rtune.config.json_schema import search_file_schema
 
-    click.echo(json.dumps(search_file_schema(), indent=2))
+    with failures():
+        click.echo(json.dumps(search_file_schema(), indent=2))

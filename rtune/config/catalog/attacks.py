@@ -68,6 +68,7 @@ ATTACKS = Registry(
             build="rtune.robust.attacks.autoattack:autoattack_outcomes",
             counts=True,
             package="pyautoattack",
+            install="rtune[autoattack]",
         ),
     ],
 )

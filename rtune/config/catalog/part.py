@@ -22,6 +22,7 @@ class Part:
         settings: its own settings, which stand in a sub-section of its name; None if it has none.
         needs: what the network must offer, such as `convolutions`.
         package: a Python package that must be installed and does not come with rtune.
+        install: what `pip install` gets it with, if not by its own name.
     """
 
     kind: ClassVar[str]
@@ -33,6 +34,7 @@ class Part:
     settings: type[Section] | None = None
     needs: frozenset[str] = frozenset()
     package: str = ""
+    install: str = ""
 
     def missing(self) -> str | None:
         """A sentence if a package that the part needs is not installed; None if all is there."""
@@ -40,7 +42,7 @@ class Part:
             return None
         return (
             f"{self.name} needs the package {self.package}, which is not installed; "
-            f"get it with: pip install {self.package}"
+            f"get it with: pip install '{self.install or self.package}'"
         )
 
     def load(self) -> Any:

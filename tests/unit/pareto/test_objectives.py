@@ -55,12 +55,14 @@ def test_to_minimise_is_to_maximise_the_negative(rows: list[list[float]]) -> Non
             assert dominated == (all(o >= p for o, p in zip(other, point, strict=True)) and other != point)
 
 
-def test_the_reference_is_the_worst_that_can_be_or_the_worst_there_is() -> None:
+def test_the_reference_is_the_lower_bound_or_the_worst_network() -> None:
     asked = parse_all(["robust_accuracy", "macs:min", "weight_sparsity:min"])
     points = np.array([[0.5, -200.0, -0.1], [0.25, -100.0, -0.5]])
-    assert references(points, asked).tolist() == [0.0, -200.0, -1.0]
-    # 0.25 * 100 * 0.5 of the second network; the first adds nothing beyond the worst MACs.
-    assert front_hypervolume(points, asked) == pytest.approx(0.25 * 100 * 0.5)
+    assert references(points, asked).tolist() == [0.0, -200.0, -0.5]
+    better = np.array([[1.0, 0.0, 0.0], [0.5, -200.0, -0.1], [0.25, -100.0, -0.5]])
+    assert front_hypervolume(better, asked) == pytest.approx(1.0 * 200 * 0.5)
+    # The first has the worst MACs and the second the highest sparsity: neither has a volume.
+    assert front_hypervolume(points, asked) == 0
     assert front_hypervolume(np.empty((0, 3)), asked) == 0
 
 

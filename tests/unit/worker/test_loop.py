@@ -15,6 +15,7 @@ from rtune.cluster import failures
 from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
 from rtune.worker import build, checkpoint, machine, messages, trainable
+from rtune.worker.messages import Note
 from tests.support.tasks import epochs, figures, task
 
 
@@ -64,12 +65,13 @@ def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> N
 def test_a_gpu_that_must_train_plainly_is_noted_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes: list[str] = []
+    notes: list[Note] = []
     next(epochs(task(tmp_path / "cpu"), notes))
     assert notes == []
     monkeypatch.setattr(build, "engine_for", lambda device: Engine("Triton is not installed"))
     next(epochs(task(tmp_path / "gpu"), notes))
-    assert notes == ["the GPU trains in plain float32, much slower: Triton is not installed"]
+    text = "the GPU trains in plain float32, much slower: Triton is not installed"
+    assert notes == [Note(text, about="gpu")]
 
 
 def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
