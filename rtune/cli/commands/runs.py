@@ -40,7 +40,7 @@ def results(run: str, runs: str, kind: str, output: Path | None) -> None:
 @RUNS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option(
-    "--explain", metavar="TRIAL", help="Print why this trial, such as t0003, was stopped or continued."
+    "--explain", metavar="ID", help="Print why this trial, such as t0003, was stopped or continued."
 )
 def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
     """Print the state of RUN.
