@@ -1,20 +1,20 @@
-# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# `make demo` and `make test` also install everything they need, on a machine with Python.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
 .PHONY: demo test test-long chaos lint format constraints clean
 
-demo: $(READY)  ## A real search on scikit-learn's digits, about two minutes on two cores.
+demo: $(READY)  ## Run a search on scikit-learn's digits; about two minutes on two cores.
 	$(BIN)/rtune search digits
 
-test: $(READY) lint  ## Everything that must hold.
+test: $(READY) lint  ## Run the linters, the type checker and the tests.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-long: $(READY)  ## What `make test` leaves out: clusters from `ray up` to `ray down`, faults, replicates, oracles; half an hour.
+test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; half an hour.
 	$(BIN)/python -m pytest -m long
 
-chaos: $(READY)  ## Two searches under SIGKILL for eight minutes; prints what survived.
+chaos: $(READY)  ## Run two searches for eight minutes, kill their processes at random, and check what they saved.
 	$(BIN)/python -m tests.support.cluster.chaos --seed 0 --minutes 8
 
 lint: $(READY)
@@ -28,13 +28,13 @@ format: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "rtune needs Python 3.11 or newer; name one with make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	  || { echo "rtune needs Python 3.11 or newer; set it, for example, with make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up .venv (about 7 GB with torch, a few minutes, once)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-constraints: $(READY)  ## Pin what is installed now.
+constraints: $(READY)  ## Write the versions of the installed packages to constraints.txt.
 	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v "^pip==" > constraints.txt
 
 clean:

@@ -1,9 +1,9 @@
-"""What a decision of the scheduler costs when many trials stand at a rung.
+"""Measures the time of a decision of early stopping with many trials at a rung.
 
     python -m benchmarks.decisions --trials 10000
 
-A decision is what a worker waits for at a rung: recording its trial, its place among all others, and which
-waiting trial may go on.
+A worker waits for this decision at a rung: the trial is recorded and ranked among all others, and the waiting
+trials that are promoted are selected.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What the demo promises, over several seeds: `python -m benchmarks.demo --seeds 3`.
+"""Runs the demo with several seeds: `python -m benchmarks.demo --seeds 3`.
 
-Runs `rtune search digits` once a seed, one after the other, and prints for each how long it took and
-what its front holds. `--json FILE` writes the figures with the machine and the date.
+Runs `rtune search digits` for each seed, one after the other, and prints the time and the front of each run.
+`--json FILE` writes the results with the machine and the date.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import analysis
 
 
 def run(seed: int, folder: Path) -> dict[str, Any]:
-    """One demo; its figures."""
+    """Runs the demo once; returns its results."""
     name = f"demo-{seed}"
     start = time.perf_counter()
     command = [sys.executable, "-m", "rtune", "search", "digits", "--seed", str(seed), "--name", name]
@@ -50,7 +50,7 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parses the command line, runs, prints a line a seed and the median with its range."""
+    """Parses the command line, runs, prints a line for each seed, and the median with its range."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)

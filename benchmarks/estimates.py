@@ -1,7 +1,9 @@
-"""How near a dry run's epochs come to those of searches on recorded curves: `python -m benchmarks.estimates`.
+"""Compares the epochs that a dry run estimates with those of simulated searches.
 
-A line for each table and number of trials and workers: epochs that rtune's search takes on the table, over
-some seeds, and what `rtune.dryrun.estimate`, which has never seen the table, expects.
+    python -m benchmarks.estimates
+
+Prints a line for each table and number of trials and workers: the epochs of rtune's search on the table, over
+several seeds, and the estimate of `rtune.dryrun.estimate`, which does not use the table.
 """
 
 import argparse
@@ -22,14 +24,14 @@ TABLES = {
 
 
 def recorded(table: Table, trials: int, workers: int, seed: int, sampler: str = "auto") -> Rtune:
-    """A search on a table, to its end."""
+    """A complete search on a table."""
     method = Rtune(table, seed, trials, sampler=sampler)
     simulate(table, method, workers, budget=trials * table.max_epochs)
     return method
 
 
 def epochs(method: Rtune) -> int:
-    """Epochs that a search has trained, those in which a trial diverged included."""
+    """Number of epochs that a search has trained, including those in which a trial diverged."""
     return sum(trial.ended_epoch or trial.epoch for trial in method.search.ledger.trials.values())
 
 

@@ -1,11 +1,12 @@
-"""What a search loses by measuring on fewer validation images before the last epoch.
+"""Measures how much a search loses with fewer validation images before the last epoch of a trial.
 
     python -m benchmarks.fidelity --table benchmarks/tables/digits.csv --images 360
 
-rtune's own search in simulated time, told accuracies on a part of the validation images: between rungs, or at
-rungs too. Of a trial's recorded figure of n images, that of m is drawn anew for each epoch, hypergeometric;
-in truth all trials meet the same images, whose common luck changes no rank, so this is rather pessimistic.
-What is found is judged by the recorded figures.
+rtune's search in simulated time gets accuracies on a part of the validation images: between rungs, or at
+rungs too. The accuracy on m of n images is drawn for each epoch from the hypergeometric distribution of the
+recorded accuracy. In reality all trials are evaluated on the same images, and an error that is common to all
+changes no rank, so this simulation is pessimistic. The resulting fronts are evaluated with the recorded
+accuracies.
 """
 
 import argparse

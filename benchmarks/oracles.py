@@ -1,8 +1,8 @@
-"""Our attacks beside foolbox's: same network, same images; `python -m benchmarks.oracles`.
+"""Compares our attacks with those of foolbox on the same networks and images: `python -m benchmarks.oracles`.
 
-Trains four small networks (ordinary and noisy, on digits and, where its files are at hand, on
-Fashion-MNIST) and prints robust accuracies under both libraries' attacks. The tests assert that they
-lie within half a point of each other.
+Trains four small networks, with and without noise, on digits and, if its files are available, on
+Fashion-MNIST. Prints robust accuracies under the attacks of both libraries. The tests assert that they differ
+by at most half a percentage point.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def compare_l2(model: nn.Module, split: Split, epsilon: float, steps: int) -> Ro
 
 @dataclass(frozen=True)
 class _Foolbox:
-    """A foolbox attack in our dress; `eot` passes are averaged in each forward pass."""
+    """A foolbox attack with our interface; each forward pass is the mean of `eot` passes."""
 
     attack: Any
     epsilon: float

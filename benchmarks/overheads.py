@@ -1,10 +1,13 @@
-"""What a search costs beside its training: `python -m benchmarks.overheads --repeats 3`.
+"""Measures the cost of a search in addition to its trainings.
 
-Runs `rtune search digits` with equal trials of one network, one at a time and two at once in turn, and reads
-their logs: seconds from the command to the run folder and to the first training step, between two trials of
-a worker, and between two epochs of a trial (its checkpoint and report); CPU time of the driver and of Ray's
-own processes while trials train, as a share of one core; the share of evaluation in an epoch; and how many
-epochs two at once train in the time in which one alone trains one.
+    python -m benchmarks.overheads --repeats 3
+
+Runs `rtune search digits` with equal trials of one network, alternately with one and with two trials at the
+same time, and reads the logs. The results are: seconds from the command to the run folder and to the first
+training step, between two trials of a worker, and between two epochs of a trial (checkpoint and report); CPU
+time of the driver and of Ray's processes during training, as a fraction of one core; the fraction of an epoch
+that is spent in evaluation; and the number of epochs that two parallel trials train in the time of one epoch
+of a single trial.
 """
 
 import argparse

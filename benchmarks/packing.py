@@ -1,10 +1,11 @@
-"""Adversarial trainings packed on one GPU: images a second of K at once, beside one, and beside a textbook's.
+"""Throughput of K adversarial trainings on one GPU at the same time, compared with one training.
 
     python -m benchmarks.packing --at-once 1 2 4 8 16 --json benchmarks/results/packing.json
 
-K trainings on threads and streams of one process, as trials of `--gpus-per-trial 1/K` are, and K processes,
-as they might be. MPS is used where it runs already, and never started. Needs no Ray. Random images: only time
-is measured. Without a GPU it trains on the CPU, which shows how the script works and nothing of a GPU.
+The K trainings run on threads and CUDA streams of one process, as trials with `--gpus-per-trial 1/K` do, or
+for comparison in K processes; a textbook loop is measured too. MPS is used if it is running, but never
+started. Needs no Ray. The images are random, because only time is measured. Without a GPU the script trains
+on the CPU; these numbers say nothing about a GPU.
 """
 
 import argparse
@@ -25,22 +26,22 @@ from benchmarks.speed import textbook
 from benchmarks.throughput import BATCH, rtune_trainer
 from rtune.robust import Split
 
-# Seconds until those that are left give up on one that has died.
+# Seconds until the other trainings stop waiting for one that has died.
 _PATIENCE = 600.0
 
 
 def images(device: str, batches: int, side: int) -> Split:
-    """Random colour images."""
+    """Random colour images (N, 3, side, side)."""
     torch.manual_seed(0)
     pixels = torch.randint(256, (batches * BATCH, 3, side, side), dtype=torch.uint8)
     return Split(pixels, torch.randint(10, (len(pixels),))).to(device)
 
 
 def train(wait: Callable[[float], int], data: Split) -> tuple[float, float]:
-    """Trains one epoch to warm up and one that counts, begun by all together.
+    """Trains one epoch to warm up and one that is measured, which all trainings start at the same time.
 
     Returns:
-        Images a second, and the seconds until the first step was done.
+        Images per second, and the seconds until the first step was finished.
     """
     on_gpu = data.labels.is_cuda
     with torch.cuda.stream(torch.cuda.Stream() if on_gpu else None):
@@ -53,7 +54,7 @@ def train(wait: Callable[[float], int], data: Split) -> tuple[float, float]:
         begun = time.perf_counter()
         trainer.train_epoch()  # waits for the GPU
         spent = time.perf_counter() - begun
-        wait(_PATIENCE)  # nobody ends while another is measured: all are measured side by side
+        wait(_PATIENCE)  # none ends while another is measured
     return len(data) / spent, started
 
 
@@ -63,7 +64,7 @@ def _child(answers: Any, barrier: Barrier, *sizes: Any) -> None:
 
 
 def processes(count: int, *sizes: Any) -> list[tuple[float, float]]:
-    """What `train` gives in so many processes at once."""
+    """Results of `train` in `count` processes at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(count), context.SimpleQueue()
     children = [context.Process(target=_child, args=(answers, barrier, *sizes)) for _ in range(count)]
@@ -77,7 +78,7 @@ def processes(count: int, *sizes: Any) -> list[tuple[float, float]]:
 
 
 def streams(count: int, *sizes: Any) -> list[tuple[float, float]]:
-    """What `train` gives on so many threads at once."""
+    """Results of `train` on `count` threads at the same time."""
     data, barrier = images(*sizes), threading.Barrier(count)
     found: list[tuple[float, float]] = []
     threads = [threading.Thread(target=lambda: found.append(train(barrier.wait, data))) for _ in range(count)]
@@ -89,7 +90,7 @@ def streams(count: int, *sizes: Any) -> list[tuple[float, float]]:
 
 
 def one_textbook(device: str, side: int) -> float:
-    """Images a second of the textbook loop, alone."""
+    """Images per second of the textbook loop alone."""
     data = images(device, 6, side)
     model = textbook.network(1, 3).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=textbook.LR, momentum=0.9, nesterov=True)
@@ -106,7 +107,9 @@ def main() -> None:
     """Parses the command line, measures, prints a line a count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--processes", type=int, nargs="*", default=[4], help="counts to try so, too")
+    parser.add_argument(
+        "--processes", type=int, nargs="*", default=[4], help="numbers of processes to measure too"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, default=40, help=f"of {BATCH} images, an epoch")
     parser.add_argument("--side", type=int, default=32, help="of an image, in pixels; CIFAR's has 32")

@@ -1,15 +1,15 @@
-"""The paper's claims (arXiv 2003.00631), tested at a size that fits: `python -m benchmarks.paper digits`.
+"""Tests the claims of the paper (arXiv 2003.00631) at a smaller size: `python -m benchmarks.paper digits`.
 
-Trains ResNet20, ResNet38 and noisy ensembles by every method from several seeds, measures each network
-once on the test split, and prints for each of the paper's statements the effect, its 95 % interval and
+Trains ResNet20, ResNet38 and noisy ensembles with every method and several seeds, and measures each network
+once on the test split. For each statement of the paper, prints the effect, its 95 % confidence interval and
 whether it was reproduced. Needs neither Ray nor pydantic:
 
     python -m benchmarks.paper digits --json FILE
     python -m benchmarks.paper fashion-mnist --folder DIR --device cuda --json FILE
     python -m benchmarks.paper --from FILE
 
-Every finished training is kept beside FILE (FILE with the ending .partial.jsonl); the same command goes
-on from there when a run was cut, and from FILE itself where that lacks an arm or a seed.
+Every finished training is saved next to FILE (as FILE with the ending .partial.jsonl). After an interruption
+the same command continues from there; if FILE lacks an arm or a seed, it continues from FILE.
 """
 
 import argparse

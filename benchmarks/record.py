@@ -2,10 +2,10 @@
 
     python -m benchmarks.record benchmarks/tables/digits.yaml --output benchmarks/tables/digits.csv
 
-Every setting is trained to its end, without early stopping, each epoch a row: `config`, `epoch`, the
-metrics, `train_seconds`, and a column for each searched value, empty where it does not apply. Settings
-are drawn at random from a search space; a file that is there goes on where it was cut. A setting that
-diverges has a last row for the epoch in which it did, without accuracies and sparsities.
+The settings are drawn at random from a search space, and each is trained fully, without early stopping. The
+CSV file has a row for each epoch: `config`, `epoch`, the metrics, `train_seconds`, and a column for each
+searched value, which is empty where the value does not apply. If the file exists, the recording continues. A
+setting that diverges ends with a row without accuracies and sparsities.
 """
 
 import argparse
@@ -43,11 +43,11 @@ def draw(space: spec.Spec, settings: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Reduction:
-    """What is left of a data set, for a CPU's sake.
+    """A reduction of a data set, so that a CPU can train on it.
 
     Attributes:
-        train_images, validation_images: at most so many, the same number of each class; 0 for all.
-        pool: images are averaged over squares of so many pixels a side.
+        train_images, validation_images: largest number of images, equal for all classes; 0 for all images.
+        pool: side in pixels of the squares over which images are averaged; 1 for no reduction.
     """
 
     train_images: int = 0
@@ -66,7 +66,7 @@ Job = tuple[str, int, dict[str, Any], Reduction]
 
 
 def curve(job: Job) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
-    """Trains one setting; its rows, an epoch each."""
+    """Trains one setting; returns its index, its values, and one row for each epoch."""
     name, number, values, reduction = job
     torch.set_num_threads(1)
     space = spec.load(spec.find(name))
@@ -90,7 +90,7 @@ def curve(job: Job) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
 def record(
     name: str, settings: int, output: Path, workers: int, reduction: Reduction = Reduction()
 ) -> Iterator[str]:
-    """Trains what the file lacks and appends it, a setting at a time; yields a line for each."""
+    """Trains the settings that the file lacks and appends their rows; yields a line of text for each."""
     space = spec.load(spec.find(name), [("search.sampler", "random")])
     header = ["config", "epoch", *METRICS, *space.searched()]
     done = _done(output, header)
@@ -113,7 +113,7 @@ def record(
 
 
 def _done(output: Path, header: list[str]) -> set[int]:
-    """Settings that the file has. Raises SystemExit if it is another space's."""
+    """Indices of the settings in the file. Raises SystemExit if the file is from another space."""
     if not output.exists() or not output.stat().st_size:
         output.parent.mkdir(parents=True, exist_ok=True)
         return set()
@@ -135,9 +135,11 @@ def main() -> None:
     parser.add_argument("--settings", type=int, default=300)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--train-images", type=int, default=0, help="train on so many; 0 for all")
-    parser.add_argument("--validation-images", type=int, default=0, help="measure on so many; 0 for all")
-    parser.add_argument("--pool", type=int, default=1, help="average images over squares of so many pixels")
+    parser.add_argument("--train-images", type=int, default=0, help="number of training images; 0 for all")
+    parser.add_argument(
+        "--validation-images", type=int, default=0, help="number of validation images; 0 for all"
+    )
+    parser.add_argument("--pool", type=int, default=1, help="average images over squares with this side")
     options = parser.parse_args()
     reduction = Reduction(options.train_images, options.validation_images, options.pool)
     for line in record(options.space, options.settings, options.output, options.workers, reduction):

@@ -1,8 +1,10 @@
-"""What a report of a large run costs: `python -m benchmarks.report --trials 100000 --epochs 20`.
+"""Measures time and memory of the report of a large run.
 
-Writes the run folder of a search over the digits space (made-up figures, no training), then measures, each in
-a fresh process: reading it (`analysis.read`), its front and hypervolume; the whole of `rtune report`; and
-`rtune report --help`. Prints seconds of wall time and the greatest resident memory.
+    python -m benchmarks.report --trials 100000 --epochs 20
+
+Writes the run folder of a search over the digits space (synthetic metrics, no training). Then it measures,
+each in a new process: reading the run (`analysis.read`), its front and hypervolume; `rtune report`; and
+`rtune report --help`. Prints seconds of wall time and the peak of resident memory.
 """
 
 import argparse
@@ -25,14 +27,14 @@ from rtune.config import spec
 from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
 
-# Trials at once: so many are begun together, and their epochs alternate in the log.
+# Number of trials that run at the same time; their epochs alternate in the log.
 _ABREAST = 500
 _IMAGES, _CHANNELS, _WEIGHTS = 10_000, 944, 462_480
 _BEGAN = 1.79e9  # seconds since 1970
-# Shares of trials that break, that are stopped at a rung, and that lose their worker once.
+# Fractions of trials that fail, that are stopped at a rung, and that lose their worker once.
 _BROKEN, _STOPPED, _RETRIED = 0.02, 0.04, 0.01
 
-# Starts a command from a process that is small itself: Linux counts the memory of whoever starts one.
+# Starts a command from a small process: Linux counts the memory of the parent process too.
 _LAUNCHER = """
 import resource, subprocess, sys, time
 began = time.perf_counter()
@@ -43,8 +45,8 @@ print(code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def make(runs: Path, trials: int, epochs: int) -> RunFolder:
-    """A run of `trials` trials of up to `epochs` epochs, resumed once in its midst."""
-    from rtune.search import plan  # they would weigh on `load`, which needs none of it
+    """Writes a run of `trials` trials of up to `epochs` epochs, resumed once in the middle."""
+    from rtune.search import plan  # not at the top: its import would count in `load`
 
     overrides = [("points", []), ("search.sampler", "random"), ("training.max_epochs", epochs)]
     search_spec = spec.load(spec.find("digits"), overrides)
@@ -65,7 +67,7 @@ def make(runs: Path, trials: int, epochs: int) -> RunFolder:
 
 
 def _cohort(cohort: range, epochs: int, rungs: list[int], rng: np.random.Generator) -> Iterator[str]:
-    """Lines of trials that run abreast."""
+    """Log lines of trials that run at the same time."""
     names = [f"t{number + 1:04d}" for number in cohort]
     clock = _BEGAN + 100.0 + cohort.start
     for number, name in zip(cohort, names, strict=True):
@@ -118,7 +120,7 @@ def _trial(number: int, name: str, rng: np.random.Generator) -> dict[str, Any]:
 def _metrics(trials: int, epochs: int, rng: np.random.Generator) -> list[list[list[Any]]]:
     """The metrics in the order of `_EPOCH`, each (trials, epochs).
 
-    The sparser, the less accurate; the more robust, the less accurate on clean images.
+    Sparser networks are less accurate; more robust networks are less accurate on natural images.
     """
     share = (np.arange(1, epochs + 1) / epochs) ** 0.3
     sparse, hard = rng.random((trials, 1)), rng.random((trials, 1))
@@ -146,7 +148,7 @@ def _metrics(trials: int, epochs: int, rng: np.random.Generator) -> list[list[li
 def _fates(
     trials: int, epochs: int, rungs: list[int], rng: np.random.Generator
 ) -> tuple[np.ndarray, list[str]]:
-    """Epochs that each trial trains, and what then becomes of it."""
+    """Number of epochs and outcome of each trial."""
     chance = rng.random(trials)
     broken, stopped = chance < _BROKEN, (chance >= _BROKEN) & (chance < _BROKEN + _STOPPED)
     lengths = np.full(trials, epochs)
@@ -158,7 +160,7 @@ def _fates(
 
 
 def load(run: str) -> dict[str, float]:
-    """Seconds of reading a run and finding its front in this process, and its memory. Prints nothing."""
+    """Seconds to read a run and to compute its front in this process, and the memory used."""
     began = time.perf_counter()
     import analysis
 
@@ -184,7 +186,7 @@ def load(run: str) -> dict[str, float]:
 
 
 def measure(*command: str) -> tuple[float, float]:
-    """Seconds and megabytes (greatest resident memory) of a command in a process of its own."""
+    """Seconds and megabytes (peak of resident memory) of a command in a separate process."""
     done = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, *command], stdout=subprocess.PIPE, check=True, text=True
     )
@@ -195,7 +197,7 @@ def measure(*command: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Parses the command line, makes a run, measures, prints a line a figure."""
+    """Parses the command line, writes a run, measures, and prints one line per result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--epochs", type=int, default=20)
@@ -219,7 +221,7 @@ def main() -> None:
 
 
 def _figures(folder: RunFolder) -> dict[str, float]:
-    """Seconds and megabytes of each part."""
+    """Name -> seconds or megabytes."""
     where = str(folder.place)
     me = [sys.executable, "-m", "benchmarks.report", "--load", where]
     parts = json.loads(subprocess.run(me, stdout=subprocess.PIPE, check=True, text=True).stdout)

@@ -1,8 +1,9 @@
-"""What it costs to go on with a large run: `python -m benchmarks.resume --trials 1000`.
+"""Measures the cost of resuming a large run: `python -m benchmarks.resume --trials 1000`.
 
-Writes the run folder of a search whose trials have all ended but one (made-up figures, no training), then
-resumes it for a few trials more on a real Ray cluster; several times. Prints how long after Ray was up a
-trial began, what a row costs the driver, and what passes between two trials of one worker.
+Writes the run folder of a search in which all trials but one have ended (synthetic metrics, no training),
+then resumes it for a few more trials on a real Ray cluster, several times. Prints the time from the start of
+Ray to the start of the first trial, the driver's time for a row of the log, and the time between two trials
+of a worker.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.same_accuracy --seeds 5 --json benchmarks/results/same-accuracy.json
 
-ResNet20 and En_2 on part of Fashion-MNIST, PGD-5, RGSM; validation images, attacked with plain PyTorch for
-both. Needs a GPU, and no Ray.
+ResNet20 and En_2 are trained on part of Fashion-MNIST with PGD-5 and RGSM. Both engines are evaluated on
+validation images with the attack in plain PyTorch. Needs a GPU, but no Ray.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What the driver of a search does a second: `python -m benchmarks.scaling --concurrent 1000`.
+"""Measures the throughput of the driver of a search: `python -m benchmarks.scaling --concurrent 1000`.
 
-Simulated trials, no Ray: the search with its log, its study for the dashboard, its line a trial and its
-keeper of checkpoints, over the digits space on a real run folder; an epoch costs nothing. So all the time
-is the driver's. On the way, when so many trials have begun, each sampler is asked for a suggestion. `--ray`
-then has Ray Tune in the loop (`benchmarks.speed.scaling_ray`).
+The trials are simulated, without Ray, and an epoch takes no time, so only the work of the driver is measured:
+the search and its log, the study for the dashboard, the progress output and the retention of checkpoints,
+over the digits space in a real run folder. At given numbers of started trials each sampler is timed for one
+suggestion. With `--ray`, Ray Tune is measured too (`benchmarks.speed.scaling_ray`).
 """
 
 import argparse

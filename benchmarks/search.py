@@ -2,8 +2,8 @@
 
     python -m benchmarks.search --table benchmarks/tables/digits.csv --json search.json
 
-`benchmarks.record` writes such tables. Each method searches the table `--seeds` times. What is compared is
-how much of the hypervolume of all the table's networks a search has, against the epochs it has spent.
+`benchmarks.record` writes such tables. Each method searches the table `--seeds` times. The result is the
+hypervolume of the search, as a fraction of that of all networks in the table, against the number of epochs.
 """
 
 import argparse
@@ -26,22 +26,22 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def explanation(table: Table, workers: int, budget: int, seeds: int, share: float) -> str:
-    """How the figures came about, in a few lines."""
+    """A description of the simulation, in a few lines."""
     settings, length, last = len(table.settings), table.max_epochs, seeds - 1
     broken = sum(len(setting.curve) < length for setting in table.settings)
     parts = ""
     if share < 1:
         parts = f"""
-Each search has its own random {share:.4g} of the settings, the same for all methods with a seed, and what it
-reaches is a share of their hypervolume."""
+Each search can use a random fraction {share:.4g} of the settings, the same for all methods with one seed;
+the hypervolume is relative to that of these settings."""
     return f"""\
 {settings} recorded settings of {length} epochs, {broken} diverged; objectives {", ".join(table.objectives)}.
 A search has {workers} workers and {budget} epochs ({budget / length:.4g} full trainings); seeds 0 to {last}.
-An epoch takes the seconds that were recorded; one that diverges counts too. A sampler trains the setting
-nearest to its proposal that it has not had yet, and is told that setting's values; methods of random order
-draw without replacement. Who has had every setting stands still. Only networks trained to their end count.
-The hypervolume's reference point is 0 in fractions that are maximised, the table's worst in others; that of
-all the table's networks is {table.full_hypervolume:.4f}.{parts}"""
+An epoch takes its recorded time; an epoch that diverges counts too. Instead of the proposal of a sampler, the
+nearest unused setting is trained, and the sampler is told its values; methods with random order draw without
+replacement. A method that has used all settings stops. Only fully trained networks count. The reference point
+of the hypervolume is 0 for fractions that are maximised, and the worst value of the table for other metrics;
+the hypervolume of all networks of the table is {table.full_hypervolume:.4f}.{parts}"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,19 +52,21 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").splitlines()[0]
     parser = _Parser(prog="python -m benchmarks.search", description=about)
-    parser.add_argument("--table", type=Path, required=True, help="CSV, as benchmarks.record writes it")
-    parser.add_argument("--seeds", default="30", help="searches a method (30)")
-    parser.add_argument("--workers", default="4", help="networks that a search trains at once (4)")
+    parser.add_argument("--table", type=Path, required=True, help="CSV file of benchmarks.record")
+    parser.add_argument("--seeds", default="30", help="searches per method (30)")
+    parser.add_argument("--workers", default="4", help="networks that a search trains at the same time (4)")
     parser.add_argument("--budget", help=f"epochs of a search; {FULL_TRAININGS} full trainings if not given")
     parser.add_argument(
         "--objectives", default=OBJECTIVES, help=f"metrics, each NAME or NAME:min ({OBJECTIVES})"
     )
     parser.add_argument(
-        "--share", default="1", help="of the settings, drawn anew for each seed, that a search has (1)"
+        "--share", default="1", help="fraction of the settings that a search can use, drawn for each seed (1)"
     )
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--plot", type=Path, help="beside the table as NAME-search.png if not given")
-    parser.add_argument("--processes", help="searches that are computed at once; the CPUs if not given")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument(
+        "--plot", type=Path, help="file for the plot (NAME-search.png in the folder of the table)"
+    )
+    parser.add_argument("--processes", help="searches computed at the same time (number of CPUs)")
     return parser
 
 
@@ -100,7 +102,7 @@ def _check_folder(name: str, file: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line, compares, prints; the exit code, 2 for bad input and 1 for a failure."""
+    """Parses the command line, compares, prints; the exit code: 2 for wrong input, 1 for a failure."""
     options = _parser().parse_args(arguments)
     try:
         seeds, workers = _count("seeds", options.seeds, 30), _count("workers", options.workers, 4)

@@ -1,11 +1,12 @@
-"""Adversarial-training images a second, of a textbook loop, of the authors' way and of rtune, side by side.
+"""Throughput of adversarial training: a textbook loop, the authors' released code, and rtune.
 
     python -m benchmarks.throughput --threads 1 2 --json benchmarks/results/throughput-cpu.json
     python -m benchmarks.throughput --device cuda --json benchmarks/results/throughput-h100.json
 
-PGD-10 at batches of 128: digits' size (1, 8, 8) on the CPU, CIFAR's (3, 32, 32) on a GPU. Each implementation
-is a process of its own; they take turns, so that what else the machine does meets all of them, and a ratio is
-that of two neighbours in time. Random images: only time is measured. Needs no Ray.
+PGD-10 with batches of 128 images: (1, 8, 8) as in digits on the CPU, (3, 32, 32) as in CIFAR on a GPU. Each
+implementation is a separate process. They are measured alternately, so that other load of the machine affects
+all of them, and a ratio is of two consecutive measurements. The images are random, because only time is
+measured. Needs no Ray.
 """
 
 import argparse

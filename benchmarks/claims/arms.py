@@ -1,6 +1,6 @@
-"""What `benchmarks.paper` compares: networks, methods, and one training and its measurement.
+"""The arms that `benchmarks.paper` compares (network and pruning method), their training and measurement.
 
-Needs torch, numpy and scikit-learn alone, so that it runs on a bare GPU machine.
+Needs only torch, NumPy and scikit-learn, so that it runs on a GPU machine without rtune's dependencies.
 """
 
 import time
@@ -42,8 +42,8 @@ class Preset:
     Attributes:
         dataset: a key of `rtune.robust.data.SOURCES`.
         width: channels of the first stage; 16 in the paper.
-        train_images, test_images: at most so many, the same number of each class; 0 for all.
-        seeds: trainings of each arm.
+        train_images, test_images: largest number of images, equal for all classes; 0 for all images.
+        seeds: number of trainings of each arm.
         recipe: see `rtune.robust.training.Recipe`.
         attack: (epsilon, step_size, steps) of the training attack, PGD with a random start.
         evaluation: (epsilon, step_size, steps) of the attacks on the trained network.
@@ -52,9 +52,9 @@ class Preset:
         lambdas: RGSM's ladder of lambda_1, smallest first, at beta = 1 and `rgsm_lambda_2`.
         rgsm_lambda_2: weight of the group lasso in the loss, fixed along the ladder.
         rgsm_rungs: for each network, the rungs of `lambdas` that it is trained on.
-        pool: images are averaged over squares of so many pixels a side; 1 for the images as they are.
-        eot_draws: noise draws behind each gradient of EOT-PGD on a noisy network.
-        draws: passes over which a noisy network's accuracy is averaged.
+        pool: side in pixels of the squares over which images are averaged; 1 for no averaging.
+        eot_draws: noise draws per gradient of EOT-PGD on a noisy network.
+        draws: number of forward passes over which the accuracy of a noisy network is averaged.
     """
 
     dataset: str
@@ -82,8 +82,8 @@ class Arm:
     Attributes:
         network: a key of `NETWORKS`.
         method: `dense`, `rvsm`, `rgsm`, `admm-weights`, `admm-channels` or `rvsm-unreplaced`.
-        rung: its place on the method's ladder, from 0, the smallest value.
-        settings: the method's parameters by their names.
+        rung: index in the ladder of the method, from 0, the smallest value.
+        settings: the parameters of the method by name.
     """
 
     network: str
@@ -93,19 +93,19 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """What the statements call it, whatever the ladder's values: `en2/rgsm/0`."""
+        """Name of the arm in the statements, independent of the values of the ladder: `en2/rgsm/0`."""
         return f"{self.network}/{self.method}/{self.rung}"
 
 
 class RVSMUnreplaced(RVSM):
-    """RVSM whose weights are never replaced by their sparse copy: the ablation of w <- u."""
+    """RVSM without the replacement w <- u at the end of an epoch: an ablation."""
 
     def replace(self) -> None:
-        """Leaves the weights as the last batch left them."""
+        """Does nothing: the weights stay dense."""
 
 
 def arms(preset: Preset) -> list[Arm]:
-    """All arms of a preset, the slowest networks first so that workers end together."""
+    """All arms of a preset, the slowest networks first, so that all workers finish at about the same time."""
     fixed = ("lambda_1", preset.rvsm_lambda_1)
     rvsm = [(("beta", beta), fixed) for beta in preset.betas]
     rgsm = [
@@ -126,7 +126,7 @@ def arms(preset: Preset) -> list[Arm]:
 
 
 def pruner(arm: Arm, model: nn.Module) -> Pruner:
-    """The arm's method on a network of its own."""
+    """The pruner of the arm for a network."""
     settings: dict[str, Any] = dict(arm.settings)
     makers: dict[str, Callable[[], Pruner]] = {
         "dense": lambda: Pruner(model),
@@ -142,10 +142,10 @@ def pruner(arm: Arm, model: nn.Module) -> Pruner:
 def run(
     preset: Preset, arm: Arm, seed: int, device: str, folder: Path | None, part: Part = "test"
 ) -> dict[str, Any]:
-    """Trains one arm from one seed, measures the network of its last epoch once; the record of it.
+    """Trains one arm with one seed and measures the network of the last epoch once; returns the record.
 
-    Nothing is chosen on the measured split: neither the epoch nor the setting. A training that
-    diverged leaves a record without metrics.
+    Neither the epoch nor the setting is chosen on the measured split. The record of a training that diverged
+    has no metrics.
     """
     cpu, wall = time.process_time(), time.perf_counter()
     train, measured = splits(preset, seed, device, folder, part)
@@ -180,10 +180,10 @@ def run(
 
 
 def measure(preset: Preset, arm: Arm, model: nn.Module, split: Split) -> Metrics:
-    """The paper's accuracies A1 to A4, the two sparsities, and accuracy under the honest PGD.
+    """The accuracies A1 to A4 of the paper, the two sparsities, and the accuracy under PGD with EOT.
 
-    `pgd-20` starts at random and, on a noisy network, averages each gradient over noise draws
-    (EOT): against one draw the noise hides part of the gradient, which A2 to A4 do not see.
+    `pgd-20` has a random start and, on a noisy network, averages each gradient over noise draws (expectation
+    over transformation). The attacks of A2 to A4 use one draw, in which the noise hides part of the gradient.
     """
     epsilon, step_size, steps = preset.evaluation
     noisy = NETWORKS[arm.network][2] > 0
@@ -194,7 +194,7 @@ def measure(preset: Preset, arm: Arm, model: nn.Module, split: Split) -> Metrics
         "ifgsm-20": ifgsm(epsilon, step_size, steps),
         "cw-20": cw(epsilon, step_size, steps),
     }
-    # It costs as much as all the rest on a noisy network, and no statement needs it under RVSM.
+    # On a noisy network it costs as much as all other attacks, and no statement about RVSM needs it.
     if not (noisy and arm.method == "rvsm"):
         attacks["pgd-20"] = honest
     draws = preset.draws if noisy else 1
@@ -211,9 +211,9 @@ def measure(preset: Preset, arm: Arm, model: nn.Module, split: Split) -> Metrics
 def splits(
     preset: Preset, seed: int, device: str, folder: Path | None, part: Part = "test"
 ) -> tuple[Split, Split]:
-    """The training images and those to measure on; a seed draws its own validation images.
+    """The training images and the images to measure on.
 
-    The test images are the same for every seed.
+    The validation images depend on the seed; the test images are the same for all seeds.
     """
     train, validation = load(preset.dataset, folder, seed, download=False)
     measured = validation if part == "validation" else load_test(preset.dataset, folder, download=False)
@@ -224,7 +224,7 @@ def splits(
 
 
 def stratified(split: Split, images: int, seed: int) -> Split:
-    """At most `images` of a split, the same number of every class, drawn by `seed`; 0 for all."""
+    """A random subset of a split with at most `images` images, equally many of each class; all if 0."""
     if not 0 < images < len(split):
         return split
     rng = np.random.default_rng(seed)
@@ -237,7 +237,7 @@ def stratified(split: Split, images: int, seed: int) -> Split:
 
 
 def pooled(split: Split, side: int) -> Split:
-    """Images averaged over squares of `side` pixels, rounded to uint8; a CPU's way to larger images."""
+    """Images averaged over squares of `side` pixels and rounded to uint8, to reduce the work of a CPU."""
     if side == 1:
         return split
     return Split(F.avg_pool2d(split.images.float(), side).round().to(torch.uint8), split.labels)

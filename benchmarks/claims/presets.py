@@ -1,4 +1,4 @@
-"""The sizes at which `benchmarks.paper` runs, and why."""
+"""The presets of `benchmarks.paper`: data set, size, and ladders of the pruning parameters."""
 
 from benchmarks.claims.arms import Arm, Preset
 from rtune.robust.training import Recipe

@@ -1,9 +1,9 @@
-"""The paper's statements as paired comparisons of arms: effect, 95 % interval, verdict.
+"""The statements of the paper as paired comparisons of arms: effect, 95 % confidence interval, verdict.
 
-An effect is a difference in percentage points between two arms trained from the same seed (same
-validation images, same order of the data), averaged over the seeds; its interval is Student's t over
-the seeds. The paper's own effect is the same difference between the rows of its tables, and its sign
-is the side the verdict asks about. Nothing here knows our results.
+An effect is the difference in percentage points between two arms trained with the same seed (same validation
+images, same order of the data), averaged over the seeds. Its confidence interval is Student's t over the
+seeds. The effect in the paper is the same difference between rows of its tables; its sign is the direction
+that the verdict tests. The comparisons were defined independently of our results.
 """
 
 import math
@@ -79,13 +79,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
-        comparison: which.
-        seeds: pairs of trainings behind it.
+        comparison: the comparison.
+        seeds: number of pairs of trainings.
         mean: over the seeds, in percentage points.
-        low, high: 95 % interval; NaN below two seeds.
+        low, high: 95 % confidence interval; NaN for fewer than two seeds.
         verdict: see `verdict`.
     """
 
@@ -98,7 +98,7 @@ class Effect:
 
 
 def interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and Student's t interval of paired differences; an interval of NaN below two of them."""
+    """Mean and Student's t confidence interval of paired differences; NaN bounds for fewer than two."""
     values = np.asarray(differences, dtype=float)
     n = len(values)
     mean = float(values.mean()) if n else math.nan

@@ -1,6 +1,6 @@
-"""The methods that `benchmarks.search` compares, and their searches, spread over processes.
+"""The methods that `benchmarks.search` compares, and their searches in parallel processes.
 
-Apart from the command: what other processes are sent must not be of the module that runs as the program.
+This is a separate module because objects of the main module cannot be sent to other processes.
 """
 
 import importlib.util
@@ -21,15 +21,15 @@ from benchmarks.searching.tables import Table
 
 
 class SearchError(Exception):
-    """A method failed; the message says which and how."""
+    """A method failed; the message contains its name and the error."""
 
 
 def makers(table: Table, budget: int) -> dict[str, Callable[[int], Method]]:
-    """Name -> maker of a method from a seed: the peers whose packages are installed, and rtune last.
+    """Name -> function that creates a method from a seed: peers with installed packages, and rtune last.
 
     Args:
         table: the recorded settings.
-        budget: epochs that the search will spend.
+        budget: number of epochs of the search.
     """
     absent = {name for names in missing().values() for name in names}
     found = {name: make for name, make in peers.methods(table, budget).items() if name not in absent}
@@ -44,10 +44,11 @@ def missing() -> dict[str, tuple[str, ...]]:
 def one(
     table: Table, name: str, seed: int, workers: int, budget: int, share: float = 1.0
 ) -> tuple[np.ndarray, float]:
-    """One simulated search of a random share of the table, which the seed decides.
+    """One simulated search in a random part of the table, which depends on the seed.
 
     Returns:
-        (budget,), the share of the table's hypervolume after each epoch spent; and the seconds it took.
+        (budget,), the fraction of the hypervolume of this part after each epoch; and the seconds of
+        computing.
 
     Raises:
         SearchError: the method failed.
@@ -57,13 +58,13 @@ def one(
     try:
         reached = simulate(table, makers(table, budget)[name](seed), workers, budget)
     except Exception as error:
-        # Methods are other people's code: which one it was must not get lost.
+        # Add the name of the method to errors of other packages.
         raise SearchError(f"{name} failed with seed {seed}: {type(error).__name__}: {error}") from error
     return reached / table.full_hypervolume, time.perf_counter() - start
 
 
 def _tried(*arguments: Any) -> tuple[np.ndarray, float] | SearchError:
-    """`one`, its failure as a result: one method's must not cost the others'."""
+    """`one`, but returns the error, so that the other methods continue."""
     try:
         return one(*arguments)
     except SearchError as error:
@@ -73,24 +74,24 @@ def _tried(*arguments: Any) -> tuple[np.ndarray, float] | SearchError:
 def compare(
     table: Table, seeds: int, workers: int, budget: int, processes: int, share: float = 1.0
 ) -> Iterator[Searches | SearchError]:
-    """Simulates every method's searches, spread over processes; yields each when done, or why it failed.
+    """Simulates the searches of every method in parallel processes; yields each result or error.
 
     Args:
         table: the recorded settings.
-        seeds: searches a method, with the seeds 0, 1, ...
-        workers: networks that a search trains at once.
-        budget: epochs that a search spends.
-        processes: how many searches are computed at once, each on one thread.
-        share: of the settings that each search has, in (0, 1].
+        seeds: number of searches of each method, with seeds 0, 1, ...
+        workers: number of networks that a search trains at the same time.
+        budget: number of epochs of a search.
+        processes: number of searches that are computed at the same time, with one thread each.
+        share: fraction of the settings that each search can use, in (0, 1].
     """
     names = list(makers(table, budget))
     jobs = (
         delayed(_tried)(table, name, seed, workers, budget, share) for name in names for seed in range(seeds)
     )
-    # SMAC's proposals depend on the order of sets of texts, so on the hash seed of the process that makes
-    # them; with one process that is this one, whose seed is set already.
+    # SMAC's proposals depend on the order of sets of strings, and so on the hash seed of the process. With
+    # one process this is the current process, whose hash seed is already fixed.
     os.environ.setdefault("PYTHONHASHSEED", "0")
-    # Processes that have grown are replaced, which is no news to anybody.
+    # joblib replaces processes whose memory has grown; the warning needs no action.
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     with parallel_config("loky", n_jobs=processes, inner_max_num_threads=1):
         results = Parallel(return_as="generator")(jobs)

@@ -1,4 +1,4 @@
-"""rtune's own search, as it runs on Ray, on a recorded table."""
+"""The search of rtune, the same as on Ray, on a recorded table."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ DEFAULT = EarlyStopping()
 class Rtune:
     """`rtune.search.state.Search` with the defaults of a search file.
 
-    As for the other samplers, what is trained is the nearest setting that no trial has had yet.
+    As with the other samplers, the nearest recorded setting that no trial has used is trained.
 
     Args:
         table: the recorded settings.
         seed: of the search.
-        trials: at most this many; as many as the table has when None.
+        trials: largest number of trials; None for the number of settings in the table.
         early_stopping: as in a search file; None for none.
         sampler: as in a search file.
     """

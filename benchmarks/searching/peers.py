@@ -1,7 +1,7 @@
-"""The methods that rtune is measured against, each as it comes from its own package.
+"""The methods that rtune is compared with, each as implemented in its own package.
 
-A sampler of a package proposes values; what is trained is the nearest recorded setting that no trial has
-had yet, and that setting's values are what the sampler is told. Random ones draw without replacement.
+A sampler proposes values. The nearest recorded setting that no trial has used is trained instead, and the
+sampler is told the values of that setting. Random search draws settings without replacement.
 """
 
 import datetime
@@ -24,14 +24,14 @@ from rtune.config.ranges import Choice
 from rtune.search import optuna_space
 
 Point = np.ndarray
-# The first rung, and one in how many goes on from a rung.
+# The first rung in epochs, and the reduction factor eta.
 GRACE, ETA = 1, 3
-# Package -> the methods that need it, which rtune itself does not.
+# Optional package -> the methods that need it.
 PACKAGES = {"syne_tune": ("Syne Tune MOASHA", "MOASHA, ranks mended"), "smac": ("SMAC ParEGO",)}
 
 
 class RandomOrder:
-    """Every setting to its end, in random order: random search."""
+    """Random search: full trainings of the settings in random order."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table = table
@@ -48,27 +48,27 @@ class RandomOrder:
         return True
 
     def diverged(self, trial: str) -> None:
-        """Nothing to learn from it."""
+        """Does nothing."""
 
 
 class ASHA(RandomOrder):
-    """Ray Tune's asynchronous successive halving (arXiv 1810.05934) on one number, in random order.
+    """Asynchronous successive halving of Ray Tune (ASHA, arXiv 1810.05934) on a scalar, in random order.
 
-    Grace 1 and eta 3 are the settings that Syne Tune's MOASHA has by default.
+    Grace period 1 and eta 3 are the defaults of Syne Tune's MOASHA.
 
     Args:
         table: the recorded settings.
         seed: of the order.
-        score: the number, from a point (objectives,); larger is better.
+        score: maps objectives (n,) to the scalar to be maximised.
     """
 
     def __init__(self, table: Table, seed: int, score: Callable[[Point], float]) -> None:
         super().__init__(table, seed)
-        # Ray takes seconds to import, which the other methods need not wait for.
+        # Imported here, because the import of Ray takes seconds and other methods do not need it.
         from ray.tune.schedulers import ASHAScheduler
 
         self._score = score
-        # Any: it is told of trials that no controller runs.
+        # Any: the scheduler gets trials without a controller.
         self._scheduler: Any = ASHAScheduler(
             metric="score", mode="max", max_t=table.max_epochs, grace_period=GRACE, reduction_factor=ETA
         )
@@ -91,10 +91,9 @@ class MOASHA(RandomOrder):
     Args:
         table: the recorded settings.
         seed: of the order.
-        mended: version 0.16 takes the order of the trials, best first, for their ranks, and within a
-            front ranks for an order: beside (1, 1), (2, 2) and (3, 3), all minimised, the newcomer
-            (0, 0) counts as third and is stopped. True gives it ranks, so that the method is measured
-            too and not only the slip.
+        mended: whether to correct an error of version 0.16, which confuses the order of the trials with their
+            ranks: among (1, 1), (2, 2), (3, 3), all minimised, the new trial (0, 0) gets rank three and is
+            stopped. Both versions are measured.
     """
 
     def __init__(self, table: Table, seed: int, mended: bool = False) -> None:
@@ -113,7 +112,7 @@ class MOASHA(RandomOrder):
                 return ranks
 
         self._scheduler = moasha.MOASHA(
-            # Settings come in random order from the table, the scheduler only stops them.
+            # The settings come from the table in random order; the scheduler only stops trials.
             {"unused": uniform(0, 1)},
             metrics=list(table.objectives),
             do_minimize=False,
@@ -141,7 +140,7 @@ class MOASHA(RandomOrder):
 
 
 class Proposing:
-    """A sampler that trains what it proposes to the end, from the recorded settings."""
+    """Base class of samplers that train each proposed setting fully."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -149,15 +148,15 @@ class Proposing:
         self._trials: dict[str, Any] = {}
 
     def propose(self) -> dict[str, Any] | None:
-        """Values of the next trial; None if the sampler has no other ones."""
+        """Values of the next trial; None if the sampler has no more."""
         raise NotImplementedError
 
     def begin(self, values: dict[str, Any]) -> Any:
-        """Notes what is trained instead of the proposal; what `tell` needs to name it."""
+        """Receives the values that are trained instead of the proposal; returns the key for `tell`."""
         raise NotImplementedError
 
     def tell(self, key: Any, point: Point | None) -> None:
-        """Takes in the last epoch's objectives, None if the trial diverged."""
+        """Receives the objectives of the last epoch; None if the trial diverged."""
         raise NotImplementedError
 
     def next_task(self) -> Task | None:
@@ -179,7 +178,7 @@ class Proposing:
 
 
 class Optuna(Proposing):
-    """An Optuna sampler, multi-objective, at full length."""
+    """A multi-objective Optuna sampler, with full trainings."""
 
     def __init__(self, table: Table, sampler: optuna.samplers.BaseSampler) -> None:
         super().__init__(table)
@@ -218,7 +217,7 @@ class Optuna(Proposing):
 
 
 class SMAC(Proposing):
-    """SMAC3's facade for hyperparameters with ParEGO, its multi-objective method, at full length."""
+    """SMAC3's hyperparameter facade with ParEGO, its multi-objective method, with full trainings."""
 
     def __init__(self, table: Table, seed: int, trials: int) -> None:
         super().__init__(table)
@@ -240,7 +239,7 @@ class SMAC(Proposing):
             )
             space.add(condition)
         self._space = space
-        # Once all configurations of a small space are under way, SMAC would look for another one for ever.
+        # When all configurations of a small space are used, SMAC would search for a new one without end.
         few = list(itertools.islice(_configurations(table, list(table.ranges), {}), len(table.settings) + 1))
         self._left = len(few) if len(few) <= len(table.settings) else len(table.settings)
         self._texts = {
@@ -249,7 +248,7 @@ class SMAC(Proposing):
         log = logging.getLogger("smac")
         log.addHandler(logging.NullHandler())
         log.propagate = False
-        # It writes its settings when it is made, and nothing later when told not to save.
+        # SMAC writes its settings when it is created; with `save` off it writes nothing later.
         with tempfile.TemporaryDirectory() as folder:
             scenario = Scenario(
                 space,
@@ -275,11 +274,11 @@ class SMAC(Proposing):
         self._left -= 1
         try:
             with warnings.catch_warnings():
-                # Means of nothing, in the figures of its own log.
+                # Means of empty arrays, in numbers that SMAC logs.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._asked = self._facade.ask()
         except (StopIteration, ConfigurationSpaceExhaustedException):
-            return None  # a small space of choices alone
+            return None  # all values of a small space without continuous ranges have been used
         values = {}
         for path, value in dict(self._asked.config).items():
             values[path] = self._texts[path][str(value)] if path in self._texts else float(value)
@@ -306,7 +305,7 @@ class SMAC(Proposing):
 
 
 def _configurations(table: Table, paths: list[str], chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All values that the columns can have, one after the other; endless where a column has a range."""
+    """All combinations of values of the columns; infinitely many if a column has a continuous range."""
     if not paths:
         yield chosen
         return
@@ -320,11 +319,11 @@ def _configurations(table: Table, paths: list[str], chosen: dict[str, Any]) -> I
 
 
 def methods(table: Table, budget: int) -> dict[str, Callable[[int], Method]]:
-    """Name -> maker of a method from a seed; `PACKAGES` says which need a package of their own.
+    """Name -> function that creates a method from a seed; for optional packages see `PACKAGES`.
 
     Args:
         table: the recorded settings.
-        budget: epochs that the search will spend; SMAC sizes its initial design by it.
+        budget: number of epochs of the search; it sets the size of SMAC's initial design.
     """
 
     def asha(score: Callable[[Point], float]) -> Callable[[int], Method]:

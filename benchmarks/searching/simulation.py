@@ -1,4 +1,4 @@
-"""Searches in simulated time: workers that train recorded settings, and a method that directs them."""
+"""Searches in simulated time: a method chooses what workers train, from recorded learning curves."""
 
 import heapq
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from benchmarks.searching.tables import Table
 
 @dataclass(frozen=True)
 class Task:
-    """A setting to train from where it stands: `trial` names it, `setting` is its place in the table."""
+    """A trial that starts or continues to train: its name, and the index of its setting in the table."""
 
     trial: str
     setting: int
@@ -23,24 +23,26 @@ class Method(Protocol):
     """A search method. Objectives are maximised, each at least 0."""
 
     def next_task(self) -> Task | None:
-        """What a free worker does next; None if there is nothing now."""
+        """The task of a free worker; None if there is none at the moment."""
 
     def report(self, trial: str, epoch: int, point: np.ndarray) -> bool:
-        """Takes in an epoch's objectives; whether the trial goes on. Asked in a trial's last epoch too."""
+        """Receives the objectives (n,) of an epoch; returns whether the trial continues.
+
+        Also called after the last epoch of a trial.
+        """
 
     def diverged(self, trial: str) -> None:
-        """A trial broke in the epoch after its last."""
+        """Receives that a trial diverged in the epoch after the last reported one."""
 
 
 def simulate(table: Table, method: Method, workers: int, budget: int) -> np.ndarray:
-    """Runs a method until `budget` epochs are spent or it has nothing left.
+    """Runs a method until `budget` epochs have been trained or it has no more tasks.
 
-    Simulated time is the recorded seconds of each epoch. The epoch in which a training diverges
-    is spent too.
+    The simulated time of an epoch is its recorded time. The epoch in which a training diverges counts too.
 
     Returns:
-        (budget,), the hypervolume after each epoch spent. Only networks that were trained to their
-        end count: a half-trained one is none that anybody would deploy.
+        (budget,), the hypervolume after each epoch. Only fully trained networks count, because others would
+        not be deployed.
     """
     events: list[tuple[float, int, Task]] = []
     idle, order, spent, now = workers, 0, 0, 0.0
@@ -76,6 +78,6 @@ def simulate(table: Table, method: Method, workers: int, budget: int) -> np.ndar
 
 
 def _seconds(table: Table, task: Task) -> float:
-    """Of the task's next epoch; one that diverges takes as long as the epoch before."""
+    """Seconds of the next epoch of a task; an epoch that diverges takes as long as the one before."""
     seconds = table.settings[task.setting].seconds
     return float(seconds[min(task.epoch, len(seconds) - 1)])

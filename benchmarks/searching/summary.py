@@ -1,4 +1,4 @@
-"""What `benchmarks.search` says of simulated searches: figures, text and a plot."""
+"""Results of simulated searches for `benchmarks.search`: statistics, text and a plot."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 TARGETS = (90, 95, 99)
-# Where the table looks at a search, as parts of its budget.
+# Columns of the table, as fractions of the budget.
 POINTS = (0.1, 0.25, 0.5, 0.75, 1.0)
 OURS = "rtune"
 
 
 @dataclass(frozen=True)
 class Searches:
-    """A method's searches.
+    """The searches of a method.
 
     Attributes:
-        method: its name.
-        shares: (seeds, budget), the hypervolume after each epoch spent, as a share of the table's.
-        seconds: of computing, all searches together.
+        method: name of the method.
+        shares: (seeds, budget), hypervolume after each epoch, as a fraction of that of the table.
+        seconds: computing time of all searches.
     """
 
     method: str
@@ -29,13 +29,13 @@ class Searches:
     seconds: float
 
     def epochs_to(self, percent: int) -> list[float]:
-        """(seeds,), epochs spent until a search has that much of the hypervolume; inf for never."""
-        # A front that is the table's whole one has a share of 1 but for rounding.
+        """(seeds,), epochs until a search reaches `percent` of the hypervolume; inf if it does not."""
+        # The whole front of the table has a fraction of 1 up to rounding.
         reached = self.shares >= percent / 100 - 1e-9
         return [float(row.argmax() + 1) if row.any() else math.inf for row in reached]
 
     def summary(self) -> dict[str, Any]:
-        """Medians and quartiles over the seeds, for JSON; None is never."""
+        """Medians and quartiles over the seeds, for JSON; None if not reached."""
         final = [float(v) for v in self.shares[:, -1]]
         found: dict[str, Any] = {"method": self.method, "seeds": len(final)}
         for percent in TARGETS:
@@ -49,7 +49,7 @@ class Searches:
 
 
 def summaries(results: Sequence[Searches]) -> list[dict[str, Any]]:
-    """Each method's summary, with the share of seeds whose search ends with less than rtune's has."""
+    """Summary of each method, with the fraction of seeds in which it ends below rtune."""
     found = [result.summary() for result in results]
     for result, summary in zip(results, found, strict=True):
         below = _below(result, results)
@@ -59,7 +59,7 @@ def summaries(results: Sequence[Searches]) -> list[dict[str, Any]]:
 
 
 def _below(result: Searches, results: Sequence[Searches]) -> float | None:
-    """None for rtune itself, and where it is not compared."""
+    """Fraction of seeds in which `result` ends below rtune; None for rtune, or without results of rtune."""
     ours = next((r for r in results if r.method == OURS), None)
     if ours is None or result is ours:
         return None
@@ -67,7 +67,7 @@ def _below(result: Searches, results: Sequence[Searches]) -> float | None:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The quantile, interpolated as numpy does; inf where it lies beside an inf."""
+    """The quantile with linear interpolation as in NumPy; inf if a neighbouring value is inf."""
     ordered = sorted(values)
     place = q * (len(ordered) - 1)
     low, part = int(place), place - int(place)
@@ -81,7 +81,7 @@ def _known(value: float) -> float | None:
 
 
 def text(results: Sequence[Searches]) -> str:
-    """Two tables, a row a method: shares after some epochs, and epochs until some shares."""
+    """Two tables with a row per method: hypervolume after some epochs, and epochs until some hypervolume."""
     budget = results[0].shares.shape[1]
     looks = sorted({max(1, round(part * budget)) for part in POINTS})
     shares, epochs = [], []
@@ -125,7 +125,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plot(results: Sequence[Searches], title: str, file: Path) -> None:
-    """Draws each method's median over its seeds, and its quartiles as a band, into a PNG, SVG or PDF."""
+    """Plots the median of each method over the seeds, with quartiles as a band, to a PNG, SVG or PDF file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -138,7 +138,7 @@ def plot(results: Sequence[Searches], title: str, file: Path) -> None:
     budget = results[0].shares.shape[1]
     epochs = np.arange(1, budget + 1)
     floor = 1.0
-    # Best first in the legend, as the lines end.
+    # The legend has the methods in the order of their final values, best first.
     for result in sorted(results, key=lambda r: -float(np.median(r.shares[:, -1]))):
         low, middle, high = np.quantile(result.shares, (0.25, 0.5, 0.75), axis=0)
         floor = min(floor, float(low[max(0, budget // 5 - 1)]))
@@ -157,7 +157,7 @@ def plot(results: Sequence[Searches], title: str, file: Path) -> None:
         )
         alpha = 0.18 if ours else 0.07
         axes.fill_between(epochs, low, high, step="post", color=color, alpha=alpha, linewidth=0, zorder=1)
-    # The first trainings end at 0, and all the differences are far above that.
+    # All curves start at 0, but the methods differ far above it, so the y axis starts higher.
     axes.set_ylim(max(0.0, math.floor(20 * floor) / 20), 1.005)
     axes.set_xlim(0, budget)
     axes.set_xlabel("epochs spent")

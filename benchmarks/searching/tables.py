@@ -1,4 +1,4 @@
-"""Recorded learning curves as a search space: what `benchmarks.record` writes, and tables like it."""
+"""Recorded learning curves as a search space: tables in the format of `benchmarks.record`."""
 
 import math
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from rtune.config.ranges import Choice, Range, Uniform
 
 FRACTIONS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity")
 METRICS = (*FRACTIONS, "train_seconds")
-# A positive column whose largest value is this many times its smallest is taken as logarithmic.
+# A positive column has a logarithmic scale if largest / smallest value is at least this.
 _LOG = 50.0
 
 
 class TableError(Exception):
-    """The table or what is asked of it is wrong; the message is for the person who gave it."""
+    """The table, or a request to it, is wrong; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the space and what was recorded of it.
+    """A setting and its recorded learning curve.
 
     Attributes:
-        values: searched column -> value; those that do not apply are absent.
+        values: searched column -> value; columns that do not apply are missing.
         curve: (epochs, objectives), each maximised and at least 0; shorter than the table's epochs if
             the training diverged.
-        seconds: (epochs,), of each epoch; of the one in which it diverged too, where that was recorded.
+        seconds: (epochs,), time of each epoch, and of the epoch in which it diverged, if recorded.
     """
 
     values: dict[str, Any]
@@ -41,14 +41,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Table:
-    """Recorded settings, all trained as long.
+    """Recorded settings, all trained for the same number of epochs.
 
     Attributes:
-        objectives: names, in the order of the curves' columns.
-        max_epochs: length of a full training.
+        objectives: names, in the order of the columns of the curves.
+        max_epochs: epochs of a full training.
         settings: in the order of the file.
-        ranges: searched column -> range, as far as the file shows.
-        openers: column -> (column that opens it, the values under which it applies).
+        ranges: searched column -> range, estimated from the file.
+        openers: conditional column -> (the column that decides whether it applies, for which values).
     """
 
     objectives: tuple[str, ...]
@@ -66,7 +66,7 @@ class Table:
 
     @cached_property
     def full_hypervolume(self) -> float:
-        """Of every setting trained to its end."""
+        """Hypervolume of all settings, fully trained."""
         ends = [s.curve[-1] for s in self.settings if len(s.curve) == self.max_epochs]
         return hypervolume(np.array(ends)) if ends else 0.0
 
@@ -76,20 +76,20 @@ class Table:
         return np.array([self.encode(setting.values) for setting in self.settings])
 
     def part(self, share: float, seed: int) -> "Table":
-        """The table of a random share of the settings, in (0, 1]; one setting at least."""
+        """A table with a random fraction `share`, in (0, 1], of the settings; at least one setting."""
         count = max(1, round(share * len(self.settings)))
         kept = np.random.default_rng(seed).choice(len(self.settings), count, replace=False)
         return replace(self, settings=[self.settings[place] for place in sorted(kept)])
 
     def encode(self, values: dict[str, Any]) -> np.ndarray:
-        """Features of some values, as `encoded` has them; a choice is its position."""
+        """Features (features,) of values, as in `encoded`; a choice is encoded by its position."""
         return np.array([_feature(self.ranges[path], values.get(path)) for path in self.ranges])
 
     def nearest(self, values: dict[str, Any], unused: Sequence[int]) -> int:
-        """The unused setting closest to some values.
+        """Index of the unused setting nearest to the values.
 
-        Columns count alike: the difference on the column's scale, 1 for another choice or where
-        only one of the two applies.
+        The distance is a sum over columns: the difference on the scale of the column, or 1 for different
+        choices, or if the column applies to only one of the two.
         """
         wanted, rows = self.encode(values), self.encoded[list(unused)]
         apart = np.abs(rows - wanted)
@@ -104,9 +104,9 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
     """Reads a table.
 
     Args:
-        path: CSV with `config`, `epoch`, the metrics, and a column for each searched value; an empty
-            cell says that the value does not apply. The longest curves are full trainings, shorter
-            ones diverged; a last row without fractions is that of the epoch in which one did.
+        path: CSV file with `config`, `epoch`, the metrics, and a column per searched value. An empty cell
+            means that the value does not apply. The longest curves are full trainings; shorter ones
+            diverged, and may end with a row without accuracies for the epoch in which they did.
         objectives: metrics, each a name or `name:min` or `name:max` (the default).
 
     Raises:
@@ -115,8 +115,8 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
     names, signs = _directions(objectives)
     frame = _read(path)
     figures = frame[list(names)].to_numpy(float) * signs
-    # Every objective is at least 0, the hypervolume's reference: fractions as they are, others from
-    # the table's worst on.
+    # Objectives are measured from 0, the reference point of the hypervolume: fractions are unchanged, others
+    # are relative to the worst value of the table.
     worst = [
         0.0 if name in FRACTIONS and sign > 0 else np.nanmin(column)
         for name, sign, column in zip(names, signs, figures.T, strict=True)
@@ -143,7 +143,7 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
         whole = rows.index[rows[FRACTIONS[0]].notna()]
         settings.append(Setting(values, figures[whole], rows["train_seconds"].to_numpy(float)))
     openers = _openers(settings, ranges)
-    # What opens comes before what it opens, so that values can be chosen in this order.
+    # A column comes after the column that decides whether it applies, so values can be chosen in order.
     order = [name for name in searched if name not in openers] + list(openers)
     ranges = {name: ranges[name] for name in order}
     table = Table(names, int(frame["epoch"].max()), settings, ranges, openers)
@@ -158,7 +158,7 @@ def load(path: Path, objectives: Sequence[str]) -> Table:
 def _read(path: Path) -> pd.DataFrame:
     """The file, with columns and numbers checked."""
     try:
-        # An empty cell alone is empty: a choice may be called "none".
+        # Only an empty cell is a missing value: "none" may be the name of a choice.
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
@@ -176,7 +176,7 @@ def _read(path: Path) -> pd.DataFrame:
     last = epochs == epochs.groupby(frame["config"]).transform("max")
     broken = last & frame[list(FRACTIONS)].isna().all(axis=1)
     for name in ("epoch", *METRICS):
-        # Booleans are numbers to pandas.
+        # pandas treats booleans as numbers.
         column = frame[name].astype(str) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
         wrong = column[~np.isfinite(numbers) & ~(broken & (name in FRACTIONS))]
@@ -219,14 +219,14 @@ def _range(column: pd.Series) -> Range:
     low, high = float(known.min()), float(known.max())
     if low == high:
         return Choice((_plain(known.iloc[0]),))
-    # Empty cells make pandas read whole numbers as floats; as numbers they are the same.
+    # With empty cells, pandas reads integers as floats.
     return Uniform(low, high, log=low > 0 and high / low >= _LOG)
 
 
 def _openers(settings: Sequence[Setting], ranges: dict[str, Range]) -> dict[str, tuple[str, tuple[Any, ...]]]:
-    """For each column with empty cells the choice that decides where it applies, if one does.
+    """For each column with empty cells, the choice that decides whether it applies, if there is one.
 
-    A choice that does not always apply itself can open another; every opener is listed before what it opens.
+    Such a choice may itself be conditional. Each is listed before the columns that depend on it.
     """
     found: dict[str, tuple[str, tuple[Any, ...]]] = {}
     known = [path for path in ranges if all(path in s.values for s in settings)]

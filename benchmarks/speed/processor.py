@@ -1,11 +1,11 @@
-"""What a figure was measured on."""
+"""The name of the processor, for the results of benchmarks."""
 
 import platform
 from pathlib import Path
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Name of the CPU."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]

@@ -1,9 +1,8 @@
-"""The driver with Ray Tune in the loop and many workers that train nothing; called by `benchmarks.scaling`.
+"""Measures the driver with Ray Tune and many workers that train nothing; called by `benchmarks.scaling`.
 
-A real launch of a search on a Ray that is told to have as many cores as workers are wanted. The workers do
-no more than report, so the driver is asked as fast as it answers. They share the machine's cores with it,
-which takes from the reports a second that it would reach alone; its own CPU time for a report does not
-hang on that.
+This is a real launch of a search, on a local Ray cluster that is configured with as many cores as workers.
+The workers only report, so the driver is always busy. The workers share the cores of the machine with the
+driver, which reduces the number of reports per second; the CPU time of the driver per report is not affected.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Adversarial training with pruning as a textbook writes it in PyTorch, and as the paper's authors did.
+"""Reference implementations of adversarial training with pruning: textbook version and authors' version.
 
-Both are written here, from the method's description; neither uses rtune. `benchmarks.throughput` measures
-rtune against them. They are meant to be read: a network of ordinary modules, members of an ensemble one
-after the other, an attack that calls autograd, float32 throughout.
+Both are written from the description of the method and do not use rtune. `benchmarks.throughput` compares
+rtune with them. They are written for readability: a network of standard modules, one call for each member of
+an ensemble, an attack that uses autograd, and float32 everywhere.
 """
 
 import math
@@ -19,7 +19,7 @@ Prune = Callable[[], None]
 
 
 class Block(nn.Module):
-    """BN-ReLU-conv twice and a shortcut, then noise."""
+    """Twice batch normalisation, ReLU and convolution, plus a shortcut, then noise."""
 
     def __init__(self, channels: int, out: int, stride: int, gamma: float) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ResNet20(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Members asked one after the other, logits averaged."""
+    """Evaluates the members one after the other and averages their logits."""
 
     def __init__(self, members: int, in_channels: int, gamma: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def network(members: int, in_channels: int) -> nn.Module:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, prune: Prune) -> Tensor:
-    """One batch: PGD-10, then a step on what it made; `prune` follows the optimizer. The loss."""
+    """One batch: PGD-10, an optimizer step on the adversarial images, then `prune`. Returns the loss."""
     model.eval()
     adversarial = (x + torch.empty_like(x).uniform_(-EPSILON, EPSILON)).clamp(0, 1)
     for _ in range(STEPS):
@@ -98,7 +98,7 @@ def _weights(model: nn.Module) -> list[Tensor]:
 
 
 def textbook_pruning(method: str, model: nn.Module) -> Prune:
-    """What follows a step, a layer at a time; `method` is none, rvsm, rgsm or admm."""
+    """The pruning after each step, one layer at a time; `method` is none, rvsm, rgsm or admm."""
     weights = _weights(model)
     sparse = [w.clone() for w in weights]
     dual = [torch.zeros_like(w) for w in weights]
@@ -129,7 +129,7 @@ def textbook_pruning(method: str, model: nn.Module) -> Prune:
 
 
 def released_pruning(method: str, model: nn.Module) -> Prune:
-    """The same as the authors' code goes about it: channels one by one, each norm asked for by the host."""
+    """The same as in the authors' code: one channel at a time, with each norm copied to the host."""
     weights = _weights(model)
     sparse = [w.clone() for w in weights]
     dual = [torch.zeros_like(w) for w in weights]

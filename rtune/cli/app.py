@@ -1,4 +1,4 @@
-"""The command `rtune`. Heavy imports happen inside the command that needs them."""
+"""The command `rtune`. Each command imports heavy packages itself, so that `--help` is fast."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ from rtune.cli.commands import launches, networks, reports, runs, spaces
 
 
 class _OneSentence(click.Group):
-    """click's own usage errors in one line too."""
+    """A group that prints usage errors of click in one line, as all other errors of rtune."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -31,7 +31,10 @@ class _OneSentence(click.Group):
 @click.group(cls=_OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rtune")
 def main() -> None:
-    """Distributed hyperparameter search for robust pruning."""
+    """Distributed hyperparameter search for robust pruning.
+
+    A search writes a run. RUN is the name of a run in the folder --runs, or the path or URI of a run.
+    """
 
 
 for _command in (

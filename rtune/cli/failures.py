@@ -1,4 +1,4 @@
-"""What may go wrong for a person becomes one sentence and an exit code."""
+"""Converts errors that the user can act on into one sentence and an exit code."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ from rtune.errors import RtuneError, RunFailure, UsageError
 
 
 class UsageFailure(click.ClickException):
-    """Bad input: one sentence, exit code 2."""
+    """Wrong input: prints one sentence on standard error; exit code 2."""
 
     exit_code = 2
 
@@ -18,19 +18,22 @@ class UsageFailure(click.ClickException):
 
 
 class failures:  # noqa: N801 - reads as a word in `with failures():`
-    """Turns what may go wrong for a person into one sentence and an exit code."""
+    """Context manager that converts errors of rtune into one sentence on standard error and an exit code.
+
+    The exit code is 2 for wrong input (`UsageError`) and 1 for a run that failed (`RunFailure`) and any other
+    `RtuneError`. Other exceptions pass through unchanged.
+    """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-
         if isinstance(error, UsageError) and not isinstance(error, RunFailure):
             raise UsageFailure(str(error)) from None
         if isinstance(error, RtuneError):
             click.echo(f"rtune: {error}", err=True)
             sys.exit(1)
         if isinstance(error, BrokenPipeError):
-            # The reader of our output has gone; there is nobody left to tell.
+            # The program that read the output has ended (as in `rtune results RUN | head`): print nothing.
             sys.stderr.close()
             sys.exit(1)

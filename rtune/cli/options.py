@@ -1,4 +1,4 @@
-"""Options that commands share, and how their values are read."""
+"""Options that several commands share, and the types of their values."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,15 +13,22 @@ RUNS = click.option(
     "--runs",
     default="runs",
     show_default=True,
-    help="Folder of the runs: a path, or a URI as s3://bucket/runs.",
+    help="Folder that contains the runs: a path, or a URI such as s3://bucket/runs.",
 )
 
-WHICH_HELP = "front, best, all, or t0001,t0002"
-FORMATS_HELP = "Of html, md, tex, csv, parquet, svg, pdf, png, with commas."
-OBJECTIVES_HELP = "Of the front, with commas, such as robust_accuracy,macs:min; the search's by default."
+WHICH_HELP = (
+    "Trials: front (the Pareto front), best (highest robust accuracy), all, or a list such as t0001,t0002."
+)
+FORMATS_HELP = "File formats, separated by commas: html, md, tex, csv, parquet, svg, pdf, png."
+OBJECTIVES_HELP = (
+    "Objectives of the Pareto front, separated by commas, such as robust_accuracy,macs:min. "
+    "Default: those of the search."
+)
 
 
 class Seconds(click.ParamType[float]):
+    """A duration such as 90s, 30m or 2h, converted to seconds."""
+
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -45,24 +52,34 @@ class Number(click.ParamType[float]):
 
 
 def launch_options(command: F) -> F:
-    """Options of a launch, shared by `search` and `resume`."""
-    epochs = click.option("--max-epochs", type=int, help="Epochs of a full training.")
-    trials = click.option("--trials", type=int, help="Trials of the whole run; replicates come on top.")
+    """Adds the options that `search` and `resume` share: number and length of trials, and `limit_options`."""
+    epochs = click.option("--max-epochs", type=int, help="Number of epochs of a full training.")
+    trials = click.option("--trials", type=int, help="Number of trials of the whole run, without replicates.")
     return trials(epochs(limit_options(command)))
 
 
 def limit_options(command: F) -> F:
-    """Options of any launch: where, how long, how many trials at once."""
+    """Adds the options of every launch: time budget, concurrency, GPUs per trial, address of the cluster."""
     for option in reversed(
         [
-            click.option("--time-budget", type=Seconds(), help="End after this time, such as 90s, 30m, 2h."),
-            click.option("--concurrency", type=int, help="Trials at once; as many as fit by default."),
-            click.option("--gpus-per-trial", type=float, help="GPUs of a trial; 0.25 puts four on one."),
+            click.option(
+                "--time-budget", type=Seconds(), help="Stop after this time, such as 90s, 30m or 2h."
+            ),
+            click.option(
+                "--concurrency",
+                type=int,
+                help="Largest number of trials that run at the same time. Default: as many as fit.",
+            ),
+            click.option(
+                "--gpus-per-trial",
+                type=float,
+                help="GPUs for each trial; with 0.25, four trials share one GPU.",
+            ),
             click.option(
                 "--address",
                 envvar="RAY_ADDRESS",
                 show_envvar=True,
-                help="A running Ray cluster, such as auto; this machine by default.",
+                help="Address of a running Ray cluster, or auto. Default: this machine only.",
             ),
         ]
     ):

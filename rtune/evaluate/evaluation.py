@@ -1,7 +1,7 @@
-"""The final evaluation: networks of a run under strong attacks, on the test split.
+"""The final evaluation: accuracy of a run's networks under strong attacks, on the test split.
 
-Whatever is found goes to the run folder's `evaluations/`, a record a network and attack, as soon as
-it is known; what is there already is not run again.
+Each result, one record for each network and attack, is written to `evaluations/` in the run folder as soon as
+it is computed. A result that is already recorded is not computed again.
 """
 
 import json
@@ -43,14 +43,23 @@ def evaluate(
     diagnose: bool,
     console: Console,
 ) -> list[str]:
-    """Runs what is not recorded yet, network after network; each figure is saved once known.
+    """Computes the results that are not recorded yet, one network after the other, and records each at once.
+
+    Args:
+        folder: the run.
+        trials: ids of the trials; the network of each is that after its last epoch.
+        names: the attacks; one that does not fit a network is skipped for it.
+        settings: the settings that all attacks share.
+        split_name: `test` or `validation`.
+        diagnose: whether to run `rtune.robust.diagnostics` too.
+        console: for results, warnings and progress.
 
     Returns:
         A sentence for each network that could not be evaluated.
 
     Raises:
-        RunError: another evaluation of the run is going on, or nothing can be written.
-        DataError: the split cannot be had.
+        RunError: another evaluation of the run is in progress, or the run folder cannot be written to.
+        DataError: the split is not available.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = folder.spec.file.evaluation
@@ -62,7 +71,7 @@ def evaluate(
             console.print(f"note: {note}", soft_wrap=True)
         known = {_key(record) for record in log.records}
         for name in trials:
-            # Read again: a search may be going on, and keeps a trial's newest checkpoints only.
+            # Read the log again: during a search only the newest checkpoints of a trial are kept.
             trial = fold(folder.read().records).trials[name]
             try:
                 network = load_network(folder, trial).to(device)
@@ -71,22 +80,24 @@ def evaluate(
                 for record, job, passes in _jobs(network, split, names, settings, own, diagnose):
                     record |= {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
                     if _key(record) in known:
-                        console.print(f"{trial.id}  {_title(record)}: known already")
+                        console.print(f"{trial.id}  {_title(record)}: already computed")
                         continue
                     _run(record, job, passes * len(split), writer, console, device, settings.seed)
                     known.add(_key(record))
             except (CheckpointError, ValueError) as error:
                 troubles.append(str(error))
             except torch.OutOfMemoryError:
-                troubles.append(f"{trial.id} does not fit the device's memory at {BATCH_SIZE} images a batch")
+                troubles.append(
+                    f"{trial.id} does not fit into the device's memory with {BATCH_SIZE} images per batch"
+                )
     return troubles
 
 
 def _report_unfit(trial: Trial, names: list[AttackName], noisy: bool, console: Console) -> None:
-    """Says which attacks are not for this network, and why."""
+    """Prints which attacks are skipped for this network, and why."""
     for reason in dict.fromkeys(reason for name in names if (reason := name.unfit(noisy))):
         left = ", ".join(str(name) for name in names if name.unfit(noisy) == reason)
-        console.print(f"{trial.id} {reason}: {left} left out", soft_wrap=True)
+        console.print(f"{trial.id} {reason}: {left} skipped", soft_wrap=True)
 
 
 def _jobs(
@@ -97,7 +108,10 @@ def _jobs(
     own: EvaluationConfig,
     diagnose: bool,
 ) -> Iterator[tuple[dict[str, Any], Job, int]]:
-    """For each figure: what is known of its record before, how to get the rest, passes over the split."""
+    """For each result: the record's fields known in advance, a job that computes the others, and its cost.
+
+    The cost is the number of attacks on the whole split, for the progress bar.
+    """
     noisy = robust.is_noisy(network)
     for name in names:
         if name.unfit(noisy):
@@ -143,7 +157,7 @@ def _evaluation(
 
 
 def _own_settings(part: catalog.Attack, config: EvaluationConfig) -> dict[str, Any]:
-    """Settings of an attack's own: those of the search file where it has them, else their defaults."""
+    """Settings that only this attack has: from the search file if it has them, else the defaults."""
     if part.settings is None:
         return {}
     found: Section = getattr(config, part.name, None) or part.settings()
@@ -181,7 +195,7 @@ def _run(
     device: torch.device,
     seed: int,
 ) -> None:
-    """Runs a job under its own seed, saves its record, says what it found."""
+    """Runs a job with random numbers from `seed`, records its result, and prints it."""
     start = time.perf_counter()
     title = f"{record['trial']}  {_title(record)}"
     with _bar(console, title, images) as on_batch, robust.seeded(seed, device):
@@ -192,7 +206,7 @@ def _run(
         spread = f" ± {found['accuracy_std']:.3f}" if record["noise_draws"] > 1 else ""
         text = f"{found['accuracy']:.3f}{spread}"
     else:
-        text = "nothing suspicious" if not found["warnings"] else "not to be believed as it stands"
+        text = "no warnings" if not found["warnings"] else "the accuracies may be too high"
     console.print(f"{title}: {text}  ({seconds:.1f} s)", soft_wrap=True)
     for warning in found["warnings"]:
         console.print(f"    warning: {warning}", soft_wrap=True)
@@ -200,7 +214,7 @@ def _run(
 
 @contextmanager
 def _bar(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar over images, where there is a terminal; it vanishes when done."""
+    """Context with a progress bar over images, shown on a terminal only and removed at the end."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
@@ -214,6 +228,6 @@ def _title(record: dict[str, Any]) -> str:
 
 
 def _key(record: dict[str, Any]) -> str:
-    """What two records with the same figure have in common."""
+    """A key that two records share exactly if they are the same result."""
     names = schema.EVALUATION_KEY if record["kind"] == "evaluation" else schema.DIAGNOSIS_KEY
     return json.dumps([record["kind"], *(record[name] for name in names)])

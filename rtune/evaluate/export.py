@@ -1,4 +1,4 @@
-"""A network of a run as a file that runs without rtune: compacted, in PyTorch's own exchange format."""
+"""Export of a compacted network to a file that runs without rtune, in the format of `torch.export`."""
 
 import os
 import tempfile
@@ -17,20 +17,22 @@ from rtune.worker import build
 
 
 def export(folder: RunFolder, name: str, output: Path) -> str:
-    """Writes the network that a trial has after its last epoch; returns a sentence on what it is.
+    """Writes the network of a trial after its last epoch, without its removable channels.
 
     The file is a `torch.export` program (.pt2): `torch.export.load(FILE).module()(images)` gives logits
-    (N, classes) of images (N, C, H, W) in [0, 1], N free; noise, where the network has any, is drawn anew at
-    each call. Its removable channels are cut out.
+    (N, classes) of images (N, C, H, W) in [0, 1], for any N. A noisy network draws new noise at each call.
 
     Args:
         folder: the run.
-        name: the trial.
-        output: the file, replaced as a whole.
+        name: id of the trial.
+        output: the file, written atomically; its name ends in .pt2.
+
+    Returns:
+        A sentence that describes the file.
 
     Raises:
-        RunError: there is no such network.
-        RunFailure: its checkpoint cannot be used, or the file cannot be written.
+        RunError: there is no such network, or `output` has another ending.
+        RunFailure: the checkpoint cannot be used, or the file cannot be written.
     """
     if output.suffix != ".pt2":
         raise RunError(f"--output is {output}; it must end in .pt2")
@@ -45,13 +47,13 @@ def export(folder: RunFolder, name: str, output: Path) -> str:
     cost = footprint(network, shape)
     images = {0: torch.export.Dim("images")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own insides
+        warnings.simplefilter("ignore")  # about internals of torch
         program = torch.export.export(
             compact(network), (torch.zeros(2, *shape),), dynamic_shapes={"images": images}
         )
     _save(program, output)
     return (
-        f"{output}: {name} at epoch {trial.epoch}, {cost.parameters:,} parameters and {cost.macs:,} MACs an "
+        f"{output}: {name} at epoch {trial.epoch}, {cost.parameters:,} parameters and {cost.macs:,} MACs per "
         f"image of {' x '.join(map(str, shape))} in [0, 1]; "
         f"torch.export.load('{output}').module()(images) gives logits"
     )

@@ -1,4 +1,4 @@
-"""A run's networks and images, from its checkpoints and its data."""
+"""Loads networks of a run from checkpoints, and the images of its data set."""
 
 from pathlib import Path
 
@@ -16,11 +16,15 @@ from rtune.worker import build, checkpoint
 
 
 def load_network(folder: RunFolder, trial: Trial) -> Network:
-    """The network a trial has after its last epoch, from its checkpoint: evaluation mode, on the CPU.
+    """The network of a trial after its last epoch, in evaluation mode, on the CPU.
+
+    Args:
+        folder: the run.
+        trial: a trial with at least one finished epoch.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged, of another trial, settings or data set,
-            or its tensors do not fit the network.
+        CheckpointError: the checkpoint is missing or damaged, belongs to another trial, other settings or
+            another data set, or its tensors do not fit the network or are not finite.
     """
     path = checkpoint_file.path_of(folder.trial_folder(trial.id), trial.epoch)
     try:
@@ -31,7 +35,7 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         config, identity = folder.spec.trial_config(trial.values), folder.spec.identity(trial.values)
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
-            f"{path} cannot be used: the settings that the log has for {trial.id} are none of this run's"
+            f"{path} cannot be used: the settings of {trial.id} in the log do not belong to this run"
         ) from None
     if (found.trial, found.epoch) != (trial.id, trial.epoch):
         raise CheckpointError(
@@ -39,8 +43,8 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         )
     if not saved.are_same(found.config, identity):
         raise CheckpointError(
-            f"{path} belongs to another network: it was trained on {_dataset(found)} with other settings "
-            f"than this run has for {trial.id} on {config.data.dataset}"
+            f"{path} belongs to another network: its settings, with data set {_dataset(found)}, are not "
+            f"those of {trial.id} in this run, with data set {config.data.dataset}"
         )
     network = build.model(config.model, config.data)
     weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
@@ -62,7 +66,7 @@ def _dataset(found: checkpoint.Checkpoint) -> str:
 
 
 def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
-    """The `test` or `validation` split of a run's data. Raises DataError."""
+    """The `test` or `validation` split of a run's data set, on a device. Raises DataError if unavailable."""
     config, seed = folder.spec.file.data, folder.spec.search.seed
     if name == "validation":
         return build.splits(config, seed, device, download=True)[1]

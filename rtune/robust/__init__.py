@@ -1,7 +1,7 @@
-"""The science: robust pruning of small networks, usable on its own in a notebook.
+"""Adversarial training, pruning and evaluation of small networks; usable alone, for example in a notebook.
 
-Nothing here knows Ray, Optuna or pydantic. Method and equations: arXiv 2003.00631. Engines that train
-faster are in `rtune.robust.fast`, which nothing else here imports.
+The method and its equations are from arXiv 2003.00631. This package imports neither Ray, Optuna nor pydantic.
+The faster engines are in `rtune.robust.fast`, which no other module of this package imports.
 """
 
 from rtune.robust.attacks.carlini import CarliniL2

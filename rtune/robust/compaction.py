@@ -1,4 +1,4 @@
-"""The small network inside a pruned one: zero channels cut out, the function unchanged."""
+"""Compaction: removes the zero channels of a pruned network without a change of its function."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from rtune.robust.models.cutting import cut
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a network costs once compacted.
+    """The cost of a network after compaction.
 
     Attributes:
-        removable_channels: fraction, in [0, 1], of all convolutions' input channels cut out.
-        macs: multiply-accumulates of convolutions and linear layers for one image.
-        parameters: number of parameters, zeros that could not be cut out included.
+        removable_channels: fraction of the input channels of all convolutions that are removed, in [0, 1].
+        macs: multiply-accumulate operations of convolutions and linear layers for one image.
+        parameters: number of parameters, including zeros that cannot be removed.
     """
 
     removable_channels: float
@@ -27,7 +27,15 @@ class Footprint:
 
 
 def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
-    """Compacts a copy of the network and counts. image_shape: (C, H, W)."""
+    """The cost of the network after compaction; the network itself is unchanged.
+
+    Args:
+        model: the network.
+        image_shape: (C, H, W).
+
+    Raises:
+        TypeError: a block has no compaction rule.
+    """
     small = compact(model)
     image = torch.zeros(1, *image_shape, device=next(model.parameters()).device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -42,16 +50,19 @@ def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
 
 @torch.no_grad()
 def compact(model: Network) -> "CompactEnsemble":
-    """An evaluation-mode copy without the channels that nothing reads, a member at a time.
+    """A copy in evaluation mode without the channels that no layer reads; members are compacted separately.
 
-    Each kind of block has a rule for what can be cut (`rtune.robust.models.cutting.cut`). The tensor between
-    two blocks keeps its width: with skip connections every block of a stage shares it, and the noise is
-    scaled by the standard deviation of all of it. (A network without either could be cut there too; it is
-    not.) At least one channel stays where all could be cut. Same logits as `model` up to rounding; with
-    noise, the same distribution.
+    Each kind of block has a rule for the channels that can be removed (`rtune.robust.models.cutting.cut`).
+    The tensor between two blocks keeps its width: with skip connections all blocks of a stage share it, and
+    the noise is scaled by the standard deviation of the whole tensor. (In a network without skip connections
+    and noise, channels could be removed there too; this is not done.) A layer keeps at least one channel. The
+    logits equal those of `model` up to rounding; with noise, they have the same distribution.
+
+    Args:
+        model: the network, alone or an ensemble.
 
     Raises:
-        TypeError: a block for which there is no rule.
+        TypeError: a block has no compaction rule.
     """
     members = split_members(model)
     for member in members:
@@ -61,7 +72,10 @@ def compact(model: Network) -> "CompactEnsemble":
 
 
 class CompactEnsemble(nn.Module):
-    """Averages the logits of separate members, whose layers may differ in width."""
+    """Averages the logits of separate networks, whose layers may have different widths.
+
+    Maps images (N, C, H, W) in [0, 1] to logits (N, classes).
+    """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -72,5 +86,5 @@ class CompactEnsemble(nn.Module):
 
 
 def _input_channels(model: nn.Module) -> int:
-    """Input channels over all convolutions, a group's own counted for each group."""
+    """Number of input channels of all convolutions, summed over groups."""
     return sum(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))

@@ -1,6 +1,6 @@
-"""Data sets, whole on the device as uint8; batches are cut, cropped and flipped there.
+"""Data sets, kept as uint8 on the device, and their augmentation.
 
-The test split has its own loader, which searching never calls: `load_test`.
+The test split has a loader of its own, `load_test`, which the search never calls.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ DEFAULT_FOLDER = Path("~/.cache/rtune/data").expanduser()
 
 
 class DataError(Exception):
-    """The data cannot be had; the message says which, where, and what to do."""
+    """The data is not available; the message says which, where it was expected, and what to do."""
 
 
 class MissingDataError(DataError):
-    """The files are not there and may not be fetched."""
+    """The files are missing and downloading is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,17 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSource:
-    """What is known of a data set before it is read.
+    """A data set: what is known before it is read, and the function that reads it.
 
     Attributes:
-        name: for sentences.
+        name: for messages.
         image_shape: (C, H, W).
         classes: number of classes.
-        validation: size of the validation split, a fraction or a number of images.
-        crop_padding: default padding, in pixels, of the random crop; 0 for none.
-        flip: whether a horizontal flip keeps the label.
-        read: (train?, folder, download?) -> images (N, C, H, W) uint8 and labels (N,), as numpy.
+        validation: size of the validation split, as a fraction of the training part or a number of images.
+        crop_padding: default padding of the random crop, in pixels; 0 for no crop.
+        flip: whether training images are flipped horizontally by default.
+        read: `read(train, folder, download)` gives images (N, C, H, W) uint8 and labels (N,) as NumPy arrays,
+            of the training part or of the test part.
     """
 
     name: str
@@ -71,20 +72,20 @@ class DataSource:
 def load(
     source: str | DataSource, folder: Path | None = None, seed: int = 0, download: bool = True
 ) -> tuple[Split, Split]:
-    """Train and validation splits of a data set.
+    """Train and validation splits of a data set, on the CPU.
 
-    The validation images are drawn from the training part, stratified by class: 5,000 on CIFAR,
-    a tenth of Fashion-MNIST, a quarter of the digits left after the test split.
+    The validation images are drawn from the training part, stratified by class: 5,000 of CIFAR (section 4
+    of arXiv 2003.00631), a tenth of Fashion-MNIST, a quarter of the digits outside the test split.
 
     Args:
         source: a data set, or a key of `SOURCES`.
-        folder: where the files are, or go; it must exist. `DEFAULT_FOLDER`, made if need be, when
-            None. Digits need none.
+        folder: existing folder with the files, or for the download; None for `DEFAULT_FOLDER`, which is
+            created if necessary. The digits need no folder.
         seed: of the split.
-        download: whether missing files may be fetched (into `folder`).
+        download: whether missing files may be downloaded into `folder`.
 
     Raises:
-        DataError: there is no such folder, or the data is not in it and could not be fetched.
+        DataError: the folder does not exist, or the data is not in it and could not be downloaded.
     """
     found = _source(source)
     images, labels = _read(found, True, folder, download)
@@ -93,37 +94,38 @@ def load(
 
 
 def load_test(source: str | DataSource, folder: Path | None = None, download: bool = True) -> Split:
-    """The test split, for the final evaluation only. Arguments and errors as `load`."""
+    """The test split, for the final evaluation only. Arguments and errors as in `load`."""
     images, labels = _read(_source(source), False, folder, download)
     return _as_split(images, labels, np.arange(len(labels)))
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [0, 1]; not normalised further, so epsilon is in pixel units."""
+    """uint8 pixels as float32 in [0, 1], same shape; not standardised, so that epsilon is in pixel units."""
     return images.float().div_(255)
 
 
 def batches(
     split: Split, size: int, generator: torch.Generator, crop_padding: int = 0, flip: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of augmented batches (float images in [0, 1], labels) in random order.
+    """One epoch of augmented batches in random order: images (B, C, H, W) in [0, 1] and labels (B,).
 
-    The images are spread over ceil(N / size) batches whose sizes differ by one at most, so that
-    batch normalisation never sees a stray image alone.
+    The images are distributed over ceil(N / size) batches whose sizes differ by at most one, so that no
+    batch is too small for batch normalisation.
 
     Args:
-        split: the images, resident on the device.
-        size: most images a batch, at least 1.
-        generator: on the split's device; order and augmentation come from it alone.
-        crop_padding: pad by this many zero pixels and crop back at a random offset; 0 for none.
-        flip: mirror each image with probability 1/2.
+        split: the images, on the device.
+        size: largest number of images in a batch, at least 1.
+        generator: on the split's device; the only source of randomness for order and augmentation.
+        crop_padding: number of zero pixels added on each side before a random crop to the original size;
+            0 for no crop.
+        flip: whether each image is flipped horizontally with probability 1/2.
     """
     for index in epoch_order(split, size, generator):
         yield augmented(split, index, generator, crop_padding, flip)
 
 
 def epoch_order(split: Split, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Which images each batch of an epoch has; arguments as for `batches`."""
+    """Indices of the images of each batch of an epoch; arguments as in `batches`."""
     order = torch.randperm(len(split), generator=generator, device=split.labels.device)
     return order.tensor_split(math.ceil(len(split) / size))
 
@@ -131,7 +133,7 @@ def epoch_order(split: Split, size: int, generator: torch.Generator) -> tuple[Te
 def augmented(
     split: Split, index: Tensor, generator: torch.Generator, crop_padding: int, flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """The batch of the images at `index`; see `batches`."""
+    """The augmented batch of the images at `index` (B,); other arguments and result as in `batches`."""
     images = split.images[index]
     if crop_padding:
         images = random_crop(images, crop_padding, generator)
@@ -141,7 +143,7 @@ def augmented(
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Each image padded by `padding` zeros and cropped back at its own random offset."""
+    """Each image (of N, C, H, W) padded by `padding` zeros and cropped to its size at a random offset."""
     n, channels, height, width = images.shape
     padded = F.pad(images, [padding] * 4)
     offsets = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device)
@@ -153,7 +155,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right with probability 1/2."""
+    """Each image (of N, C, H, W) flipped horizontally with probability 1/2."""
     mirrored = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
@@ -183,7 +185,7 @@ def _read(
 
 
 def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.model_selection import train_test_split  # a second, which no worker needs to wait for
+    from sklearn.model_selection import train_test_split  # its import takes a second
 
     try:
         kept, held = train_test_split(
@@ -202,7 +204,7 @@ def _read_digits(train: bool, folder: Path, download: bool) -> tuple[np.ndarray,
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    # Pixels are 0..16. The set ships without a test part: a fixed fifth is cut off here.
+    # Pixels are 0..16. The data set has no test part: a fixed fifth of the images is used as such.
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     index = _split(bunch.target, 0.2, seed=0)[0 if train else 1]
     return images[index], bunch.target[index]
@@ -229,28 +231,28 @@ def _read_cifar(name: str) -> Callable[[bool, Path, bool], tuple[np.ndarray, np.
 
 
 def _torchvision(kind: str, name: str, train: bool, folder: Path, download: bool):  # type: ignore[no-untyped-def]
-    from torchvision import datasets  # heavy, and digits do without it
+    from torchvision import datasets  # slow to import, and not needed for the digits
 
     try:
         return getattr(datasets, kind)(str(folder), train=train, download=False)
-    except RuntimeError:  # torchvision's word for files missing or broken
+    except RuntimeError:  # torchvision raises it for missing or damaged files
         if not download:
             raise MissingDataError(f"{name} is not in {folder}, and downloading is off") from None
     try:
         return getattr(datasets, kind)(str(folder), train=train, download=True)
     except (OSError, RuntimeError) as error:
-        for left in (folder / kind / "raw", folder / kind):  # made for a download that failed
+        for left in (folder / kind / "raw", folder / kind):  # created for the download that failed
             with contextlib.suppress(OSError):
                 left.rmdir()
         reason = " ".join(str(error).split())
         raise DataError(
             f"{name} is not in {folder} and could not be downloaded ({reason}); "
-            "put its files there, or name their folder as data.folder"
+            "put its files there, or set data.folder to their folder"
         ) from None
 
 
 def _read_idx(file: Path) -> np.ndarray:
-    """A gzipped IDX file of unsigned bytes: magic 0, 0, 8, rank; big-endian sizes; the bytes."""
+    """The array in a gzipped IDX file of unsigned bytes: bytes 0, 0, 8, rank; big-endian sizes; data."""
     try:
         with gzip.open(file) as stream:
             raw = stream.read()

@@ -1,8 +1,8 @@
-"""Can an evaluation be believed? Checks in the spirit of auto-attack's (arXiv 2003.01690).
+"""Checks of whether a robust accuracy is too high because the attack is weak.
 
-Noise, saturated losses and masked gradients make a weak attack look like a robust network. Each check
-below compares two attacks on the same images; a difference counts where it is larger than twice its
-standard error over the images (noise draws included).
+Noise, a saturated loss or masked gradients can make an attack fail on a network that is not robust. Each
+check compares two attacks on the same images. It fails if the difference of their accuracies is larger than
+twice its standard error over the images. The checks follow those of AutoAttack (arXiv 2003.01690).
 """
 
 import math
@@ -20,12 +20,12 @@ from rtune.robust.models import is_noisy, quiet
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the checks found.
+    """Result of the checks.
 
     Attributes:
-        figures: attack -> its measurement.
-        zero_gradients: images whose loss has a gradient of exactly zero, of those rightly classified.
-        warnings: one sentence for each check that failed; empty if the evaluation can be believed.
+        figures: name of the attack -> accuracy under it.
+        zero_gradients: number of correctly classified images with a gradient of exactly zero.
+        warnings: one sentence for each check that failed; empty if all passed.
     """
 
     figures: dict[str, Measurement]
@@ -41,15 +41,15 @@ def diagnose(
     noise_draws: int = 10,
     on_batch: Callable[[int], None] | None = None,
 ) -> Diagnosis:
-    """Runs PGD-k in several variants and looks for signs that it, not the network, is weak.
+    """Runs several variants of a PGD attack and compares the accuracies under them.
 
     Args:
-        model: the network, ordinary or noisy.
-        split: images on its device.
-        attack: the attack under suspicion; its epsilon, step size and number of steps are varied.
-        eot_draws: noise draws a gradient of the EOT variants, at least 2.
+        model: the network, with or without noise.
+        split: images on the model's device.
+        attack: the attack to check; the variants change its epsilon, step size and number of steps.
+        eot_draws: noise draws per gradient of the variants with expectation over transformation, at least 2.
         noise_draws: how often a noisy network classifies each adversarial image.
-        on_batch: as in `outcomes`, over all `passes(model)` passes over the split.
+        on_batch: as in `outcomes`; called for all `passes(model)` attacks on the split.
     """
     attack = PGD(attack.epsilon, attack.step_size, attack.steps)
     noisy = is_noisy(model)
@@ -61,19 +61,19 @@ def diagnose(
     warnings = [w for w in _failed_checks(right, attack, eot_draws) if w]
     if zero:
         warnings.append(
-            f"the gradient of {zero} images is zero: gradient attacks on the cross-entropy cannot move "
-            "them; look at the margin loss (cw) and at autoattack"
+            f"the gradient at {zero} images is zero: gradient attacks on the cross-entropy cannot change "
+            "them; also evaluate with the margin loss (cw) and with autoattack"
         )
     return Diagnosis({name: Measurement.of(r) for name, r in right.items()}, zero, warnings)
 
 
 def passes(model: nn.Module) -> int:
-    """How many attacks `diagnose` runs on the split."""
+    """Number of attacks on the split that `diagnose` runs."""
     return 11 if is_noisy(model) else 8
 
 
 def zero_gradients(model: nn.Module, split: Split, batch_size: int = 512) -> int:
-    """Number of rightly classified images at which the cross-entropy's gradient is exactly zero."""
+    """Number of correctly classified images at which the gradient of the cross-entropy is exactly zero."""
     mode = model.training
     model.eval()
     count = 0
@@ -108,7 +108,7 @@ def _variants(model: nn.Module, attack: PGD, eot_draws: int) -> dict[str, Attack
 
 @dataclass(frozen=True)
 class _Transfer:
-    """An attack made on another network."""
+    """A transfer attack: its adversarial images are computed on the network `source`."""
 
     source: nn.Module
     attack: Attack
@@ -158,7 +158,7 @@ def _failed_checks(right: dict[str, Tensor], attack: PGD, eot_draws: int) -> lis
 
 
 def _if_lower(a: Tensor, b: Tensor, warning: str) -> str | None:
-    """The warning with both figures, if accuracy `a` is below `b` by more than the error allows."""
+    """The warning with both accuracies, if `a` is below `b` by more than two standard errors; else None."""
     difference, error = paired_difference(b, a)
     if difference <= 2 * error or difference == 0:
         return None
@@ -167,10 +167,12 @@ def _if_lower(a: Tensor, b: Tensor, warning: str) -> str | None:
 
 
 def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Accuracy of `a` minus that of `b` on the same images, and its standard error.
+    """Accuracy of `a` minus accuracy of `b` on the same images, and the standard error of the difference.
+
+    The standard error is over the images, after the mean over the noise draws; infinite for one image.
 
     Args:
-        a, b: outcomes (draws, N) as `outcomes` gives; the numbers of draws may differ.
+        a, b: outcomes, bool (draws, N), of `outcomes`; the numbers of draws may differ.
     """
     by_image = a.double().mean(dim=0) - b.double().mean(dim=0)
     error = by_image.std().item() / math.sqrt(len(by_image)) if len(by_image) > 1 else math.inf

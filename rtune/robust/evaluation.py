@@ -1,4 +1,4 @@
-"""Accuracies of a network, ordinary or noisy."""
+"""Natural and robust accuracy of a network, with or without noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from rtune.robust.data import Split, to_float
 
 @dataclass(frozen=True)
 class Measurement:
-    """An accuracy and what is known of its spread.
+    """An accuracy and its standard deviation over noise draws.
 
     Attributes:
-        accuracy: mean over noise draws of the fraction of images classified rightly, in [0, 1].
-        accuracy_std: standard deviation over the draws (n - 1); 0 for a single draw.
-        draws: noise draws.
+        accuracy: fraction of images that are classified correctly, in [0, 1]; mean over the noise draws.
+        accuracy_std: standard deviation over the draws (with n - 1); 0 for one draw.
+        draws: number of noise draws.
         images: number of images.
     """
 
@@ -28,17 +28,17 @@ class Measurement:
 
     @classmethod
     def of(cls, right: Tensor) -> "Measurement":
-        """From the outcomes (draws, N) that `outcomes` gives."""
+        """The measurement of the outcomes (draws, N), bool, that `outcomes` returns."""
         by_draw = right.double().mean(dim=1)
         std = by_draw.std().item() if len(by_draw) > 1 else 0.0
         return cls(by_draw.mean().item(), std, *right.shape)
 
 
 def accuracy(model: nn.Module, split: Split, attack: Attack | None = None, batch_size: int = 512) -> float:
-    """Fraction of images classified rightly, in [0, 1]; under `attack` if one is given.
+    """Fraction of images that are classified correctly, in [0, 1]; under `attack` if one is given.
 
-    Arguments as for `outcomes`. A noisy network is asked once: seed torch before the call for a
-    repeatable figure.
+    The arguments are those of `outcomes`. A noisy network classifies each image once: seed torch before the
+    call to get the same result again.
     """
     return outcomes(model, split, attack, batch_size=batch_size).double().mean().item()
 
@@ -51,18 +51,18 @@ def outcomes(
     batch_size: int = 512,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Which images are classified rightly, draw by draw: bool (draws, N).
+    """Whether each image is classified correctly in each noise draw: bool (draws, N).
 
-    An adversarial image is made once and then classified `draws` times. The model is put in
-    evaluation mode for the call; a noisy network stays noisy.
+    Each adversarial image is computed once and then classified `draws` times. The model is in evaluation
+    mode during the call; the noise of a noisy network stays on.
 
     Args:
         model: maps images (N, C, H, W) in [0, 1] to logits.
         split: images on the model's device.
         attack: `attack(model, images, labels) -> adversarial images`.
         draws: how often each image is classified, at least 1; more than 1 for noisy networks.
-        batch_size: images at a time.
-        on_batch: called with the number of images of each batch that is done.
+        batch_size: number of images in a batch.
+        on_batch: called after each batch with its number of images.
     """
     mode = model.training
     model.eval()
@@ -84,12 +84,12 @@ def outcomes(
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which images are classified rightly: bool (N,)."""
+    """Whether each image is classified correctly: logits (N, classes) and labels (N,) -> bool (N,)."""
     return logits.argmax(dim=1) == labels
 
 
 def check_classes(model: nn.Module, split: Split) -> None:
-    """Raises ValueError unless the network takes the split's images and knows all its classes."""
+    """Raises ValueError unless the network accepts the split's images and has an output for each label."""
     mode = model.training
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""From a trial's settings to the parts of `rtune.robust`."""
+"""Builds the objects of `rtune.robust` (network, pruner, attack, trainer, splits) from a trial's settings."""
 
 import hashlib
 import warnings
@@ -31,22 +31,22 @@ from rtune.robust.random import LOCK
 
 @lru_cache(maxsize=2)
 def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
-    """Train and validation splits, read once a process. Raises DataError."""
+    """Train and validation splits on a device; each process reads them once. Raises DataError."""
     folder = None if config.folder is None else Path(config.folder).expanduser()
     train, validation = data.load(source(config), folder, seed, download)
     return train.to(where), validation.to(where)
 
 
 def pack(train: Split, validation: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Both splits as arrays, which many processes of a machine can read from one place in memory."""
+    """Both splits as NumPy arrays (images uint8, labels int64), which processes can share in memory."""
     pairs = {"train": train, "validation": validation}
     return {name: (split.images.cpu().numpy(), split.labels.cpu().numpy()) for name, split in pairs.items()}
 
 
 def unpack(packed: dict[str, tuple[np.ndarray, np.ndarray]], where: torch.device) -> tuple[Split, Split]:
-    """The splits that `pack` took, on a device; on the CPU without a copy."""
+    """The inverse of `pack`, on a device; on the CPU without a copy."""
     with warnings.catch_warnings():
-        # The memory is read-only, and so are images and labels to us.
+        # The memory is read-only, and images and labels are never written.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         train, validation = (
             Split(*(torch.from_numpy(array) for array in packed[name])) for name in ("train", "validation")
@@ -55,7 +55,7 @@ def unpack(packed: dict[str, tuple[np.ndarray, np.ndarray]], where: torch.device
 
 
 def fingerprint(config: DataConfig, seed: int) -> str:
-    """SHA-256 of images and labels of both splits, which are fetched if need be. Raises DataError."""
+    """SHA-256 (hexadecimal) of images and labels of both splits, downloaded if missing. Raises DataError."""
     digest = hashlib.sha256()
     for split in splits(config, seed, torch.device("cpu"), download=True):
         for tensor in (split.images, split.labels):
@@ -65,13 +65,13 @@ def fingerprint(config: DataConfig, seed: int) -> str:
 
 
 def images(config: DataConfig, seed: int) -> tuple[int, int]:
-    """Numbers of images of the train and validation splits. Raises DataError."""
+    """Number of images in the train split and in the validation split. Raises DataError."""
     train, validation = splits(config, seed, torch.device("cpu"), download=True)
     return len(train), len(validation)
 
 
 def check_parts(spec: Spec) -> None:
-    """Imports all that the search's trials will need. Raises PartError for what cannot be imported."""
+    """Imports all parts that trials of the search need. Raises PartError if one cannot be imported."""
     for part in spec.parts():
         if part.build:
             part.load()
@@ -81,13 +81,13 @@ def check_parts(spec: Spec) -> None:
 
 
 def source(config: DataConfig) -> DataSource:
-    """What is known of a trial's data set before it is read."""
+    """The data set of a trial, not read yet."""
     found: DataSource = config.part("dataset").load()
     return found
 
 
 def model(config: ModelConfig, data_config: DataConfig) -> Network:
-    """The network for a data set's images, with fresh weights from torch's global generator."""
+    """The network for the images of a data set, with initial weights from torch's global generator."""
     part = cast(catalog.Network, config.part("network"))
     images = source(data_config)
     network: Network = part.load()(
@@ -100,13 +100,13 @@ def model(config: ModelConfig, data_config: DataConfig) -> Network:
 
 
 def pruner(config: PruningConfig, network: Network) -> Pruner:
-    """The chosen method on a network."""
+    """The pruning method of the trial, for a network."""
     found: Pruner = config.part("method").load()(network, **config.settings("method"))
     return found
 
 
 def attack(config: AttackConfig | EvaluationConfig) -> Attack:
-    """The attack that makes training images, or the search attack."""
+    """The attack of the training (`AttackConfig`) or of the validation (`EvaluationConfig`)."""
     found: Attack = config.part("method").load()(
         epsilon=config.epsilon,
         step_size=config.step_size,
@@ -119,13 +119,19 @@ def attack(config: AttackConfig | EvaluationConfig) -> Attack:
 
 
 def loss(config: TrainingConfig) -> Loss:
-    """What training minimises."""
+    """The training loss."""
     found: Loss = config.part("loss").load()(**config.settings("loss"))
     return found
 
 
 def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
-    """A trial's training, from its start. Fresh weights come from `seed`."""
+    """The trainer of a trial, before its first epoch.
+
+    Args:
+        config: the settings of the trial.
+        train: the train split, on the device of the training.
+        seed: of the initial weights and of all random numbers of the training.
+    """
     images = source(config.data)
     padding, flip = config.data.crop_padding, config.data.flip
     recipe = Recipe(
@@ -138,7 +144,7 @@ def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:
         crop_padding=images.crop_padding if padding is None else padding,
         flip=images.flip if flip is None else flip,
     )
-    with LOCK:  # torch's global generator is one for all threads
+    with LOCK:  # all threads share torch's global generator
         torch.manual_seed(seed)
         network = model(config.model, config.data).to(train.labels.device)
     return Trainer(

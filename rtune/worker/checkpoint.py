@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file per epoch, verified by its digest, never unpickled.
+"""Checkpoints: one safetensors file per epoch, verified by a digest; pickle is never used.
 
-`trials/ID/epoch-0003.safetensors` contains a trial's network (`model.*`, the sparse one) and everything that
-is needed to continue training. Its header has the metrics of each epoch so far.
+`trials/ID/epoch-0003.safetensors` contains the sparse network of a trial (`model.*`) and all tensors that are
+needed to continue training. The header contains the metrics of all epochs so far.
 """
 
 import json
@@ -22,12 +22,12 @@ from rtune.storage.places import Place, place
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial after some epochs.
+    """The state of a trial after an epoch.
 
     Attributes:
-        trial: the trial's id.
-        config: the trial's settings: a `TrialConfig` as a dict.
-        history: the metrics of each epoch, the first epoch first.
+        trial: id of the trial.
+        config: settings of the trial: a `TrialConfig` as a dict.
+        history: the metrics of each epoch, in order.
         tensors: name -> tensor of `Trainer.state_dict`.
     """
 
@@ -38,17 +38,18 @@ class Checkpoint:
 
     @property
     def epoch(self) -> int:
+        """Number of finished epochs."""
         return len(self.history)
 
 
 def write(folder: Where, checkpoint: Checkpoint) -> Where:
-    """Writes a checkpoint atomically, then deletes all but the newest `KEPT` of the folder.
+    """Writes a checkpoint atomically, then deletes all but the newest `KEPT` in the folder.
 
     Returns:
-        Where it was written.
+        The path of the file.
 
     Raises:
-        StorageError: it cannot be written; earlier checkpoints are unchanged.
+        StorageError: the file cannot be written; earlier checkpoints are unchanged.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}
     header = {
@@ -93,16 +94,19 @@ def newest(
     config: dict[str, Any],
     unfit: Callable[[Checkpoint], str | None] = lambda checkpoint: None,
 ) -> tuple[Checkpoint | None, list[str]]:
-    """The newest valid checkpoint of this trial and settings, and why newer ones were passed over.
+    """The newest valid checkpoint of a trial with these settings, and why newer ones were skipped.
 
     Args:
-        folder: the trial's.
-        trial: its id.
-        config: its settings (`Spec.identity`); older checkpoints are read through today's models.
-        unfit: says what is wrong with the content of one that is whole; None if nothing is.
+        folder: the folder of the trial.
+        trial: id of the trial.
+        config: its settings (`Spec.identity`); settings in old formats are converted before the comparison.
+        unfit: returns why training cannot continue from the content of an undamaged checkpoint, else None.
+
+    Returns:
+        The checkpoint, None if there is no valid one; and a sentence for each newer file that was skipped.
 
     Raises:
-        StorageError: the store does not give them; they may be sound.
+        StorageError: the storage cannot be read; the checkpoints may be valid.
     """
     notes = []
     for path in paths(place(folder)):
@@ -115,10 +119,10 @@ def newest(
             notes.append(f"{path} belongs to another trial or other settings")
             continue
         if path.name != path_of(place(folder), checkpoint.epoch).name:
-            notes.append(f"{path} is of epoch {checkpoint.epoch}")
+            notes.append(f"{path} contains epoch {checkpoint.epoch}")
             continue
         if (reason := unfit(checkpoint)) is not None:
-            notes.append(f"{path} cannot be gone on from: {reason}")
+            notes.append(f"training cannot continue from {path}: {reason}")
             continue
         return checkpoint, notes
     return None, notes

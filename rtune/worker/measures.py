@@ -1,4 +1,4 @@
-"""What is measured of a network after an epoch: a function for each row of `rtune.metrics.METRICS`."""
+"""Metrics of a network after an epoch: one function for each row of `rtune.metrics.METRICS`."""
 
 import math
 import time
@@ -26,12 +26,12 @@ from rtune.worker import build
 
 @dataclass
 class Measured:
-    """A network at an epoch's end; what several metrics need is computed once.
+    """A network at the end of an epoch; values that several metrics need are computed once.
 
     Attributes:
-        trainer: whose network it is, the sparse one.
-        validation: the images that it is measured on.
-        config: the trial's settings.
+        trainer: the trainer of the network; the network is sparse.
+        validation: the validation split.
+        config: the settings of the trial.
     """
 
     trainer: Trainer
@@ -40,33 +40,33 @@ class Measured:
 
     @property
     def model(self) -> nn.Module:
-        """The network, in no particular mode."""
+        """The network, in training or evaluation mode."""
         return self.trainer.model
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the data set's images."""
+        """(C, H, W) of the images of the data set."""
         return build.source(self.config.data).image_shape
 
     @cached_property
     def accuracies(self) -> tuple[float, float]:
-        """Natural accuracy, and robust accuracy under the search attack."""
+        """Natural accuracy, and robust accuracy under the attack of `evaluation`, both in [0, 1]."""
         return self.trainer.measure(self.validation, build.attack(self.config.evaluation))
 
     @cached_property
     def footprint(self) -> Footprint:
-        """What the network costs once compacted."""
+        """Cost of the network after compaction."""
         assert isinstance(self.model, Network)
         return footprint(self.model, self.image_shape)
 
 
 def natural_accuracy(measured: Measured) -> float:
-    """Fraction of the validation images classified rightly, in [0, 1]."""
+    """Fraction of the validation images that are classified correctly, in [0, 1]."""
     return measured.accuracies[0]
 
 
 def robust_accuracy(measured: Measured) -> float:
-    """The same under the search attack."""
+    """The same fraction under the attack of `evaluation` in the search file, in [0, 1]."""
     return measured.accuracies[1]
 
 
@@ -96,11 +96,14 @@ def parameters(measured: Measured) -> int:
 
 
 def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> dict[str, Any]:
-    """Trains one epoch and measures the network it ends with: `rtune.run.schema.epoch`.
+    """Trains one epoch and measures the network after it.
+
+    Returns:
+        The metrics and times of `rtune.run.schema.epoch`; times in seconds.
 
     Raises:
-        Diverged: see `Trainer.train_epoch`; or a metric is not finite.
-        PartError: a metric's function cannot be imported.
+        Diverged: the loss (see `Trainer.train_epoch`) or a metric is not finite.
+        PartError: the function of a metric cannot be imported.
     """
     start = time.perf_counter()
     trainer.train_epoch()

@@ -212,7 +212,7 @@ def test_settings_that_are_none_of_the_search_are_refused(run: Path, values: dic
     before = picture_of(run)
     done = resume(run, "--trials", "5")
     assert done.exit_code == 2, done.output
-    assert "has settings for t0003 that are none of this search" in done.stderr
+    assert "has settings for t0003 that do not belong to this search" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert picture_of(run) == before
 

@@ -149,7 +149,7 @@ def test_evaluated_on_the_validation_split_the_networks_are_as_accurate_as_in_th
 def test_what_was_evaluated_is_known_already(tmp_path: Path, command: list[str], figures: int) -> None:
     run = copy(tmp_path, "mixed") / "runs" / "mixed"
     before = evaluations(run)
-    assert said(tmp_path, *command).count("known already") == figures
+    assert said(tmp_path, *command).count("already computed") == figures
     assert evaluations(run) == before
 
 

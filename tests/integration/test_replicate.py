@@ -122,7 +122,7 @@ def test_trials_without_a_network_cannot_be_repeated(run: Path) -> None:
     rewrite(run, lambda records: [*records, broken("t0002")])
     refused(run, ("--trials", "t0002"), "--trials names 't0002', which has no network in ")
     rewrite(run, lambda records: [*records, broken("t0001")])
-    refused(run, (), "has no network yet: every trial has broken, or has yet to finish an epoch")
+    refused(run, (), "has no network yet: every trial has failed or has not finished an epoch")
     rewrite(run, lambda records: [])
     refused(run, (), "has no network yet")
 
@@ -165,7 +165,7 @@ def test_interrupted_killed_resumed_and_repeated_it_adds_what_was_asked_for(
     assert done.stdout.splitlines()[-1].startswith("report: ")
     again = rtune(*command)
     assert again.returncode == 0
-    assert "each of the 3 settings has been trained with 2 seeds by now" in again.stdout
+    assert "each of the 3 settings has already been trained with 2 seeds" in again.stdout
     rows = analysis.load(run)
     for before in (searched, interrupted, killed):
         check_kept(before, rows)

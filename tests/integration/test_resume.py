@@ -143,7 +143,7 @@ def test_a_changed_search_is_refused_naming_the_difference(
     assert done.exit_code == 2, done.output
     assert "search.yaml has been changed since the search began: " in done.stderr
     assert message in done.stderr
-    assert "put it back, or begin a new search" in done.stderr
+    assert "restore it, or start a new search" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert picture_of(run) == before
 
@@ -169,7 +169,7 @@ def test_limits_may_be_edited(run: Path) -> None:
         edit(run, path, value)
     done = resume(run)
     assert done.exit_code == 0, done.output
-    assert "all 2 trials have ended; --trials gives it more, --max-epochs makes them longer" in done.output
+    assert "all 2 trials have ended; --trials adds trials, --max-epochs makes them longer" in done.output
 
 
 def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_pruning_leaves_the_front_and_says_what_it_freed(run: Path) -> None:
     size = status(run)["checkpoint_bytes"]
     done = CliRunner().invoke(main, ["prune-checkpoints", str(run)])
     assert done.exit_code == 0, done.output
-    assert f"left: networks of the front {len(front)}, others of trials under way 0" in done.output
+    assert f"left: networks of the front {len(front)}, others of unfinished trials 0" in done.output
     left = {p.parent.name: p.name for p in (run / "trials").rglob("*") if p.is_file()}
     assert left == dict.fromkeys(front, "epoch-0002.safetensors")
     assert status(run)["checkpoint_bytes"] < size

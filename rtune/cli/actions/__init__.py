@@ -1,1 +1,1 @@
-"""What the commands do, once their options have been read."""
+"""The work of each command, after its options have been parsed."""

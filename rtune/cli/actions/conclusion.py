@@ -1,4 +1,4 @@
-"""What a launch ends with: the front, the report's path, and how to go on."""
+"""The output at the end of a launch: the Pareto front, the report's path, and the command to continue."""
 
 import sys
 
@@ -13,12 +13,21 @@ from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold, validation_images
 
-# Shown beside the objectives.
+# Metrics that the table shows in addition to the objectives.
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "parameters", "macs")
 
 
 def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
-    """Prints the front and the report's path, or how to go on; exit code."""
+    """Prints the front and writes the report; if the launch ended early, also prints how to continue.
+
+    Args:
+        folder: the run.
+        reason: why the launch ended early, such as `interrupted`; None if the search has ended.
+        command: the command that continues the run.
+
+    Returns:
+        The exit code: 0; 1 without any network or without a report; 130 after an interrupt.
+    """
     from analysis.report import text
     from analysis.report.write import write
     from rtune.console import make_console
@@ -26,7 +35,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     networks = analysis.networks(analysis.load(folder))
     console = make_console(sys.stdout)
     if networks.empty and reason is None:
-        click.echo(f"rtune: no trial ended with a network; see 'rtune status {folder.place}'", err=True)
+        click.echo(f"rtune: no trial has produced a network; see 'rtune status {folder.place}'", err=True)
         return 1
     if not networks.empty:
         ledger = fold(folder.read().records)
@@ -40,7 +49,9 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
         try:
             console.print(f"report: {write([folder])[0]}", soft_wrap=True)
         except RunError as error:
-            click.echo(f"rtune: {error}; all else is saved, and 'rtune report' tries again", err=True)
+            click.echo(
+                f"rtune: {error}; all results are saved, and 'rtune report' writes the report again", err=True
+            )
             return 1
     if reason is not None:
         console.print(how_to_go_on(reason, command), soft_wrap=True)
@@ -63,7 +74,7 @@ def _front_table(folder: RunFolder, networks: pd.DataFrame, ledger: Ledger) -> T
     for name in shown:
         table.add_column(METRICS[name].label.replace(" ", "\n"), justify="right")
     table.add_column("epochs", justify="right")
-    table.add_column("settings", overflow="fold")  # narrow terminals cut nothing off
+    table.add_column("settings", overflow="fold")  # in a narrow terminal, wrap instead of truncating
     searched = folder.spec.searched()
     for row in front.to_dict("records"):
         values = {path: row[path] for path in searched if pd.notna(row[path])}
@@ -77,11 +88,13 @@ def _front_table(folder: RunFolder, networks: pd.DataFrame, ledger: Ledger) -> T
 
 
 def how_to_go_on(reason: str, command: str) -> str:
+    """The sentence for a launch that ended early, with the command that continues the run."""
     return f"ended early ({reason}); every finished epoch is saved. Go on with: {command}"
 
 
 def broken_off(reason: str, folder: RunFolder, command: str) -> str:
+    """The sentence for a launch that failed, with the log file and the command that continues the run."""
     return (
-        f"the launch broke off: {reason}; every finished epoch is saved, the whole story is in "
+        f"the launch broke off: {reason}; every finished epoch is saved, and the details are in "
         f"{folder.place / 'launch.log'}. Go on with: {command}"
     )

@@ -1,4 +1,4 @@
-"""What `rtune search`, `rtune resume` and `rtune replicate` do, below the command line's parsing."""
+"""The work of `rtune search`, `rtune resume` and `rtune replicate`, after their options have been parsed."""
 
 import contextlib
 import datetime
@@ -42,9 +42,23 @@ def search(
     address: str | None,
     asked: "estimate.DryRunOptions | None" = None,
 ) -> int:
-    """Starts a run, or with `asked` only says what it would cost; exit code.
+    """Starts a run; with `asked`, only prints an estimate of its cost.
 
-    Nothing is written unless data and resources are there.
+    Nothing is written before data and resources have been checked.
+
+    Args:
+        search_spec: the search file, with the options of the command line applied.
+        stem: name of the search file without its ending; part of the default name of the run.
+        name: name of the run; None for `stem` and the time.
+        runs: folder or URI of the runs.
+        address: of a Ray cluster; None for this machine.
+        asked: the options of `--dry-run`; None without it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SpecError, RunError: the search cannot start; nothing has been written.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
@@ -62,12 +76,24 @@ def search(
 
 
 def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
-    """Goes on with a run, to more trials or longer ones if asked; exit code."""
+    """Continues a run, and extends it if `options` ask for more or longer trials.
+
+    Args:
+        run, runs: as `rtune.run.folder.find_run` takes them.
+        address: of a Ray cluster; None for this machine.
+        options: limits of this launch: `trials`, `max_epochs`, and fields of the search file's `search`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SpecError, RunError: the run cannot be continued; it is unchanged.
+    """
     folder, records, ledger = _found(run, runs)
     limits = _limits(folder, ledger, options)
     if _left(folder, records, ledger, limits) == 0:
         click.echo(
-            f"all {limits.trials} trials have ended; --trials gives it more, --max-epochs makes them longer"
+            f"all {limits.trials} trials have ended; --trials adds trials, --max-epochs makes them longer"
         )
         return conclusion.conclude(folder, None, "")
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place)
@@ -76,30 +102,33 @@ def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) ->
 def replicate(
     run: str, runs: str, address: str | None, which: str, seeds: int, options: dict[str, Any]
 ) -> int:
-    """Adds trials that repeat settings of a run with other seeds, and finishes those under way; exit code.
+    """Adds trials that repeat settings of a run with other seeds, and finishes unfinished replicates.
 
     Args:
-        run, runs: as `rtune.run.folder.find` takes them.
-        address: of a Ray cluster.
-        which: `front`, `best`, `all`, or trials with commas, among the search's own.
-        seeds: with how many seeds each setting is to be trained in all.
+        run, runs: as `rtune.run.folder.find_run` takes them.
+        address: of a Ray cluster; None for this machine.
+        which: `front`, `best`, `all`, or trials separated by commas; replicates are not counted.
+        seeds: number of seeds of each setting, including the seed of the original trial.
         options: limits of this launch.
 
+    Returns:
+        The exit code.
+
     Raises:
-        SpecError, RunError: one of them cannot be; the run is as it was.
+        SpecError, RunError: an argument is not possible; the run is unchanged.
     """
     from rtune.search.replicates import MOST_SEEDS, ReplicateRequest
 
     if not 2 <= seeds <= MOST_SEEDS:
         raise SpecError(
-            f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, of which the trial that is repeated has one"
+            f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, including the seed of the original trial"
         )
     folder, records, ledger = _found(run, runs)
     asked = ReplicateRequest(tuple(_originals(folder, ledger, which)), seeds)
     limits = _limits(folder, ledger, options)
     left = _left(folder, records, ledger, limits, asked)
     if left == 0:
-        click.echo(f"each of the {len(asked.trials)} settings has been trained with {seeds} seeds by now")
+        click.echo(f"each of the {len(asked.trials)} settings has already been trained with {seeds} seeds")
         return conclusion.conclude(folder, None, "")
     repeats = _Repeats(asked, which, left)
     return _launch(folder.spec, _same_data(folder, ledger), limits, address, folder.place, repeats)
@@ -107,7 +136,13 @@ def replicate(
 
 @dataclass(frozen=True)
 class _Repeats:
-    """A launch that repeats settings: what is asked for, how a person named the trials, trainings to come."""
+    """A launch that repeats settings.
+
+    Attributes:
+        asked: the original trials and the number of seeds.
+        which: the value of `--trials`, for the command that continues.
+        trials: number of trainings that remain.
+    """
 
     asked: "ReplicateRequest"
     which: str
@@ -115,36 +150,40 @@ class _Repeats:
 
 
 def _found(run: str, runs: str) -> tuple[RunFolder, list[dict[str, Any]], Ledger]:
-    """A run that a launch may go on with, its records and what they amount to. Raises RunError."""
+    """A run that can be continued, its records, and the ledger of the records.
+
+    Raises:
+        RunError: there is no such run, another launch is running, or search.yaml and the log do not agree.
+    """
     folder = find_run(run, runs)
     with folder.launch():
-        pass  # who may not write, or not now, hears of it before Ray starts
+        pass  # find out whether the run can be written to before Ray starts
     records = folder.read().records
     ledger = fold(records)
     if ledger.trials and not ledger.launches:
         raise RunError(
-            f"the log of {folder.place} has lost the record of its first launch, so nobody can tell whether "
-            "search.yaml and the data are those it began with; begin a new search"
+            f"the log of {folder.place} has lost the record of its first launch, so it is unknown whether "
+            "search.yaml and the data are the original ones; start a new search"
         )
     begun = ledger.launches[0] if ledger.launches else None
     if begun and (found := changes.differences(begun.search, folder.spec)):
         raise RunError(
             f"{folder.place / 'search.yaml'} has been changed since the search began: {found}; "
-            "put it back, or begin a new search with it"
+            "restore it, or start a new search with it"
         )
     for trial in ledger.trials.values():
         try:
             folder.spec.identity(trial.values)
         except (ValueError, KeyError, TypeError):
             raise RunError(
-                f"the log of {folder.place} has settings for {trial.id} that are none of this search; "
-                "its record has been tampered with"
+                f"the log of {folder.place} has settings for {trial.id} that do not belong to this search; "
+                "the record has been edited"
             ) from None
     return folder, records, ledger
 
 
 def _same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
-    """Gives the folder for the fingerprint of the data that the run began with; RunError for another."""
+    """A function of the data's fingerprint that returns the folder; RunError if the data has changed."""
     begun = ledger.launches[0] if ledger.launches else None
 
     def check(data: str) -> RunFolder:
@@ -152,7 +191,7 @@ def _same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
             config = folder.spec.file.data
             raise RunError(
                 f"the images or labels of {config.dataset} in {config.folder or 'its package'} are not those "
-                f"that {folder.place} began with; put them back, or begin a new search"
+                f"that {folder.place} began with; restore them, or start a new search"
             )
         return folder
 
@@ -160,7 +199,7 @@ def _same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
 
 
 def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
-    """The search's own trials that `--trials` names; a replicate stands for the trial that it repeats."""
+    """The original trials that `--trials` selects; the name of a replicate selects its original."""
     networks = analysis.networks(analysis.load(folder))
     originals = {trial.id: trial.of for trial in ledger.trials.values() if trial.of is not None}
     meant = ",".join(originals.get(part.strip(), part) for part in which.split(","))
@@ -168,13 +207,13 @@ def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
 
 
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
-    """This launch's limits: the search file's, the newest launch's, or what is asked for now."""
+    """Limits of this launch: from the options, else from the latest launch, else from the search file."""
     longest = summary.max_epochs(ledger, folder.spec)
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
         raise RunError(
-            f"--max-epochs is {max_epochs}, but a full training of {folder.place} has {longest} by now; "
-            "it can only be raised"
+            f"--max-epochs is {max_epochs}, but a full training of {folder.place} already has {longest} "
+            "epochs; it can only be increased"
         )
     tree = folder.spec.to_tree()
     tree["training"]["max_epochs"] = max_epochs
@@ -182,7 +221,9 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limit
     settings = spec.from_tree(tree, {}, spec.OPTION).search
     trials = options.get("trials", summary.trials(ledger, folder.spec))
     if trials < len(ledger.own):
-        raise RunError(f"--trials is {trials}, but {folder.place} has begun {len(ledger.own)} already")
+        raise RunError(
+            f"--trials is {trials}, but {folder.place} has already started {len(ledger.own)} trials"
+        )
     return Limits.of(settings, trials, max_epochs)
 
 
@@ -193,7 +234,7 @@ def _left(
     limits: Limits,
     asked: "ReplicateRequest | None" = None,
 ) -> int:
-    """Trials that a launch with these limits would begin with; with `asked` replicates alone."""
+    """Number of trials that a launch with these limits would train; with `asked`, of replicates only."""
     from rtune.search import plan
     from rtune.search.state import Search
 
@@ -213,9 +254,9 @@ def _launch(
     storage: Place,
     repeats: _Repeats | None = None,
 ) -> int:
-    """Checks resources and data, starts Ray, makes or opens the run folder, runs trials; exit code.
+    """Checks resources and data, starts Ray, creates or opens the run folder, and runs the trials; exit code.
 
-    With `repeats` only those; without, the search and what is left of them.
+    With `repeats`, only replicates are trained. Without, the search and unfinished replicates are.
     """
     folder: RunFolder | None = None
 
@@ -228,7 +269,7 @@ def _launch(
 
     try:
         with Interrupt() as interrupt:
-            # What costs least to find out comes first; nothing is written before all is well.
+            # The cheapest checks come first; nothing is written before all of them have passed.
             if address is None:
                 concurrency = resources.concurrency(limits, resources.local())
             else:
@@ -280,7 +321,7 @@ def _launch(
         click.echo(f"rtune: {conclusion.broken_off(str(error), folder, command())}", err=True)
         return 1
     except KeyboardInterrupt:
-        more = "nothing was begun" if folder is None else conclusion.how_to_go_on("interrupted", command())
+        more = "nothing was started" if folder is None else conclusion.how_to_go_on("interrupted", command())
         click.echo(f"rtune: {more}", err=True)
         return 130
     return conclusion.conclude(folder, reason, command())
@@ -288,7 +329,10 @@ def _launch(
 
 @contextlib.contextmanager
 def _launch_log(folder: RunFolder, output: OutputRedirect) -> Iterator[None]:
-    """Context in which the framework's words go to the run folder's launch.log; to a store at its end."""
+    """Context in which the output of Ray goes to launch.log in the run folder.
+
+    If the run is in an object store, the file is uploaded at the end.
+    """
     target = folder.place / "launch.log"
     if target.local is not None:
         with storage_errors():
@@ -307,9 +351,13 @@ def _launch_log(folder: RunFolder, output: OutputRedirect) -> Iterator[None]:
 
 
 def _check_data(search_spec: spec.Spec) -> str:
-    """Imports the parts and fetches the data: what is missing is said before anything is written.
+    """Imports the parts and downloads the data if necessary, before anything is written.
 
-    Returns their fingerprint.
+    Returns:
+        The fingerprint of the data.
+
+    Raises:
+        PartError, SpecError: a part cannot be imported, or the data is not available.
     """
     from rtune.robust import DataError
     from rtune.worker import build

@@ -1,4 +1,4 @@
-"""What export and evaluate do."""
+"""The work of `rtune export` and `rtune evaluate`."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from rtune.run.folder import RunFolder, find_run
 
 
 def export(run: str, runs: str, trial: str, output: Path | None) -> None:
-    """Writes a network as a file and says what it is."""
+    """Writes a network to a file and prints a description. Errors as `rtune.evaluate.export.export`."""
     from rtune.evaluate import export as exporting
 
     folder = find_run(run, runs)
@@ -31,7 +31,22 @@ def evaluate(
     diagnose: bool,
     settings: dict[str, Any],
 ) -> int:
-    """Attacks networks of a run, prints what is known of them, writes the report; exit code."""
+    """Attacks networks of a run, prints their accuracies, and writes the report.
+
+    Args:
+        run, runs: as `rtune.run.folder.find_run` takes them.
+        which: `front`, `best`, `all`, or trials separated by commas.
+        attacks: names as `rtune.config.attack_names.parse` takes them.
+        split: `test` or `validation`.
+        diagnose: whether `rtune.robust.diagnostics` runs too.
+        settings: fields of `attack_names.Settings`; None as `epsilon` or `step_size` for the default.
+
+    Returns:
+        The exit code: 0; 1 if a network could not be evaluated; 130 after an interrupt.
+
+    Raises:
+        AttackNameError, SpecError, RunError: an argument is wrong, or the data is not available.
+    """
     names = attack_names.parse(attacks)
     for missing in filter(None, (name.part.missing() for name in names)):
         raise SpecError(missing)
@@ -58,7 +73,7 @@ def evaluate(
         raise SpecError(str(error)) from None
     except KeyboardInterrupt:
         click.echo(
-            "rtune: interrupted; every figure printed is saved, and the same command goes on from there",
+            "rtune: interrupted; all printed results are saved, and the same command continues from there",
             err=True,
         )
         return 130
@@ -75,10 +90,10 @@ def evaluate(
 
 
 def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:
-    """Figures of these trials on a split beside those of the search; a sentence if there are none."""
+    """A table of the accuracies of these trials on a split and in the search; a sentence if none exist."""
     columns, rows, remark = analysis.evaluation_table(folder, split, trials)
     if not rows:
-        return "nothing is known of these networks"
+        return "there are no results for these networks"
     table = Table(title=f"{split} split; {remark}", title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", "\n"), justify="left" if column == "trial" else "right")

@@ -1,4 +1,4 @@
-"""What report and best do."""
+"""The work of `rtune report` and `rtune best`."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,21 @@ def report(
     objectives: str | None,
     follow: bool,
 ) -> int:
-    """Writes the report of one or several runs and says where; exit code."""
+    """Writes the report of one or several runs and prints the paths of its files.
+
+    Args:
+        named, runs: the runs, each as `rtune.run.folder.find_run` takes it.
+        output: folder of the report; None for the default.
+        formats: separated by commas.
+        objectives: of the front, separated by commas; None for those of the search.
+        follow: whether the report is updated until the search ends.
+
+    Returns:
+        The exit code: 0, or 130 after an interrupt of `follow`.
+
+    Raises:
+        RunError: a run, format or objective does not exist, or the report cannot be written.
+    """
     from analysis.report import write as making
 
     wanted = making.parse_formats(formats)
@@ -34,7 +48,7 @@ def report(
         for path in making.follow(folders, output, wanted, asked):
             click.echo(path)
     except KeyboardInterrupt:
-        click.echo("rtune: no longer followed; the page is as of its last making", err=True)
+        click.echo("rtune: interrupted; the page shows the state of its last update", err=True)
         return 130
     return 0
 
@@ -48,11 +62,25 @@ def best(
     objectives: str | None,
     as_json: bool,
 ) -> int:
-    """Prints the best network under constraints, or the front; exit code 1 if none meets them."""
+    """Prints the best network under constraints, or the front if there are none.
+
+    Args:
+        named, runs: the runs, each as `rtune.run.folder.find_run` takes it.
+        constraints: such as `robust_accuracy>=0.45`; all must be met.
+        maximize, minimize: a metric, at most one of them; None for none.
+        objectives: of the front, separated by commas; None for those of the search.
+        as_json: JSON instead of text.
+
+    Returns:
+        The exit code: 0, or 1 if no network meets the constraints.
+
+    Raises:
+        RunError: a run, metric or constraint is wrong.
+    """
     from analysis.report import choose
 
     if maximize is not None and minimize is not None:
-        raise RunError("--maximize and --minimize are both given; one of them must go")
+        raise RunError("--maximize and --minimize are both given; only one of them is allowed")
     one = f"{maximize}:max" if maximize is not None else f"{minimize}:min" if minimize is not None else None
     folders = [find_run(run, runs) for run in named]
     found = choose.choose(folders, _asked(objectives), one, constraints)

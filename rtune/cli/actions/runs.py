@@ -1,4 +1,4 @@
-"""What the commands do that look at a run, below the command line's parsing."""
+"""The work of `rtune results`, `rtune status` and `rtune prune-checkpoints`."""
 
 import io
 import json
@@ -20,7 +20,17 @@ _STATES = (*schema.STATUSES, "waiting")
 
 
 def results(run: str, runs: str, kind: str, output: Path | None) -> None:
-    """All rows of a run on standard output or in a file."""
+    """Writes all rows of a run to standard output or a file.
+
+    Args:
+        run, runs: as `rtune.run.folder.find_run` takes them.
+        kind: `csv`, `json` or `parquet`.
+        output: the file, replaced as a whole; None for standard output.
+
+    Raises:
+        RunError, SpecError: there is no such run, or parquet would go to a terminal.
+        RunFailure: the results cannot be written.
+    """
     folder = find_run(run, runs)
     try:
         _write_results(folder, kind, output)
@@ -44,13 +54,22 @@ def _write_results(folder: RunFolder, kind: str, output: Path | None) -> None:
     else:
         data = (analysis.load(folder).to_json(orient="records", date_format="iso", indent=1) + "\n").encode()
     if output is not None:
-        LocalPlace(output).write(data)  # whole or not at all
+        LocalPlace(output).write(data)  # atomic
     else:
         sys.stdout.buffer.write(data)
 
 
 def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
-    """Where a run stands, or what became of one trial and why."""
+    """Prints the state of a run, or the history of one trial with the reason of each decision.
+
+    Args:
+        run, runs: as `rtune.run.folder.find_run` takes them.
+        as_json: JSON instead of text; not for a trial.
+        trial: id of the trial; None for the whole run.
+
+    Raises:
+        RunError, SpecError: there is no such run or trial.
+    """
     folder = find_run(run, runs)
     log = folder.read()
     if trial is not None:
@@ -94,7 +113,7 @@ def status(run: str, runs: str, as_json: bool, trial: str | None) -> None:
 
 
 def prune_checkpoints(run: str, runs: str) -> None:
-    """Deletes checkpoints that neither the front nor a trial under way needs, and says what that freed."""
+    """Deletes checkpoints that neither the front nor an unfinished trial needs; prints the size freed."""
     from rtune.run import retention
 
     folder = find_run(run, runs)
@@ -102,7 +121,7 @@ def prune_checkpoints(run: str, runs: str) -> None:
         done = retention.prune(folder)
     click.echo(
         f"files deleted: {done.files}, freed: {summary.size(done.bytes)}; "
-        f"left: networks of the front {done.of_front}, others of trials under way {done.under_way}"
+        f"left: networks of the front {done.of_front}, others of unfinished trials {done.under_way}"
     )
 
 
@@ -137,4 +156,4 @@ def _print_status(facts: dict[str, Any], ledger: Ledger, folder: RunFolder) -> N
 
 
 def _states(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{counts[s]} {s}" for s in _STATES if counts[s]) or "nothing begun"
+    return ", ".join(f"{counts[s]} {s}" for s in _STATES if counts[s]) or "none started"

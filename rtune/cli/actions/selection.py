@@ -1,4 +1,4 @@
-"""Which trials a command's `--trials` means."""
+"""The trials that the option `--trials` selects."""
 
 import pandas as pd
 
@@ -8,21 +8,21 @@ from rtune.run.folder import RunFolder
 
 
 def choose(folder: RunFolder, which: str, networks: pd.DataFrame | None = None) -> list[str]:
-    """The trials whose networks `--trials` names.
+    """The ids of the trials that `--trials` selects.
 
     Args:
         folder: the run.
-        which: `front`; `best` in robust accuracy at search time; `all`; or trials, with commas.
-        networks: `analysis.networks`, or the part of them that can be named; all when None.
+        which: `front`; `best` (the highest robust accuracy in the search); `all`; or ids separated by commas.
+        networks: rows of `analysis.networks` to select from; all if None.
 
     Raises:
-        RunError: the run has no network, or not that one.
+        RunError: the run has no network, or a trial that is named has none.
     """
     if networks is None:
         networks = analysis.networks(analysis.load(folder))
     if networks.empty:
         raise RunError(
-            f"{folder.place} has no network yet: every trial has broken, or has yet to finish an epoch"
+            f"{folder.place} has no network yet: every trial has failed or has not finished an epoch"
         )
     if which == "front":
         chosen = analysis.front(networks, folder.spec.objectives)

@@ -1,1 +1,1 @@
-"""The commands: what their options are called and what they may be. Heavy imports wait for `cli.actions`."""
+"""The commands: their options and help texts. The work is done in `rtune.cli.actions`, imported at a call."""

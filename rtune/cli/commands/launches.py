@@ -19,19 +19,32 @@ from rtune.config.catalog import SAMPLERS
 
 @click.command()
 @click.argument("space")
-@click.option("--name", help="Name of the run; the space's and the time by default.")
+@click.option("--name", help="Name of the run. Default: the name of SPACE and the time.")
 @RUNS
 @launch_options
 @click.option(
-    "--sampler", help=f"{', '.join(part.name for part in SAMPLERS.own())}, or one of an installed package."
+    "--sampler",
+    help=f"Sampler: {', '.join(part.name for part in SAMPLERS.own())}, or one from an installed package.",
 )
-@click.option("--seed", type=int, help="Seed of the search, its trials and the data split.")
+@click.option("--seed", type=int, help="Seed of the search, of its trials and of the data split.")
 @click.option(
-    "--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a value of the search file."
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Replace a value of the search file, such as model.width=8. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what the search would cost; write and start nothing.")
-@click.option("--price", type=float, help="With --dry-run: of a GPU-hour, or core-hour without GPUs.")
-@click.option("--epoch-seconds", type=float, help="With --dry-run: instead of measuring an epoch here.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only estimate what the search would cost; write and start nothing."
+)
+@click.option(
+    "--price", type=float, help="With --dry-run: price of a GPU-hour, or of a core-hour without GPUs."
+)
+@click.option(
+    "--epoch-seconds",
+    type=float,
+    help="With --dry-run: seconds of one epoch. Default: an epoch is measured on this machine.",
+)
 def search(
     space: str,
     name: str | None,
@@ -43,7 +56,10 @@ def search(
     epoch_seconds: float | None,
     **options: Any,
 ) -> None:
-    """Search SPACE: a built-in space's name (see `rtune spaces`) or a search file."""
+    """Start a search.
+
+    SPACE is the name of a built-in search space (see `rtune spaces`) or the path of a search file.
+    """
     _check_dry_run(dry_run, price, epoch_seconds)
     from rtune.cli.actions import launches
 
@@ -73,9 +89,11 @@ def search(
 @RUNS
 @launch_options
 def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
-    """Go on with RUN: unfinished trials from their checkpoints, then new ones.
+    """Continue RUN.
 
-    After a crash, a Ctrl-C or a time budget; or with more --trials, or longer ones (--max-epochs).
+    Unfinished trials continue from their checkpoints, then new trials start. Use it after a crash, after
+    Ctrl-C or when the time budget has been spent. It can also extend a run: to more trials (--trials) or to
+    longer trainings (--max-epochs).
     """
     from rtune.cli.actions import launches
 
@@ -87,13 +105,20 @@ def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
 @click.argument("run")
 @RUNS
 @click.option("--trials", default="front", show_default=True, metavar="WHICH", help=WHICH_HELP)
-@click.option("--seeds", type=int, default=5, show_default=True, help="Of each setting, its own among them.")
+@click.option(
+    "--seeds",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Number of seeds of each setting, including the seed of the original trial.",
+)
 @limit_options
 def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None, **limits: Any) -> None:
-    """Train settings of RUN again with other seeds: what is a better setting, and what is luck?
+    """Train settings of RUN again with other seeds.
 
-    Each as long as the trial that is repeated. A setting that has its seeds gets none more. The search goes
-    on as if nothing had happened.
+    This shows which differences between settings are larger than the differences between seeds. A replicate
+    trains as many epochs as the original trial. A setting that already has this number of seeds is not
+    trained again. Replicates do not change the course of the search.
     """
     from rtune.cli.actions import launches
 
@@ -105,7 +130,7 @@ def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None,
 def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | None) -> None:
     for option, value in (("--price", price), ("--epoch-seconds", epoch_seconds)):
         if value is not None and not dry_run:
-            raise UsageFailure(f"{option} is {value:g}; it counts with --dry-run only")
+            raise UsageFailure(f"{option} is {value:g}; it needs --dry-run")
     if price is not None and not 0 <= price < math.inf:
         raise UsageFailure(f"--price is {price:g}; it must be a number of at least 0")
     if epoch_seconds is not None and not 0 < epoch_seconds < math.inf:

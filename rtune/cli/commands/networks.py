@@ -1,4 +1,4 @@
-"""Commands for single networks of a run: export, evaluate."""
+"""Commands for networks of a run: export, evaluate."""
 
 import sys
 from pathlib import Path
@@ -13,17 +13,45 @@ from rtune.cli.options import (
     Number,
 )
 from rtune.config import attack_names
+from rtune.config.catalog import ATTACKS
+
+
+def _attacks() -> str:
+    """A line for each attack of the catalog: its name, with -K if it takes a number of steps, and `about`."""
+    names = {f"{part.name}{'-K' if part.steps else ''}": part.about for part in ATTACKS.own()}
+    width = max(map(len, names))
+    return "\n".join(f"{name:{width}}  {about}" for name, about in names.items())
+
+
+_EVALUATE_HELP = f"""Measure the accuracy of networks of RUN under strong attacks.
+
+By default these are the networks of the Pareto front, on the test split, which the search does not use. The
+results are written to the run folder and appear in the report. A result that is already there is not computed
+again.
+
+Attacks, where K is the number of steps:
+
+\b
+{_attacks()}
+
+For a noisy network, eot- before {", ".join(part.name for part in ATTACKS.own() if part.eot)} averages each
+gradient over several draws of the noise (expectation over transformation), as in eot-pgd-20. Installed
+packages can add attacks.
+"""
 
 
 @click.command()
 @click.argument("run")
 @click.argument("trial")
 @RUNS
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="A .pt2 file; TRIAL.pt2 by default.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File, ending in .pt2. Default: TRIAL.pt2."
+)
 def export(run: str, trial: str, runs: str, output: Path | None) -> None:
-    """Write the network of a TRIAL of RUN as a file that runs without rtune, its removable channels cut out.
+    """Write the network of TRIAL to a file.
 
-    torch.export.load(FILE).module() is the network.
+    The file contains the network after the last epoch of TRIAL, without the channels that can be removed. It
+    can be used without rtune: in Python, torch.export.load(FILE).module() gives the network.
     """
     from rtune.cli.actions import networks
 
@@ -31,34 +59,53 @@ def export(run: str, trial: str, runs: str, output: Path | None) -> None:
         networks.export(run, runs, trial, output)
 
 
-@click.command()
+@click.command(help=_EVALUATE_HELP, short_help="Measure accuracy under strong attacks.")
 @click.argument("run")
 @RUNS
 @click.option("--trials", default="front", show_default=True, metavar="WHICH", help=WHICH_HELP)
-@click.option("--attacks", default=attack_names.DEFAULT, show_default=True, help="Names, with commas.")
-@click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
-@click.option("--epsilon", type=Number(), help="Radius in pixel units; the search file's by default.")
-@click.option("--step-size", type=Number(), help="The search file's, or epsilon / 4 with --epsilon.")
-@click.option("--epsilon-l2", type=Number(), default=0.5, show_default=True, help="Radius of cw-l2.")
-@click.option("--restarts", type=int, default=1, show_default=True, help="Random starts of pgd and cw.")
 @click.option(
-    "--eot-draws", type=int, default=10, show_default=True, help="Noise draws a gradient of eot- attacks."
+    "--attacks", default=attack_names.DEFAULT, show_default=True, help="Attacks, separated by commas."
 )
 @click.option(
-    "--noise-draws", type=int, default=10, show_default=True, help="Times a noisy network is asked."
+    "--split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="Images to attack.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--diagnose", is_flag=True, help="Also look for signs that the attacks, not the networks, are weak."
+    "--epsilon",
+    type=Number(),
+    help="l-infinity radius for pixels in [0, 1], such as 8/255. Default: that of the search file.",
+)
+@click.option(
+    "--step-size",
+    type=Number(),
+    help="Length of a step, in the same unit. Default: that of the search file; with --epsilon, epsilon / 4.",
+)
+@click.option("--epsilon-l2", type=Number(), default=0.5, show_default=True, help="l2 radius of cw-l2.")
+@click.option(
+    "--restarts", type=int, default=1, show_default=True, help="Number of random starts of pgd and cw."
+)
+@click.option(
+    "--eot-draws", type=int, default=10, show_default=True, help="Noise draws per gradient of eot- attacks."
+)
+@click.option(
+    "--noise-draws",
+    type=int,
+    default=10,
+    show_default=True,
+    help="How often a noisy network classifies each image.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks and of the noise.")
+@click.option(
+    "--diagnose",
+    is_flag=True,
+    help="Also check for signs that the accuracy is too high because an attack is weak.",
 )
 def evaluate(
     run: str, runs: str, trials: str, attacks: str, split: str, diagnose: bool, **settings: Any
 ) -> None:
-    """Attack the networks of RUN for the final figures, on the test split.
-
-    Attacks: natural (none), fgsm, ifgsm-K, pgd-K, cw-K (C&W's loss in the l-infinity ball), cw-l2-K, each
-    with eot- before it for noisy networks (gradients averaged over noise draws), and autoattack.
-    """
     from rtune.cli.actions import networks
 
     with failures():

@@ -1,4 +1,4 @@
-"""Commands that say what a run has found: report, best."""
+"""Commands that present the results of a run: report, best."""
 
 import sys
 from pathlib import Path
@@ -20,11 +20,11 @@ from rtune.cli.options import (
     "--output",
     "-o",
     type=click.Path(path_type=Path),
-    help="Folder; RUN/report by default, report for several.",
+    help="Folder for the files. Default: report in the folder of RUN, or ./report for several runs.",
 )
 @click.option("--format", "formats", default="html,csv,svg,png", show_default=True, help=FORMATS_HELP)
 @click.option("--objectives", help=OBJECTIVES_HELP)
-@click.option("--follow", is_flag=True, help="Make it anew while the search runs, until it ends.")
+@click.option("--follow", is_flag=True, help="Update the report until the search ends.")
 def report(
     run: tuple[str, ...],
     runs: str,
@@ -33,7 +33,11 @@ def report(
     objectives: str | None,
     follow: bool,
 ) -> None:
-    """Write the report of RUN, or of several side by side: a page, the front as tables and pictures."""
+    """Write the report of one or several runs.
+
+    With several runs, the report compares them. It is an HTML page, with the Pareto front as tables and
+    figures.
+    """
     from rtune.cli.actions import reports
 
     with failures():
@@ -43,11 +47,11 @@ def report(
 @click.command()
 @click.argument("run", nargs=-1, required=True)
 @RUNS
-@click.option("--where", multiple=True, metavar="METRIC>=NUMBER", help="A constraint; all given must hold.")
-@click.option("--maximize", metavar="METRIC", help="What the best has most of.")
-@click.option("--minimize", metavar="METRIC", help="What the best has least of, such as macs.")
+@click.option("--where", multiple=True, metavar="METRIC>=NUMBER", help="Constraint; may be repeated.")
+@click.option("--maximize", metavar="METRIC", help="The best network has the largest value of this metric.")
+@click.option("--minimize", metavar="METRIC", help="The best network has the smallest value of this metric.")
 @click.option("--objectives", help=OBJECTIVES_HELP)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def best(
     run: tuple[str, ...],
     runs: str,
@@ -57,7 +61,9 @@ def best(
     objectives: str | None,
     as_json: bool,
 ) -> None:
-    """Say which network of RUN is best under constraints, or, without any, the front and its knee.
+    """Print the best network of RUN under constraints.
+
+    Without constraints, print the Pareto front and its knee. Example:
 
     rtune best RUN --where "robust_accuracy>=0.45" --maximize channel_sparsity
     """

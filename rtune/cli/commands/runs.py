@@ -1,4 +1,4 @@
-"""Commands that look at a run and keep its folder small: results, status, prune-checkpoints."""
+"""Commands that show a run or delete its unneeded checkpoints: results, status, prune-checkpoints."""
 
 from pathlib import Path
 
@@ -14,11 +14,21 @@ from rtune.cli.options import (
 @click.argument("run")
 @RUNS
 @click.option(
-    "--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "json", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="File format.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="A file instead of standard output.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write. Default: standard output."
+)
 def results(run: str, runs: str, kind: str, output: Path | None) -> None:
-    """Print all rows of RUN, one a trial and epoch."""
+    """Print the results table of RUN.
+
+    It has one row for each epoch of each trial.
+    """
     from rtune.cli.actions import runs as actions
 
     with failures():
@@ -28,10 +38,16 @@ def results(run: str, runs: str, kind: str, output: Path | None) -> None:
 @click.command()
 @click.argument("run")
 @RUNS
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--explain", metavar="ID", help="Why this trial was stopped or went on, such as t0003.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option(
+    "--explain", metavar="ID", help="Print why this trial, such as t0003, was stopped or continued."
+)
 def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
-    """Say what RUN has done, what runs, the hypervolume and the time left."""
+    """Print the state of RUN.
+
+    This includes the number of trials in each state, the hypervolume of the Pareto front, the size of the run
+    folder and an estimate of the time left.
+    """
     from rtune.cli.actions import runs as actions
 
     with failures():
@@ -42,7 +58,10 @@ def status(run: str, runs: str, as_json: bool, explain: str | None) -> None:
 @click.argument("run")
 @RUNS
 def prune_checkpoints(run: str, runs: str) -> None:
-    """Delete RUN's checkpoints but those of the front and of trials under way."""
+    """Delete checkpoints of RUN that are not needed.
+
+    Checkpoints of the Pareto front and of unfinished trials stay.
+    """
     from rtune.cli.actions import runs as actions
 
     with failures():

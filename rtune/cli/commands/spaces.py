@@ -18,7 +18,10 @@ def spaces() -> None:
 
 @click.command()
 def schema() -> None:
-    """Print the JSON schema of search files, for editors."""
+    """Print the JSON schema of search files.
+
+    Editors use it to check and to complete search files.
+    """
     from rtune.config.json_schema import search_file_schema
 
     with failures():

@@ -1,4 +1,4 @@
-"""Engines that train faster than plain PyTorch, to the same result (docs/speed.md)."""
+"""Engines that are faster than the plain one, with the same results up to rounding (docs/speed.md)."""
 
 import torch
 
@@ -10,7 +10,7 @@ __all__ = ["engine_for"]
 
 
 def engine_for(device: torch.device | str) -> Engine:
-    """The fastest engine for a device; its `obstacle` says why a GPU gets only the plain one."""
+    """The fastest engine for a device; if a GPU gets the plain engine, its `obstacle` gives the reason."""
     if torch.device(device).type != "cuda":
         return CPUEngine()
     if (reason := obstacle()) is not None:

@@ -1,8 +1,9 @@
-"""The training attack on a pre-activation network, with its gradient written out layer by layer.
+"""PGD on a pre-activation network with explicit forward and backward passes, without autograd.
 
-Same attack as `rtune.robust.attacks.pgd.PGD` on the same network in evaluation mode. There a normalisation
-is a scale and a shift, which can be part of the convolution before it, and only the image's gradient is
-needed; autograd uses neither fact. Subclasses compute each layer, forward and backward.
+The attack is that of `rtune.robust.attacks.pgd.PGD` on the same network in evaluation mode. In this mode
+batch normalisation is a scale and a shift, which can be merged into the convolution before it, and only the
+gradient with respect to the images is needed. Autograd uses neither property. Subclasses compute the forward
+and backward pass of each layer.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether `ChainedPGD` computes this attack on this network, which may be anybody's subclass."""
+    """Whether `ChainedPGD` can compute this attack on this network, which may be of a user's class."""
     return (
         isinstance(model, PreActNetwork)
         and _is_chain(model)
@@ -29,7 +30,7 @@ def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
 
 
 def _is_chain(model: PreActNetwork) -> bool:
-    """Whether the network's layers and their order are a `PreActNetwork`'s own, and none is compacted."""
+    """Whether the network has exactly the layers of a `PreActNetwork`, in their order, none compacted."""
     stem, kind = model.stem, type(model)
     return (
         kind.forward is Network.forward
@@ -40,10 +41,10 @@ def _is_chain(model: PreActNetwork) -> bool:
 
 
 class ChainedPGD(ABC):
-    """`PGD` (see there for its source) on a network that `fits`; called in its place.
+    """Replaces `PGD` (arXiv 1706.06083) for a network and attack for which `fits` is true.
 
-    Each call reads the network's weights and statistics again, and computes it in evaluation mode
-    whatever its mode is.
+    Each call reads the weights and running statistics of the network again. The network is evaluated as in
+    evaluation mode, whatever its mode is.
 
     Args:
         model: the network.
@@ -59,7 +60,7 @@ class ChainedPGD(ABC):
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, as `PGD` gives them, in channels-last memory."""
+        """Adversarial images (N, C, H, W) in [0, 1] in channels-last memory; arguments as in `PGD`."""
         attack = self.attack
         start = images
         if attack.random_start:
@@ -73,11 +74,11 @@ class ChainedPGD(ABC):
         return self._restored(adversarial)
 
     def _arranged(self, images: Tensor) -> Tensor:
-        """A copy of images in the memory layout that the layers read."""
+        """A copy of the images in the memory layout of the layers."""
         return channels_last(images)
 
     def _restored(self, adversarial: Tensor) -> Tensor:
-        """The reverse of `_arranged`: images one after the other in channels-last memory."""
+        """The inverse of `_arranged`: images in channels-last memory."""
         return adversarial
 
     def _step(self, adversarial: Tensor, images: Tensor, labels: Tensor, step: int) -> None:
@@ -111,49 +112,49 @@ class ChainedPGD(ABC):
 
     @abstractmethod
     def _read(self, images: Tensor) -> None:
-        """Reads the weights, and each normalisation as a scale and a shift, for images of this shape."""
+        """Reads the weights, and each batch normalisation as scale and shift, for images of this shape."""
 
     @abstractmethod
     def _stem(self, images: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-        """The first block's input, and the same normalised and rectified."""
+        """The input of the first block, before and after batch normalisation and ReLU."""
 
     @abstractmethod
     def _middle(self, a: Tensor, block: PreActBlock) -> Tensor:
-        """The first convolution, normalised and rectified."""
+        """The first convolution with batch normalisation and ReLU."""
 
     @abstractmethod
     def _shortcut(self, a: Tensor, layer: nn.Conv2d) -> Tensor: ...
 
     @abstractmethod
     def _sum(self, middle: Tensor, layer: nn.Conv2d, skip: Tensor | None) -> Tensor:
-        """The second convolution, plus the shortcut's value."""
+        """The second convolution, plus the value of the shortcut."""
 
     @abstractmethod
     def _join(
         self, middle: Tensor, layer: nn.Conv2d, skip: Tensor | None, norm: nn.BatchNorm2d
     ) -> tuple[Tensor, Tensor]:
-        """`_sum`, and the same normalised and rectified."""
+        """`_sum`, before and after batch normalisation and ReLU."""
 
     @abstractmethod
     def _perturb(
         self, x: Tensor, block: PreActBlock, which: tuple[int, int], norm: nn.BatchNorm2d
     ) -> tuple[Tensor, Tensor, Any]:
-        """x with noise, the same normalised and rectified, and what `_through` needs of the noise.
+        """x with noise, the same after batch normalisation and ReLU, and the state that `_through` needs.
 
-        which: the attack's step and the block's number.
+        which: step of the attack and index of the block.
         """
 
     @abstractmethod
     def _head(self, a: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of the summed cross-entropy with respect to the last normalisation's input."""
+        """Gradient of the summed cross-entropy with respect to the input of the last batch normalisation."""
 
     @abstractmethod
     def _through(self, grad: Tensor, before: Tensor, block: PreActBlock, noise: Any) -> Tensor:
-        """Gradient of `_perturb`'s input from that of its result."""
+        """Backward pass of `_perturb`: gradient with respect to its input."""
 
     @abstractmethod
     def _back_middle(self, grad: Tensor, block: PreActBlock, middle: Tensor) -> Tensor:
-        """Gradient of the first convolution's result from that of the second's."""
+        """Backward pass of the second convolution: gradient with respect to the output of the first."""
 
     @abstractmethod
     def _back_shortcut(self, grad: Tensor, layer: nn.Conv2d, entered: Tensor) -> Tensor: ...
@@ -162,11 +163,16 @@ class ChainedPGD(ABC):
     def _back_block(
         self, inner: Tensor, block: PreActBlock, entered: Tensor, extra: Tensor | None, skip: Tensor | None
     ) -> Tensor:
-        """Gradient of the block's input from the result of `_back_middle`.
+        """Backward pass of the first convolution: gradient with respect to the input of the block.
 
-        extra: the shortcut's part of the gradient of `entered`; skip: its part of that of the input.
+        Args:
+            inner: the result of `_back_middle`.
+            block: the block.
+            entered: the input of the first convolution.
+            extra: gradient with respect to `entered` through a 1x1 shortcut; None without one.
+            skip: gradient with respect to the input of the block through an identity; None without one.
         """
 
     @abstractmethod
     def _move(self, adversarial: Tensor, grad: Tensor, images: Tensor) -> None:
-        """Moves the adversarial images by one step, in place; grad: of the stem's result."""
+        """Updates the adversarial images by one step, in place; grad: with respect to the stem's output."""

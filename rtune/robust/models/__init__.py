@@ -1,4 +1,7 @@
-"""Networks of the method (arXiv 2003.00631, section 2)."""
+"""Networks: ResNets, wide ResNets, networks without skip connections, MobileNet, and noisy ensembles of each.
+
+Source: arXiv 2003.00631, section 2.
+"""
 
 from rtune.robust.models.mobilenet import MobileNet
 from rtune.robust.models.parts import Network, add_noise, is_noisy, quiet, split_members

@@ -1,6 +1,6 @@
-"""Cutting channels out of a block: what the rules of all blocks are made of.
+"""Removal of channels from a block: the functions that the compaction rules of all blocks use.
 
-Each kind of block registers its rule beside its class, with `@cut.register`.
+Each kind of block registers its rule next to its class, with `@cut.register`.
 """
 
 from functools import singledispatch
@@ -12,7 +12,7 @@ from rtune.robust.models.parts import conv
 
 
 class Select(nn.Module):
-    """Reads the channels of that index from (N, C, H, W)."""
+    """Selects channels: (N, C, H, W) -> (N, len(index), H, W). index: (n,) int64."""
 
     index: Tensor
 
@@ -26,22 +26,27 @@ class Select(nn.Module):
 
 @singledispatch
 def cut(block: nn.Module) -> None:
-    """Cuts channels out of a block of one member, in place; each kind of block registers its rule."""
-    raise TypeError(f"a {type(block).__name__} cannot be compacted: no rule says which channels may go")
+    """Removes channels from a block of a single network, in place; each kind of block registers its rule.
+
+    Raises:
+        TypeError: this kind of block has no rule.
+    """
+    raise TypeError(f"a {type(block).__name__} cannot be compacted: it has no rule for removing channels")
 
 
 def channels_read(layer: nn.Conv2d) -> Tensor:
-    """Which input channels of an ungrouped convolution have a weight that is not zero."""
+    """Which input channels of a convolution without groups have a nonzero weight: bool (in,)."""
     return layer.weight.ne(0).any(dim=3).any(dim=2).any(dim=0)
 
 
 def indices(wanted: Tensor) -> Tensor:
+    """Indices (n,), int64, of the true elements of a bool vector; [0] if none, so that a channel stays."""
     index = wanted.nonzero().flatten()
     return index if len(index) else index.new_zeros(1)
 
 
 def cut_conv(layer: nn.Conv2d, weight: Tensor, groups: int = 1) -> nn.Conv2d:
-    """The convolution with the channels that `weight` has, a copy of it."""
+    """A convolution like `layer` with a copy of `weight` (out, in / groups, kernel, kernel) as weights."""
     out, inputs, kernel, _ = weight.shape
     with torch.device("meta"):
         small = conv(inputs, out // groups, kernel, groups, layer.stride[0])
@@ -50,6 +55,7 @@ def cut_conv(layer: nn.Conv2d, weight: Tensor, groups: int = 1) -> nn.Conv2d:
 
 
 def cut_norm(norm: nn.BatchNorm2d, index: Tensor) -> nn.BatchNorm2d:
+    """A copy of the batch normalisation with the channels at `index` (n,)."""
     small = nn.BatchNorm2d(len(index), eps=norm.eps).to(index.device)
     small.load_state_dict({k: v[index] if v.dim() else v for k, v in norm.state_dict().items()})
     return small

@@ -13,11 +13,11 @@ BLOCKS = ((4, 1), (8, 2), (8, 1), (16, 2), (16, 1), (32, 2), *5 * [(32, 1)], (64
 class MobileNet(Network):
     """MobileNetV1 (arXiv 1704.04861) of k members, with noise after each block if `gamma` > 0.
 
-    A 3x3 stem, 13 depthwise-separable blocks, average pooling and a linear layer. The stem keeps
-    the image's size, where the original, made for images of 224 pixels, halves it.
+    A 3x3 stem, 13 depthwise-separable blocks, average pooling and a linear layer. The stem keeps the size of
+    the image; in the original, for images of 224 pixels, it halves the size.
 
     Args:
-        width: half the number of the stem's channels; 16 for the original's 32, the others in proportion.
+        width: half the number of channels of the stem, 16 in the original; all layers scale with it.
         in_channels, classes, members, gamma: as in `Network`.
 
     Raises:
@@ -49,17 +49,17 @@ class MobileNet(Network):
 
 
 class SeparableBlock(nn.Module):
-    """A 3x3 filter on each channel, then a 1x1 convolution that mixes them; BN-ReLU after both.
+    """A 3x3 depthwise convolution and a 1x1 convolution, each followed by batch normalisation and ReLU.
 
     Args:
-        channels, out: channels a member, before and after.
+        channels, out: input and output channels of each member.
         stride: of the depthwise convolution.
         members, gamma: as in `Network`.
     """
 
     def __init__(self, channels: int, out: int, stride: int, members: int, gamma: float) -> None:
         super().__init__()
-        self.read: nn.Module = nn.Identity()  # compaction puts a selection of channels here
+        self.read: nn.Module = nn.Identity()  # compaction replaces it by a selection of channels
         self.depthwise = conv(1, 1, 3, members * channels, stride)
         self.norm1 = nn.BatchNorm2d(members * channels)
         self.pointwise = conv(channels, out, 1, members)
@@ -74,10 +74,11 @@ class SeparableBlock(nn.Module):
 
 @cut.register
 def _cut(block: SeparableBlock) -> None:
-    """Channels that the pointwise convolution does not read, and those whose filter is zero.
+    """Removes channels that the 1x1 convolution does not read, and those whose depthwise filter is zero.
 
-    A zero filter gives one and the same value everywhere, ReLU of what BN makes of 0. A 1x1
-    convolution passes that on as a constant, so it moves into the mean of the BN that follows.
+    After a zero filter the channel has the same value everywhere: ReLU(BN(0)). The 1x1 convolution adds a
+    multiple of this constant to its outputs, so the constant is moved into the running mean of the batch
+    normalisation that follows.
     """
     filters = block.depthwise.weight
     kept = indices(channels_read(block.pointwise) & filters.ne(0).flatten(1).any(dim=1))

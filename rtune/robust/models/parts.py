@@ -1,7 +1,7 @@
-"""What the networks share: ensembles as one network, the noise, and the layers around the blocks.
+"""Parts of all networks: the base class, the noise, and layers of ensembles.
 
-An ensemble is one network whose tensors hold every member side by side: its convolutions are
-grouped, one group a member, so that k members cost one Python call a layer instead of k.
+An ensemble is one network. Its tensors contain the channels of all members one after the other, and its
+convolutions have one group for each member, so that a layer of k members is one call instead of k.
 """
 
 import copy
@@ -17,20 +17,20 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Network(nn.Module):
-    """k members that see the same image, share nothing, and have their logits averaged.
+    """An ensemble of k members without shared weights; its logits are the mean of the members' logits.
 
-    A subclass sets `stem`, `blocks` and `head` and says with `features` how they are joined. All
-    its tensors have their members along the first axis, in order.
+    A subclass sets `stem`, `blocks` and `head`, and defines in `features` how they are connected. In all its
+    parameters the members follow one another along the first axis.
 
     Args:
-        in_channels: channels of the images.
+        in_channels: number of channels of the images.
         classes: number of classes.
         members: k, the size of the ensemble.
-        gamma: strength of the noise after each block; 0 for an ordinary network.
+        gamma: strength of the noise after each block; 0 for a network without noise.
         **shape: the other arguments of the subclass, all at least 1.
 
     Attributes:
-        settings: the subclass's arguments but `members` and `gamma`.
+        settings: the arguments of the subclass, without `members` and `gamma`.
 
     Raises:
         ValueError: a size is below 1, or `gamma` below 0.
@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     @property
     def gamma(self) -> float:
-        """The strongest noise in the network."""
+        """The largest noise strength of all blocks; 0 without noise."""
         return max(_gammas(self), default=0.0)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -63,12 +63,12 @@ class Network(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, members * in_channels, H, W) -> (N, members * C, h, w), which is pooled and classified."""
+        """Features before pooling: (N, members * in_channels, H, W) -> (N, members * C, h, w)."""
         raise NotImplementedError
 
 
 class Noise(nn.Module):
-    """x + gamma * std(x) * N(0, 1), in training and in evaluation; with `gamma` 0, x itself."""
+    """The layer `add_noise`, active in training and in evaluation mode; the identity if `gamma` is 0."""
 
     def __init__(self, gamma: float, members: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Noise(nn.Module):
 
 
 class EnsembleLinear(nn.Module):
-    """One linear layer a member on its own features, logits averaged over the members."""
+    """One linear layer for each member, on the features of that member; the mean of their logits."""
 
     def __init__(self, features: int, classes: int, members: int) -> None:
         super().__init__()
@@ -101,30 +101,35 @@ class EnsembleLinear(nn.Module):
 
 
 def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
-    """x + gamma * std(x) * N(0, 1), std over each member's whole tensor (section 2.2).
+    """x + gamma * std(x) * N(0, 1), with std over the whole tensor of each member (section 2.2).
 
-    x: (N, members * C, H, W). The noise is on in training and in evaluation.
+    The noise is used in training and in evaluation mode (arXiv 2003.00631).
+
+    Args:
+        x: (N, members * C, H, W).
+        gamma: strength of the noise, at least 0; 0.1 in the paper.
+        members: size of the ensemble.
     """
     if members == 1:
         return x + gamma * x.std() * _normal_like(x)
-    # Channel by channel first: sums over axes that are not neighbours in memory are slow.
+    # Sum each channel first: a reduction over axes that are not adjacent in memory is slow.
     channels = x.shape[1] // members
     exact = x.float()
     mean = exact.mean(dim=(0, 2, 3)).view(members, channels).mean(dim=1)
     away = (exact - _by_channel(mean, channels)).square().sum(dim=(0, 2, 3))
     variance = away.view(members, channels).sum(dim=1) / (x.numel() // members - 1)
-    spread = variance > 0  # without any, the root has no gradient
+    spread = variance > 0  # at 0 the square root has no finite gradient
     std = torch.where(spread, variance, 1).sqrt() * spread
     return torch.addcmul(x, _normal_like(x), _by_channel(std, channels).to(x.dtype), value=gamma)
 
 
 def _by_channel(each: Tensor, channels: int) -> Tensor:
-    """A number a member as (1, members * channels, 1, 1)."""
+    """One number for each member, (members,), repeated for its channels: (1, members * channels, 1, 1)."""
     return each.repeat_interleave(channels).view(1, -1, 1, 1)
 
 
 def _normal_like(x: Tensor) -> Tensor:
-    """N(0, 1) in the shape of x and the order of its memory, in which a CPU draws six times as fast."""
+    """N(0, 1) numbers with the shape and memory layout of x; in this layout a CPU draws six times as fast."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.randn_like(x)
     n, channels, height, width = x.shape
@@ -133,10 +138,10 @@ def _normal_like(x: Tensor) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that an engine may compute in another way on a GPU.
+    """A convolution whose computation on a GPU an engine can replace.
 
     Attributes:
-        kernel: `kernel(x, layer) -> layer(x)`, used under autocast on a GPU; None for PyTorch's own.
+        kernel: `kernel(x, layer)` gives `layer(x)`, used under autocast on a GPU; None for the default.
     """
 
     kernel: Callable[[Tensor, nn.Conv2d], Tensor] | None = None
@@ -148,10 +153,13 @@ class Conv2d(nn.Conv2d):
 
 
 def conv(channels: int, out: int, kernel: int, groups: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the image's size (up to `stride`), `channels` -> `out` a group.
+    """A convolution without bias, with padding kernel // 2 and He-normal weights.
 
-    For an ensemble, `groups` is the number of members; for its depthwise convolutions it is members
-    times channels, with one channel a group.
+    Args:
+        channels, out: input and output channels of each group.
+        kernel: height and width of the kernel, odd.
+        groups: number of groups: the members of an ensemble; for a depthwise convolution members * channels.
+        stride: by which height and width are divided, rounded up.
     """
     layer = Conv2d(
         groups * channels,
@@ -162,20 +170,20 @@ def conv(channels: int, out: int, kernel: int, groups: int, stride: int = 1) -> 
         groups=groups,
         bias=False,
     )
-    # He-normal by the fan-out of one group; torch's own initialiser would count every group.
+    # He-normal with the fan-out of one group; the initialiser of torch uses the fan-out of all groups.
     nn.init.normal_(layer.weight, std=math.sqrt(2 / (out * kernel * kernel)))
     return layer
 
 
 @torch.no_grad()
 def split_members(model: Network) -> list[Network]:
-    """Each member of an ensemble as a network of its own, in evaluation mode; copies, on its device."""
+    """A copy of each member as a separate network, in evaluation mode, on the same device."""
     return [_member(model, m) for m in range(model.members)]
 
 
 def _member(model: Network, m: int) -> Network:
     settings: dict[str, Any] = model.settings
-    with torch.device("meta"):  # weights that are replaced at once need no drawing
+    with torch.device("meta"):  # no initial weights are drawn: they are replaced below
         member = type(model)(**settings, members=1, gamma=0.0)
     state = {k: v.chunk(model.members)[m] if v.dim() else v for k, v in model.state_dict().items()}
     member.load_state_dict({k: v.clone() for k, v in state.items()}, assign=True)
@@ -185,12 +193,12 @@ def _member(model: Network, m: int) -> Network:
 
 
 def is_noisy(model: nn.Module) -> bool:
-    """Whether two passes of the same images may differ: some block's gamma is above 0."""
+    """Whether the network has noise: two forward passes of the same images may differ."""
     return any(gamma > 0 for gamma in _gammas(model))
 
 
 def quiet(model: M) -> M:
-    """The noise-free twin: a copy with the same weights and mode, and every gamma at 0."""
+    """A copy without noise: the same weights and mode, and every gamma 0."""
     twin = copy.deepcopy(model)
     for noise in _noises(twin):
         noise.gamma = 0.0

@@ -1,4 +1,4 @@
-"""Pre-activation networks for small images, with and without skip connections, thin and wide."""
+"""Pre-activation networks for small images: PreActResNet, WideResNet, and without skip connections."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ DEPTHS = (20, 32, 38, 44, 56, 110)
 
 
 class PreActNetwork(Network):
-    """3x3 stem, three stages of pre-activation blocks (the later two halve the image), BN-ReLU, linear.
+    """A 3x3 stem, three stages of pre-activation blocks, batch normalisation, ReLU, pooling, linear layer.
 
-    Pre-activation: He et al., arXiv 1603.05027.
+    The second and third stage halve height and width. Pre-activation: He et al., arXiv 1603.05027.
 
     Args:
-        stages: channels of the three stages.
-        blocks: blocks a stage.
+        stages: number of channels of the three stages.
+        blocks: number of blocks in each stage.
         skip: whether blocks have skip connections.
         members, gamma: as in `Network`.
-        **settings: the subclass's other arguments; `width` is the number of the stem's channels.
+        **settings: the other arguments of the subclass; `width` is the number of channels of the stem.
     """
 
     stem: nn.Conv2d
@@ -60,7 +60,7 @@ class PreActResNet(PreActNetwork):
         in_channels, classes, members, gamma: as in `Network`.
 
     Raises:
-        ValueError: `depth` is none of `DEPTHS`, or a size is below 1, or `gamma` below 0.
+        ValueError: `depth` is not in `DEPTHS`, or a size is below 1, or `gamma` below 0.
     """
 
     skip = True
@@ -90,23 +90,23 @@ class PreActResNet(PreActNetwork):
 
 
 class PlainNet(PreActResNet):
-    """A `PreActResNet` without skip connections: each block is its residual branch alone.
+    """A `PreActResNet` without skip connections: each block is only its residual branch.
 
-    Ensembles of them are among the networks of arXiv 2003.00631.
+    Arguments and errors as in `PreActResNet`. Ensembles of such networks are in arXiv 2003.00631.
     """
 
     skip = False
 
 
 class WideResNet(PreActNetwork):
-    """WideResNet-n-w (arXiv 1605.07146), without dropout; 34-10 is the one of robust training.
+    """WideResNet-n-w (arXiv 1605.07146), without dropout; adversarial training commonly uses 34-10.
 
     A stem of `width` channels and three stages of (n - 4) / 6 blocks at 1, 2 and 4 times
     `widen` * `width` channels.
 
     Args:
-        depth: n, 6 m + 4 with a whole m: the stem, 6 m convolutions and three 1x1 shortcuts.
-        widen: w, how many times wider than a ResNet.
+        depth: n = 6 m + 4 for an integer m >= 1: the stem, 6 m convolutions and three 1x1 shortcuts.
+        widen: w, the width relative to a ResNet.
         width: channels of the stem; 16 in the literature.
         in_channels, classes, members, gamma: as in `Network`.
 
@@ -142,13 +142,15 @@ class WideResNet(PreActNetwork):
 
 
 class PreActBlock(nn.Module):
-    """BN-ReLU-conv twice, plus a shortcut (1x1 convolution of the first BN-ReLU where shapes change).
+    """Twice batch normalisation, ReLU and 3x3 convolution, plus a shortcut, then noise.
+
+    The shortcut is the identity; where the shape changes, it is a 1x1 convolution after the first ReLU.
 
     Args:
-        channels, out: channels a member, before and after.
+        channels, out: input and output channels of each member.
         stride: of the first convolution and of the shortcut.
         members, gamma: as in `Network`.
-        skip: False for the two convolutions alone, without a shortcut.
+        skip: whether the block has a shortcut.
     """
 
     def __init__(
@@ -156,7 +158,7 @@ class PreActBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.skip = skip
-        self.read: nn.Module = nn.Identity()  # compaction puts a selection of channels here
+        self.read: nn.Module = nn.Identity()  # compaction replaces it by a selection of channels
         self.norm1 = nn.BatchNorm2d(members * channels)
         self.conv1 = conv(channels, out, 3, members, stride)
         self.norm2 = nn.BatchNorm2d(members * out)
@@ -176,7 +178,9 @@ class PreActBlock(nn.Module):
 
 @cut.register
 def _cut(block: PreActBlock) -> None:
-    """Inputs that neither the first convolution nor the shortcut reads; middle channels not read after."""
+    """Removes input channels that neither the first convolution nor the 1x1 shortcut reads, and channels
+    between the two convolutions that the second does not read.
+    """
     readers = [block.conv1] if block.shortcut is None else [block.conv1, block.shortcut]
     inputs = indices(torch.stack([channels_read(layer) for layer in readers]).any(dim=0))
     middle = indices(channels_read(block.conv2))

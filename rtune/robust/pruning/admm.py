@@ -1,4 +1,4 @@
-"""ADMM pruning, the paper's baseline, given a fair run."""
+"""ADMM pruning, the baseline of arXiv 2003.00631."""
 
 import torch
 from torch import Tensor, nn
@@ -8,25 +8,25 @@ from rtune.robust.pruning.base import Pruner, choose, copies
 
 
 class ADMM(Pruner):
-    """Alternating Direction Method of Multipliers towards a fixed sparsity (section 3, baseline).
+    """Alternating Direction Method of Multipliers with a fixed sparsity (arXiv 2003.00631, section 3).
 
-    Each batch: w <- w - lr * rho * (w - u + z), then u <- projection of w + z and
-    z <- z + w - u. The dual variables z live as long as the training does. Validation, and the
-    network handed back, use the projection of w itself, so that the sparsity asked for is the
-    sparsity obtained; training goes on from the dense w.
+    Each batch: w <- w - lr * rho * (w - u + z), then u <- projection of w + z, and z <- z + w - u. The dual
+    variables z are kept over the whole training; the authors' code resets them in each epoch. At the end of
+    an epoch the network is the projection of w itself, so that it has the requested sparsity; the next epoch
+    continues from the dense w.
 
-    Of n weights (or channels) exactly round(sparsity * n) are zero, ties or not, as long as n less
-    that many are nonzero to begin with: a projection sets to zero, never to something else.
+    Of n weights (or channels), the projection sets exactly round(sparsity * n) to zero, also if there are
+    ties. If more than these are zero already, the result has more zeros.
 
     Args:
         model: see `Pruner`.
-        rho: strength of the tie, above 0; 1e-2 in the paper.
+        rho: weight of the quadratic term that couples w and u, above 0; 1e-2 in the paper.
         sparsity: fraction to prune, in [0, 1); 0.8 in the paper.
-        granularity: `weights`, or `channels` (whole input channels, by norm). The projection
-            ranks all layers together.
+        granularity: `weights`, ranked by absolute value, or `channels`, input channels ranked by l2 norm. All
+            layers are ranked together.
 
     Raises:
-        ValueError: `sparsity` is outside [0, 1).
+        ValueError: `sparsity` is outside [0, 1), or `granularity` is unknown.
     """
 
     def __init__(self, model: nn.Module, rho: float, sparsity: float, granularity: str = "weights") -> None:
@@ -82,6 +82,6 @@ class ADMM(Pruner):
 
 
 def _largest(scores: Tensor, sparsity: float) -> Tensor:
-    """1 for the largest scores, 0 for round(sparsity * n) others; exact in number even with ties."""
+    """1 for the largest scores, 0 for the round(sparsity * n) others, (n,); exact in number with ties too."""
     kept = scores.numel() - round(sparsity * scores.numel())
     return torch.zeros_like(scores).index_fill_(0, scores.topk(kept, sorted=False).indices, 1)

@@ -1,4 +1,4 @@
-"""What every pruning method shares: the weights w, their sparse copy u, and the order of a batch."""
+"""Base class of the pruning methods: weights w, sparse copy u, and the steps of a batch."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 
 class Pruner:
-    """Prunes the convolutions of a network while it is trained. The base class prunes nothing.
+    """Prunes the convolutions of a network during training. The base class itself prunes nothing.
 
     A training loop calls, in this order:
 
-    - for each batch, `pull(lr)` between `backward` and the optimizer's step, `update()` after it.
-      All terms of w <- w - lr * grad - lr * beta * (w - u) must see the same w, and weight decay
-      too: so `pull` only notes its move, and `update` makes it when the optimizer has read w;
-    - at the end of each epoch, `replace()`: the network becomes the sparse one, to be validated
-      and saved; before the next epoch, `resume()`.
+    - for each batch, `pull(lr)` between the backward pass and the step of the optimizer, and `update()` after
+      the step. All terms of w <- w - lr * grad - lr * beta * (w - u), and weight decay, must use the same w.
+      So `pull` only computes the change -lr * beta * (w - u), and `update` applies it after the optimizer;
+    - at the end of each epoch, `replace()`, which makes the network sparse for validation and checkpoint;
+      before the next epoch, `resume()`.
 
     Args:
-        model: a network; all its `Conv2d` weights are pruned. It must stay on its device, and
-            have the weights that training starts from.
+        model: a network with its initial weights, on the device of the training; all `Conv2d` weights are
+            pruned.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,32 +28,36 @@ class Pruner:
         self.groups: list[int] = [conv.groups for conv in convs]
 
     def pull(self, lr: float | Tensor) -> None:
-        """Note the move of w towards its sparse copy and add the penalty's gradient to `w.grad`."""
+        """Computes the change of w towards u for `update`; adds the penalty's gradient, if any, to `w.grad`.
+
+        lr: learning rate of the batch.
+        """
 
     def update(self) -> None:
-        """Make the move, once, and set the sparse copy from the weights just stepped."""
+        """Applies the change that `pull` computed and sets u from the new w."""
 
     def replace(self) -> None:
-        """Epoch end: make the network sparse (w <- u)."""
+        """End of an epoch: makes the network sparse (w <- u)."""
 
     def resume(self) -> None:
-        """Epoch start: undo what `replace` did if the method trains on from its dense weights."""
+        """Start of an epoch: restores the dense weights, if the method continues from them."""
 
     def state(self) -> dict[str, list[Tensor]]:
-        """Tensors to be saved beside the network at an epoch's end, a list a name."""
+        """Tensors that a checkpoint needs in addition to the network: name -> one tensor per convolution."""
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
+        """The tensors of `state`, as `NAME.INDEX` -> tensor."""
         return {f"{name}.{i}": t for name, ts in self.state().items() for i, t in enumerate(ts)}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Raises KeyError if `state` was not made by the same method on the same network."""
+        """Restores what `state_dict` gave. Raises KeyError if it is from another method or network."""
         for name, tensors in self.state().items():
             torch._foreach_copy_(tensors, [state[f"{name}.{i}"] for i in range(len(tensors))])
 
     def _note(self, targets: list[Tensor], rate: float | Tensor) -> None:
-        """Notes w <- w - rate * (w - target), outside of the optimizer and its momentum."""
+        """Computes the change -rate * (w - target), which does not enter the optimizer's momentum."""
         self._moves = torch._foreach_sub(targets, self.weights)
         torch._foreach_mul_(self._moves, rate)
 
@@ -67,7 +71,7 @@ def copies(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def choose(what: str, value: str, options: dict[str, Any]) -> Any:
-    """options[value], or a ValueError that lists what is allowed."""
+    """options[value]. Raises ValueError with the allowed values if there is none."""
     if value not in options:
         raise ValueError(f"{what} is {value!r}; it must be one of {', '.join(options)}")
     return options[value]

@@ -1,4 +1,4 @@
-"""RVSM and RGSM: relaxed variable splitting for single weights and for channels."""
+"""RVSM and RGSM: relaxed variable splitting for weights and for channels (arXiv 2003.00631, section 3)."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ _Prox = Callable[[Tensor, int], Tensor]
 
 
 class _RelaxedSplitting(Pruner):
-    """Descent on f(w) + lambda_1 * P(u) + beta/2 * |w - u|^2, alternating in w and u.
+    """Alternating descent in w and u on the Lagrangian f(w) + lambda_1 * P(u) + beta/2 * |w - u|^2.
 
-    With plain gradient steps of a loss f whose gradient is L-Lipschitz and lr < 2 / (beta + L) it
-    falls in every step, whatever P is (theorem 1; docs/method.md).
+    With gradient steps without momentum, a loss f whose gradient is L-Lipschitz, and lr < 2 / (beta + L), the
+    Lagrangian decreases in every step, for any penalty P (theorem 1; docs/method.md).
     """
 
     def __init__(self, model: nn.Module, beta: float, prox_of: _Prox) -> None:
@@ -37,7 +37,7 @@ class _RelaxedSplitting(Pruner):
 
     @torch.no_grad()
     def replace(self) -> None:
-        """w <- u: without it the weights come near zero and never reach it (section 3)."""
+        """w <- u: without it the weights approach zero but do not become exactly zero (section 3)."""
         torch._foreach_copy_(self.weights, self.u)
 
     def state(self) -> dict[str, list[Tensor]]:
@@ -53,10 +53,13 @@ class RVSM(_RelaxedSplitting):
 
     Args:
         model: see `Pruner`.
-        beta: strength of the tie between w and u, above 0.
-        lambda_1: the sparsity penalty (the paper's lambda), at least 0. With `l0` the threshold
-            is sqrt(2 lambda_1 / beta), with `l1` lambda_1 / beta.
-        penalty: `l0`, `l1` or `transformed_l1` (its shape parameter a is 1).
+        beta: weight of the quadratic term that couples w and u, above 0.
+        lambda_1: weight of the sparsity penalty (lambda in the paper), at least 0. The threshold is
+            sqrt(2 lambda_1 / beta) with `l0` and lambda_1 / beta with `l1`.
+        penalty: `l0`, `l1` or `transformed_l1` (with shape parameter a = 1).
+
+    Raises:
+        ValueError: `penalty` is unknown.
     """
 
     def __init__(self, model: nn.Module, beta: float, lambda_1: float, penalty: str = "l0") -> None:
@@ -68,15 +71,18 @@ class RVSM(_RelaxedSplitting):
 class RGSM(_RelaxedSplitting):
     """Relaxed Group-wise Splitting Method: sparse channels (arXiv 2003.00631, algorithm 2).
 
-    A group is an input channel of a convolution (its norm runs over output channels and kernel).
+    A group is an input channel of a convolution; its l2 norm is over output channels and kernel.
 
     Args:
         model: see `Pruner`.
-        beta: strength of the tie between w and u, above 0.
-        lambda_1: the penalty on u, at least 0: `group_l0` zeroes channels whose norm is not above
-            sqrt(2 lambda_1 / beta), `group_lasso` shrinks norms by lambda_1 / beta.
+        beta: weight of the quadratic term that couples w and u, above 0.
+        lambda_1: weight of the penalty on u, at least 0: `group_l0` sets channels with a norm of at most
+            sqrt(2 lambda_1 / beta) to zero, `group_lasso` reduces all norms by lambda_1 / beta.
         lambda_2: weight of the group lasso sum_g |w_g| that is added to the loss, at least 0.
         penalty: `group_l0` or `group_lasso`.
+
+    Raises:
+        ValueError: `penalty` is unknown.
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class RGSM(_RelaxedSplitting):
 
     @torch.no_grad()
     def pull(self, lr: float | Tensor) -> None:
-        """Add lambda_2 * w_g / |w_g| (0 at a zero group) to the gradients; note the pull of w to u."""
+        """Adds lambda_2 * w_g / |w_g| (0 for a zero group) to the gradients; then as `RVSM`."""
         if self.lambda_2:
             gradients = [w.grad for w in self.weights if w.grad is not None]
             torch._foreach_add_(gradients, self._directions(), alpha=self.lambda_2)

@@ -1,4 +1,4 @@
-"""The two sparsities of the paper, both over all convolution weights (section 4)."""
+"""Weight and channel sparsity over all convolutions (arXiv 2003.00631, section 4)."""
 
 import torch
 from torch import nn
@@ -17,7 +17,10 @@ def weight_sparsity(model: nn.Module) -> float:
 
 @torch.no_grad()
 def channel_sparsity(model: nn.Module) -> float:
-    """Fraction of input channels whose l2 norm is below 1e-15, in [0, 1]."""
+    """Fraction of the convolutions' input channels whose l2 norm is below 1e-15, in [0, 1].
+
+    The norm is over output channels and kernel; with groups, over those of the group.
+    """
     norms = torch.cat(
         [channel_norms(m.weight, m.groups).flatten() for m in model.modules() if isinstance(m, nn.Conv2d)]
     )

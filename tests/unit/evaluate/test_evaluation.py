@@ -62,14 +62,14 @@ def test_a_noisy_network_gets_mean_and_spread_and_eot(run: Path) -> None:
         run, "--trials", "all", "--attacks", "natural,pgd-2,eot-pgd-2,cw-l2-2", "--eot-draws", "2"
     )
     assert done.exit_code == 0, done.output
-    assert "t0001 has no noise to average over: eot-pgd-2 left out" in done.stdout
+    assert "t0001 has no noise to average over: eot-pgd-2 skipped" in done.stdout
     found = {(r["trial"], r["attack"]): r for r in rows(run)}
     assert set(found) == {
         *((t, a) for t in ("t0001", "t0002") for a in ("natural", "pgd-2")),
         ("t0002", "eot-pgd-2"),
         ("t0001", "cw-l2-2"),
     }
-    assert "t0002 is noisy and so has no least perturbation: cw-l2-2 left out" in done.stdout
+    assert "t0002 is noisy and so has no least perturbation: cw-l2-2 skipped" in done.stdout
     assert (found["t0001", "cw-l2-2"]["norm"], found["t0001", "cw-l2-2"]["epsilon"]) == ("l2", 0.5)
     assert found["t0002", "natural"]["noise_draws"] == 10
     assert found["t0002", "natural"]["accuracy_std"] > 0
@@ -86,7 +86,7 @@ def test_what_is_known_is_not_run_again_and_the_rest_goes_on(run: Path) -> None:
     evaluate(run, "--trials", "t0001", "--attacks", "natural")
     before = rows(run)
     again = evaluate(run, "--trials", "t0001,t0002", "--attacks", "natural,fgsm", "--noise-draws", "2")
-    assert again.stdout.count("known already") == 1
+    assert again.stdout.count("already computed") == 1
     after = rows(run)
     assert after[0] == before[0]
     assert [(r["trial"], r["attack"]) for r in after[1:]] == [
@@ -140,7 +140,7 @@ def test_an_evaluation_cut_short_goes_on_to_the_same_figures(blow: signal.Signal
     assert 2 <= len(saved) < 8
     if blow == signal.SIGINT:
         assert process.returncode == 130
-        assert errors.startswith("rtune: interrupted; every figure printed is saved")
+        assert errors.startswith("rtune: interrupted; all printed results are saved")
         assert "Traceback" not in errors
     with next(iter(sorted((run / "evaluations").glob("*.jsonl")))).open("ab") as log:
         log.write(b'{"kind":"evaluation","tri')  # the record that was being written
@@ -160,7 +160,7 @@ def test_a_diagnosis_is_recorded_and_reported(run: Path) -> None:
     (found,) = analysis.diagnoses(run)
     assert set(found["figures"]) >= {"natural", "fgsm", "pgd", "pgd, 5 times the steps"}
     assert "Can these figures be believed?" in (run / "report" / "index.html").read_text()
-    assert evaluate(run, *options).stdout.count("known already") == 2
+    assert evaluate(run, *options).stdout.count("already computed") == 2
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,11 @@ def _five_classes(path: Path) -> None:
         (_pickle, "is not a readable checkpoint"),
         (Path.unlink, "does not exist"),
         (lambda p: _of(p, trial="t0002"), "belongs to another network: it holds t0002 at epoch 2"),
-        (lambda p: _of(p, {"data": {"dataset": "cifar10"}}), "it was trained on cifar10 with other settings"),
-        (lambda p: _of(p, {"training": {"lr": 0.3}}), "it was trained on digits with other settings"),
+        (
+            lambda p: _of(p, {"data": {"dataset": "cifar10"}}),
+            "its settings, with data set cifar10, are not",
+        ),
+        (lambda p: _of(p, {"training": {"lr": 0.3}}), "its settings, with data set digits, are not"),
         (_five_classes, "does not fit the network of its settings"),
         (_not_finite, "holds no network"),
         (_whole_numbers, "holds no network"),

@@ -138,7 +138,7 @@ def test_a_cross_entropy_without_gradient_is_called_out_by_the_margin() -> None:
 def test_zero_gradients_are_counted() -> None:
     found = check(Confident())
     assert found.zero_gradients == zero_gradients(Confident(), GREY) == 300
-    assert mentions(found, "the gradient of 300 images is zero")
+    assert mentions(found, "the gradient at 300 images is zero")
 
 
 def test_noise_that_hides_gradients_is_called_out() -> None:

@@ -13,7 +13,7 @@ from rtune.robust.fast.cpu.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class CPUEngine(Engine):
-    """Writes out the gradient of the training attack where it can (`FoldedPGD`) and keeps freed memory."""
+    """Computes the training attack without autograd where possible (`FoldedPGD`); keeps freed memory."""
 
     def prepare(self, model: nn.Module) -> None:
         keep_freed_memory()

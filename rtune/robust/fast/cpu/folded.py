@@ -1,9 +1,9 @@
-"""The training attack as a chain of PyTorch's own operations, for a CPU.
+"""The training attack with explicit forward and backward passes in PyTorch operations, for a CPU.
 
-It saves half of autograd's work between convolutions: the second normalisation of a block becomes part of
-the weights of the convolution before it, the others are one pass each, and nothing is kept that the image's
-gradient does not need. Memory is channels-last, in which convolutions of small images and of ensembles are
-faster.
+It needs half the work of autograd between convolutions. The second batch normalisation of a block is merged
+into the weights of the convolution before it, each other one is a single pass over memory, and only values
+that the gradient of the images needs are kept. Tensors are channels-last, which makes convolutions of small
+images and of ensembles faster.
 """
 
 from itertools import pairwise
@@ -18,12 +18,12 @@ from rtune.robust.fast.cpu import layers
 from rtune.robust.fast.cpu.layers import Layer, Layout, Stem
 from rtune.robust.models.resnet import PreActBlock
 
-# In place of a standard deviation of 0, where all deviations from the mean are 0 too.
+# Lower bound of a standard deviation in a denominator; where it is 0, the numerator is 0 too.
 _TINY = 1e-30
 
 
 class FoldedPGD(ChainedPGD):
-    """See `ChainedPGD`; float32. The noise of a noisy network is not the draw that the plain attack makes."""
+    """See `ChainedPGD`; float32. The noise of a noisy network is a different draw than in `PGD`."""
 
     def _read(self, images: Tensor) -> None:
         self._images, layouts = layers.layouts(images, self.model)
@@ -133,13 +133,13 @@ class FoldedPGD(ChainedPGD):
 
 
 def _where_positive(grad: Tensor, activated: Tensor) -> Tensor:
-    """The rectifier's gradient, in place."""
+    """Backward pass of ReLU, in place: `grad` where `activated` is positive, else 0."""
     torch.ops.aten.threshold_backward(grad, activated, 0, grad_input=grad)
     return grad
 
 
 def _as_deployed(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of each channel."""
+    """Scale and shift of a batch normalisation in evaluation mode, each (channels,)."""
     mean, var = norm.running_mean, norm.running_var
     assert mean is not None
     assert var is not None

@@ -1,9 +1,9 @@
-"""How a CPU best computes a convolution, forth and back to what it read.
+"""Fast convolutions of small images on a CPU: forward pass, and gradient with respect to the input.
 
-oneDNN computes large convolutions as fast as the processor multiplies. Small ones it does not: it multiplies
-by the padding, which is half of what it does for an image of 2x2 pixels, has a slower way for few channels in
-one group than in several, and takes long for what a stride leaves out. So a batch has one of two layouts, and
-some layers have a way of their own.
+oneDNN computes large convolutions at the peak rate of the processor, but not small ones, for three reasons.
+It multiplies by the padding, which is half of the work for an image of 2x2 pixels. With few channels it is
+slower for one group than for several. And the backward pass of a strided convolution is slow. So a batch has
+one of two memory layouts, and some layers have special implementations.
 """
 
 from abc import ABC, abstractmethod
@@ -16,32 +16,32 @@ from torch.nn import functional as F
 
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
-# Images of so few pixels are a row of a matrix.
+# Images with at most this many pixels use the layout `Planes`.
 _PLANE = 4
-# Up to this height and this many channels, two images in groups beside each other are faster than one.
+# Up to this height and this many channels, a grouped convolution of two images at once is faster.
 _SMALL, _NARROW = 8, 16
 
 
 class Layout(Protocol):
-    """How a batch lies in memory. N images, k members, C channels a member."""
+    """Memory layout of a batch of N images with k members and C channels per member."""
 
     def channels(self, each: Tensor) -> Tensor:
-        """(k * C,) so that it can be multiplied with a batch."""
+        """Reshapes one number per channel, (k * C,), for multiplication with a batch."""
 
     def by_member(self, each: Tensor, channels: int) -> Tensor:
-        """(k,) so that it can be multiplied with a batch of k * C channels."""
+        """Reshapes one number per member, (k,), for multiplication with a batch of k * C = `channels`."""
 
     def sums(self, x: Tensor) -> Tensor:
-        """Of each member's elements: (k,)."""
+        """Sum of the elements of each member: (k,)."""
 
     def normal(self, like: Tensor) -> Tensor:
-        """A batch of that shape, of independent standard normal numbers."""
+        """A batch of independent standard normal numbers with the shape of `like`."""
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Mean over an image's pixels: (N, k * C)."""
+        """Mean over the pixels of each image: (N, k * C)."""
 
     def spread(self, each: Tensor, like: Tensor) -> Tensor:
-        """(N, k * C) for each pixel; `like` is a batch of that shape."""
+        """Repeats (N, k * C) for each pixel, as a batch with the shape of `like`."""
 
 
 class Images(Layout):
@@ -49,7 +49,7 @@ class Images(Layout):
 
     Args:
         members: k.
-        lanes: so many images lie beside each other as members do; with several members, and with noise, 1.
+        lanes: number of images whose channels are concatenated; 1 with several members or with noise.
     """
 
     def __init__(self, members: int, lanes: int) -> None:
@@ -76,7 +76,7 @@ class Images(Layout):
         return self.beside(each[:, :, None, None]).expand_as(like).contiguous()
 
     def beside(self, x: Tensor) -> Tensor:
-        """(N, k * C, H, W) in this layout."""
+        """Converts (N, k * C, H, W) to this layout."""
         if self.lanes == 1:
             return channels_last(x)
         n, channels, height, width = x.shape
@@ -84,7 +84,7 @@ class Images(Layout):
         return channels_last(lanes.reshape(-1, self.lanes * channels, height, width))
 
     def one_by_one(self, x: Tensor) -> Tensor:
-        """The reverse of `beside`."""
+        """The inverse of `beside`."""
         if self.lanes == 1:
             return x
         n, channels, height, width = x.shape
@@ -92,20 +92,20 @@ class Images(Layout):
         return channels_last(each.reshape(-1, channels // self.lanes, height, width))
 
     def to_planes(self, x: Tensor) -> Tensor:
-        """A batch in the layout `Planes`."""
+        """Converts a batch to the layout `Planes`."""
         n, channels, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, self.groups, channels // self.groups)
         return pixels.permute(2, 0, 1, 3).reshape(self.members, n * self.lanes, -1)
 
     def from_planes(self, planes: Tensor, height: int, width: int) -> Tensor:
-        """The reverse of `to_planes`."""
+        """The inverse of `to_planes`; height and width of the images."""
         n = planes.shape[1] // self.lanes
         pixels = planes.view(self.groups, n, height, width, -1).permute(1, 2, 3, 0, 4)
         return pixels.reshape(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 class Planes(Layout):
-    """(k, N, pixels * C): a convolution is a product of matrices."""
+    """(k, N, pixels * C): one row for each image, so that a convolution is a matrix product."""
 
     def __init__(self, members: int, height: int, width: int) -> None:
         self.members, self.height, self.width = members, height, width
@@ -131,11 +131,11 @@ class Planes(Layout):
 
 
 def layouts(images: Tensor, model: PreActNetwork) -> tuple[Images, list[Layout]]:
-    """What the stem reads, and for each block what it reads and, one more, what the last one gives.
+    """Layout of the images, and layouts of the inputs of all blocks followed by that of the last output.
 
     Args:
-        images: (N, C, H, W), of which the shape counts.
-        model: the network, of which widths, strides and noise count.
+        images: (N, C, H, W); only the shape is used.
+        model: the network; only widths, strides and noise are used.
     """
     n, _, height, side = images.shape
     members, width, noisy = model.members, model.stem.out_channels, model.gamma > 0
@@ -146,33 +146,38 @@ def layouts(images: Tensor, model: PreActNetwork) -> tuple[Images, list[Layout]]
         assert isinstance(block, PreActBlock)
         stride = block.conv1.stride[0]
         height, side = -(-height // stride), -(-side // stride)
-        # Where images are halved every path goes through a convolution, which can change the layout.
+        # With a stride every path has a convolution, which can change the layout.
         small = isinstance(found[-1], Planes) or (stride > 1 and height * side <= _PLANE)
         found.append(Planes(members, height, side) if small else entry)
     return entry, found
 
 
 class Layer(ABC):
-    """A convolution without bias of its own, from one layout to another."""
+    """A convolution that reads one layout and writes the same or another."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor: ...
 
     @abstractmethod
     def back(self, grad: Tensor, entered: Tensor) -> Tensor:
-        """Gradient of what the layer read, which is `entered`, from that of what it gave.
+        """Backward pass: gradient with respect to the input.
 
-        A `Pointwise` one's is that of the pixels which it read alone.
+        Args:
+            grad: gradient with respect to the output, in the shape of the output.
+            entered: the input.
+
+        Returns:
+            The gradient, in the shape of the input; for `Pointwise` only at the pixels that it reads.
         """
 
 
 def layer(of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Layout, after: Layout) -> Layer:
-    """The best way for a convolution.
+    """The fastest implementation of a convolution.
 
     Args:
-        of: stride, padding.
-        weight, bias: its own, or others of the same shape.
-        before, after: layouts of what it reads and gives.
+        of: gives kernel size, stride and padding.
+        weight, bias: used instead of those of `of`, with the same shapes; None for no bias.
+        before, after: layouts of input and output.
     """
     if isinstance(before, Planes):
         assert isinstance(after, Planes)
@@ -184,7 +189,7 @@ def layer(of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Layout, af
 
 
 class Convolution(Layer):
-    """oneDNN's; the way back of one without stride is a convolution too."""
+    """A convolution by oneDNN. Without stride, the backward pass is a convolution with flipped weights."""
 
     def __init__(self, of: nn.Conv2d, weight: Tensor, bias: Tensor | None, layout: Images) -> None:
         self.of, self.layout = of, layout
@@ -197,7 +202,7 @@ class Convolution(Layer):
 
     @cached_property
     def reverse(self) -> Tensor:
-        """The weight of the convolution that goes back."""
+        """Weights of the convolution that computes the backward pass."""
         by_group = self.weight.unflatten(0, (self.layout.groups, -1)).transpose(1, 2).flip(3, 4)
         return channels_last(by_group.flatten(0, 1))
 
@@ -213,7 +218,10 @@ class Convolution(Layer):
 
 
 class Pointwise(Convolution):
-    """1x1: a product of matrices back; only for every stride-th pixel, the others' gradient being 0."""
+    """A 1x1 convolution whose backward pass is a matrix product.
+
+    With a stride, the gradient is computed at the pixels that it reads; at all others it is 0.
+    """
 
     def back(self, grad: Tensor, entered: Tensor) -> Tensor:
         members = self.layout.members
@@ -225,7 +233,7 @@ class Pointwise(Convolution):
 
 
 class Flattened(Layer):
-    """A convolution whose result is a batch of `Planes`."""
+    """A convolution that reads `Images` and writes `Planes`."""
 
     def __init__(self, plain: Convolution, before: Images, after: Planes) -> None:
         self.plain, self.before, self.after = plain, before, after
@@ -238,7 +246,11 @@ class Flattened(Layer):
 
 
 class Product(Layer):
-    """Between `Planes`: a matrix of each pair of pixels that the kernel joins."""
+    """A convolution that reads and writes `Planes`, as one matrix product per member.
+
+    The matrix has a block for each pair of input and output pixels: the weights of the kernel position that
+    connects them, or zeros.
+    """
 
     def __init__(
         self, of: nn.Conv2d, weight: Tensor, bias: Tensor | None, before: Planes, after: Planes
@@ -247,7 +259,7 @@ class Product(Layer):
         rows = _taps(before.height, after.height, of)
         columns = _taps(before.width, after.width, of)
         tap = rows[:, None, :, None] * size + columns[None, :, None, :]
-        # Where the kernel does not reach, a tap of zeros.
+        # Pairs of pixels that the kernel does not connect get a kernel position of zeros.
         apart = (rows[:, None, :, None] < 0) | (columns[None, :, None, :] < 0)
         tap = tap.masked_fill(apart, size * size).flatten()
         by_tap = weight.unflatten(0, (members, -1)).permute(3, 4, 0, 2, 1).flatten(0, 1)
@@ -266,7 +278,7 @@ class Product(Layer):
 
 
 def _taps(before: int, after: int, of: nn.Conv2d) -> Tensor:
-    """(before, after): which of the kernel's places joins two pixels of a line; -1 if none does."""
+    """(before, after): the kernel position that connects two pixels along one axis; -1 if there is none."""
     size = of.kernel_size[0]
     first = of.stride[0] * torch.arange(after) - int(of.padding[0])
     tap = torch.arange(before)[:, None] - first
@@ -274,7 +286,7 @@ def _taps(before: int, after: int, of: nn.Conv2d) -> Tensor:
 
 
 class Stem(Layer):
-    """The first layer, 3x3 with padding, without stride. All members read the same image."""
+    """The first layer: a 3x3 convolution with padding 1 and stride 1. All members read the same image."""
 
     def __init__(self, weight: Tensor, layout: Images) -> None:
         self.layout = layout
@@ -297,5 +309,5 @@ class Stem(Layer):
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """A copy in channels-last memory; even of one channel, where torch would see no need for one."""
+    """A copy of images (N, C, H, W) in channels-last memory, even for C = 1."""
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)

@@ -1,22 +1,22 @@
-"""Memory that a training step frees stays with the process, for the next step to use."""
+"""Makes the process keep memory that a training step frees, for the next step."""
 
 import ctypes
 import functools
 
-# glibc's own numbers, from malloc.h.
+# M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# Free memory at the heap's end beyond this returns to the system.
+# Free memory at the end of the heap beyond this is returned to the system (bytes).
 _KEPT = 256 * 2**20
-# Larger pieces than this are not taken from the heap.
+# Allocations larger than this are not made on the heap (bytes).
 _FROM_HEAP = 32 * 2**20
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Makes the C allocator keep up to 256 MiB of freed memory, in the whole process; whether it can.
+    """Makes the C allocator keep up to 256 MiB of freed memory in this process; returns whether it does.
 
-    Without it each step of an ensemble returns its tensors to the system, which clears every page before
-    the next step gets it. Only glibc has this; elsewhere nothing happens.
+    Otherwise each training step of an ensemble returns its tensors to the system, which clears every page
+    before the next step can use it. Only glibc supports this; with other C libraries nothing changes.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

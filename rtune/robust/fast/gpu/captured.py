@@ -1,4 +1,4 @@
-"""A function on a GPU, recorded once and replayed as a CUDA graph: no Python between its kernels."""
+"""CUDA graphs: a function on a GPU is recorded once and replayed without Python between its kernels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,22 +9,22 @@ from torch import Tensor
 
 from rtune.robust.random import LOCK
 
-_Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]  # with its arguments and what it gives
+_Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]  # graph, arguments, result
 
 
 class Captured:
-    """A function of tensors, recorded as a graph for each shape of its arguments at its first use.
+    """A function of tensors that is recorded as a CUDA graph at the first call with arguments of a shape.
 
-    A call returns the function's result, in a tensor that the next call of the same shape overwrites. It
-    does not wait for the GPU. Several threads may each replay their own, on streams of their own: their
-    kernels then run side by side on one GPU, where those of several processes would take turns.
+    A call returns the result in a tensor that the next call with the same shapes overwrites. It does not wait
+    for the GPU. Several threads can each replay a graph of their own, on separate streams: their kernels run
+    in parallel on one GPU, while those of several processes would take turns.
 
     Args:
-        function: of tensors on the GPU, to a tensor; it must not wait for the GPU, and must change in place
-            every tensor that its next call should find changed.
-        changed: gives the tensors that it changes. Recording leaves them as they were.
-        noise: replaces torch's default generator in the function.
-        generators: others that it draws from.
+        function: maps tensors on the GPU to a tensor. It must not wait for the GPU, and must update in place
+            all state that its next call reads.
+        changed: returns the tensors that the function updates; recording leaves them unchanged.
+        noise: replaces the default generator of torch in the function.
+        generators: other generators that the function uses.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Captured:
     def __call__(self, *arguments: Tensor) -> Tensor:
         key = tuple(argument.shape for argument in arguments)
         if key not in self._recorded:
-            # Recording replaces the device's default generator, and its first run sets up the allocator:
-            # one thread at a time.
+            # Only one thread at a time: recording replaces the default generator of the device, and the first
+            # run initialises the allocator.
             with LOCK:
                 self._recorded[key] = self._record(arguments)
         graph, inputs, output = self._recorded[key]
@@ -63,13 +63,13 @@ class Captured:
             graph = torch.cuda.CUDAGraph()
             for generator in self._generators:
                 graph.register_generator_state(generator)
-            # Other threads may go on with what is not allowed in a recording.
+            # Other threads may continue operations that are not allowed while recording.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 output = self._function(*inputs)
         return graph, inputs, output
 
     def _try(self, inputs: Sequence[Tensor]) -> None:
-        """Runs the function once, to compile kernels and set up libraries; changes nothing."""
+        """Runs the function once to compile kernels and initialise libraries, then restores all state."""
         generators = [self._noise, *self._generators]
         states = [generator.get_state() for generator in generators]
         before = [tensor.detach().clone() for tensor in self._changed()]
@@ -83,7 +83,7 @@ class Captured:
 
 @contextmanager
 def _default_generator(generator: torch.Generator) -> Iterator[None]:
-    """Context in which the device's default generator is this one."""
+    """Context in which `generator` is the default generator of the device."""
     default = torch.cuda.default_generators[torch.cuda.current_device()]
     own = default.graphsafe_get_state()
     default.graphsafe_set_state(generator.graphsafe_get_state())
@@ -95,7 +95,7 @@ def _default_generator(generator: torch.Generator) -> Iterator[None]:
 
 @cache
 def obstacle() -> str | None:
-    """A sentence on why this machine's GPU cannot train with `GPUEngine`; None if it can."""
+    """The reason why the GPU of this machine cannot train with `GPUEngine`, as a sentence; None if it can."""
     if torch.version.cuda is None:
         return "the kernels are for NVIDIA GPUs"
     major, minor = torch.cuda.get_device_capability()

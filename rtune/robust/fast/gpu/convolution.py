@@ -1,6 +1,6 @@
-"""Grouped convolutions of few channels on a GPU, forward and backward, by the kernels in `kernels`.
+"""Grouped convolutions with few channels on a GPU: forward and backward passes by the kernels in `kernels`.
 
-cuDNN's are made for many channels and one group; the members of an ensemble are groups.
+cuDNN is optimised for many channels and one group; in an ensemble each member is a group.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,20 @@ from rtune.robust.fast.gpu import kernels
 
 # With more channels than this cuDNN is faster.
 MOST_CHANNELS = 128
-# A kernel needs at least so many programs for every processor of a large GPU to have two.
+# Number of programs with which each multiprocessor of a large GPU has two (132 on an H100 or H200).
 _PROGRAMS = 264
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution without bias that pads by half its kernel; channels are a group's own."""
+    """A convolution without bias, with padding kernel // 2.
+
+    Attributes:
+        groups: number of groups.
+        inputs, outputs: channels of each group.
+        kernel: height and width of the kernel.
+        stride: of both axes.
+    """
 
     groups: int
     inputs: int
@@ -35,28 +42,28 @@ class Shape:
         return cls(groups, inputs, outputs // groups, kernel, layer.stride[0])
 
     def size(self, side: int) -> int:
-        """Height or width of the result."""
+        """Height or width of the output for that of the input."""
         return -(-side // self.stride)
 
     def pack(self, weight: Tensor) -> Tensor:
-        """(outputs of all groups, inputs, k, k) as the kernels want it: (groups, k * k, inputs, outputs)."""
+        """From (groups * outputs, inputs, k, k) to (groups, k * k, inputs, outputs), for the kernels."""
         split = weight.reshape(self.groups, self.outputs, self.inputs, self.kernel**2)
         return split.permute(0, 3, 2, 1)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """The reverse of `pack`, from (groups, k * k, inputs, outputs)."""
+        """The inverse of `pack`, from (groups, k * k, inputs, outputs)."""
         split = packed.permute(0, 3, 2, 1)
         return split.reshape(self.groups * self.outputs, self.inputs, self.kernel, self.kernel)
 
 
 def suits(layer: nn.Conv2d) -> bool:
-    """Whether the kernels are made for such a layer."""
+    """Whether the kernels support this layer and are faster than cuDNN."""
     shape = Shape.of(layer)
     return shape.outputs > 1 and max(shape.inputs, shape.outputs) <= MOST_CHANNELS
 
 
 def convolve(x: Tensor, layer: nn.Conv2d, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """`layer(x)` in channels-last memory, multiplied in `dtype` and added in float32; differentiable."""
+    """`layer(x)` in channels-last memory, with products in `dtype` and sums in float32; differentiable."""
     made: Tensor = _Convolution.apply(x, layer.weight, Shape.of(layer), dtype)
     return made
 
@@ -69,18 +76,18 @@ def forward(
     constants: Sequence[Tensor | None] = (None, None),
     raw: bool = True,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The convolution [+ residual], and the same normalised and rectified.
+    """The convolution plus `residual`, before and after batch normalisation and ReLU.
 
     Args:
-        x: (N, C, H, W) in channels-last memory, as all images here.
-        weight: packed, in the type that results are to have.
+        x: (N, C, H, W) in channels-last memory, as all tensors here.
+        weight: from `Shape.pack`; the results have its dtype.
         shape: of the convolution.
-        residual: added to the result.
-        constants: scale and shift (channels of all groups) of the normalisation.
-        raw: whether the first result is wanted.
+        residual: added to the convolution; None for nothing.
+        constants: scale and shift of the batch normalisation, each (channels of all groups,).
+        raw: whether to return the first result.
 
     Returns:
-        Both; None for the first unless `raw`, for the second without constants.
+        The two results; None instead of the first unless `raw`, and instead of the second without constants.
     """
     n, _, in_height, in_width = x.shape
     height, width = shape.size(in_height), shape.size(in_width)
@@ -113,7 +120,7 @@ def backward(
     step: float = 0.0,
     epsilon: float = 0.0,
 ) -> Tensor:
-    """Writes the gradient of the convolution's input to `to`; see `kernels.input_gradient`. Returns `to`."""
+    """Writes the gradient with respect to the input to `to` and returns it; see `kernels.input_gradient`."""
     n, _, height, width = to.shape
     pixels = n * height * width
     columns = block(shape.inputs)
@@ -129,7 +136,13 @@ def backward(
 
 
 def weight_gradient(x: Tensor, grad: Tensor, shape: Shape) -> Tensor:
-    """Gradient of the weights, packed, float32; x as `forward` takes it, grad of its result."""
+    """Gradient with respect to the weights, float32, in the order of `Shape.pack`.
+
+    Args:
+        x: the input, as in `forward`.
+        grad: gradient with respect to the output.
+        shape: of the convolution.
+    """
     n, _, height, width = grad.shape
     pixels, rows, taps = n * height * width, 128, shape.kernel**2
     inputs, outputs = block(shape.inputs), block(shape.outputs)
@@ -172,29 +185,30 @@ class _Convolution(torch.autograd.Function):
 
 
 def like(shape: Sequence[int], weight: Tensor) -> Tensor:
-    """Uninitialised images of that shape and of the weights' type."""
+    """An uninitialised channels-last tensor of this shape, with dtype and device of `weight`."""
     return torch.empty(shape, dtype=weight.dtype, device=weight.device, memory_format=torch.channels_last)
 
 
 def power(n: int) -> int:
-    """The next power of 2, which sides of a block must be."""
+    """The smallest power of 2 that is at least n; Triton requires it for the sizes of a block."""
     return 1 << (n - 1).bit_length()
 
 
 def block(channels: int) -> int:
-    """Channels at a time; matrix units take 16 at the least."""
+    """Channels in a block: 16 to 64; tensor cores need at least 16."""
     return min(max(power(channels), 16), 64)
 
 
 def precision(dtype: torch.dtype) -> str:
+    """`input_precision` of Triton's matrix product; it only has an effect for float32."""
     return "ieee" if dtype == torch.float32 else "tf32"
 
 
 def _rows(pixels: int) -> int:
-    """Pixels a program: fewer where there would be too few programs."""
+    """Pixels per program: fewer if there would be too few programs."""
     return 128 if pixels >= _PROGRAMS * 128 else 64
 
 
 def _warps(columns: int) -> int:
-    """Two for narrow blocks, where four were seen to be slower on an H200."""
+    """Warps per program: two for narrow blocks, for which four were slower on an H200."""
     return 2 if columns == 16 else 4

@@ -18,11 +18,11 @@ from rtune.robust.models.parts import Conv2d
 
 @dataclass(frozen=True)
 class GPUEngine(Engine):
-    """Records each training step as a CUDA graph, with Triton kernels that multiply in bfloat16.
+    """Records each training step as a CUDA graph; its Triton kernels multiply in bfloat16.
 
-    Weights, statistics, pruning and sums stay float32. Random numbers come from the training's own
-    generators, since other threads may use torch's global one. Only `PGD` is recorded: another attack
-    may wait for the GPU, which a recording does not allow, and is trained and measured by the plain engine.
+    Weights, batch statistics, pruning and sums are float32. Random numbers come from generators of the
+    training, because other threads may use the global generator of torch. Only `PGD` is recorded. Another
+    attack may wait for the GPU, which is not allowed in a recording, so the plain engine is used for it.
     """
 
     def suited(self, attack: Attack) -> Engine:
@@ -55,7 +55,7 @@ class GPUEngine(Engine):
         return fused.FusedPGD(model, attack) if type(attack) is PGD and fused.fits(model, attack) else attack
 
     def autocast(self) -> AbstractContextManager[object]:
-        # Weights cast once may not be kept: a recorded step must cast them each time.
+        # No cache of cast weights: a recorded step must cast the current weights each time.
         return torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
 
     @contextmanager
@@ -71,7 +71,7 @@ class GPUEngine(Engine):
 
 
 class _Measuring:
-    """Measures one network; counting on a batch is recorded once for each attack.
+    """Measures the accuracies of one network; for each attack, the computation on a batch is recorded once.
 
     Args:
         engine, model, generators: as in `Engine.measuring`.
@@ -103,7 +103,7 @@ class _Measuring:
         faster = self._engine.attack(attack, self._model)
 
         def count(images: Tensor, labels: Tensor) -> Tensor:
-            """How many of the images are classified rightly, as they are and attacked: (2,)."""
+            """Numbers of correctly classified images, without and under attack: (2,)."""
             inputs = to_float(images)
             with self._engine.autocast():
                 adversarial = faster(self._model, inputs, labels)

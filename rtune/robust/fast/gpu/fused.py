@@ -1,7 +1,7 @@
-"""The training attack as a chain of fused layers on a GPU.
+"""The training attack with explicit forward and backward passes in fused kernels, for a GPU.
 
-A layer with its normalisation and activation is one kernel (`kernels`). Convolutions multiply in bfloat16
-and add in float32.
+A convolution with its batch normalisation and ReLU is one kernel (`kernels`). Convolutions multiply in
+bfloat16 and accumulate in float32.
 """
 
 import math
@@ -16,12 +16,12 @@ from rtune.robust.fast import chain
 from rtune.robust.fast.gpu import convolution, kernels
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
-# Elements a program of the elementwise kernels.
+# Elements per program of the elementwise kernels.
 _CHUNK = 4096
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether there are kernels for all layers of this network, and the attack `fits` the chain."""
+    """Whether there are kernels for all layers of this network, and `chain.fits` is true."""
     return chain.fits(model, attack) and all(
         convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d)
     )
@@ -30,13 +30,13 @@ def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
 class FusedPGD(chain.ChainedPGD):
     """See `ChainedPGD`.
 
-    A noisy network draws its noise from torch's generator of the device, as the random start does; it is
-    another draw than the plain attack's.
+    The noise of a noisy network and the random start use torch's default generator of the device. The noise
+    is a different draw than in `PGD`.
 
     Args:
-        model: on a GPU.
+        model: the network, on a GPU.
         attack: the attack to compute.
-        dtype: of factors and of values kept between layers; sums are always float32.
+        dtype: of factors in products and of tensors between layers; sums are always float32.
     """
 
     def __init__(self, model: PreActNetwork, attack: PGD, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -51,10 +51,10 @@ class FusedPGD(chain.ChainedPGD):
         self._order = self._layout(model)
 
     def _layout(self, model: PreActNetwork) -> Tensor:
-        """Which weight of all, layer after layer, stands where in (groups, taps, inputs, outputs)."""
+        """Indices that reorder the weights of all layers for the kernels: (groups, taps, inputs, outputs)."""
         order, first = [], 0
         for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-            # All members' stems see the same image: one convolution with all their outputs.
+            # The stems of all members read the same image: one convolution computes all their outputs.
             shape = convolution.Shape.of(layer, 1 if layer is model.stem else None)
             end = first + layer.weight.numel()
             self._convs[layer] = slice(first, end), shape
@@ -63,7 +63,7 @@ class FusedPGD(chain.ChainedPGD):
         return torch.cat(order).to(next(model.parameters()).device)
 
     def _read(self, images: Tensor) -> None:
-        """Weights in the kernels' order, and each normalisation as a scale and a shift."""
+        """Reads the weights in the order of the kernels, and each batch normalisation as scale and shift."""
         flat = torch.cat([layer.weight.flatten() for layer in self._convs])
         self._weights = flat[self._order].to(self.dtype)
         gain, bias, mean, var = (
@@ -161,7 +161,7 @@ class FusedPGD(chain.ChainedPGD):
         norm: nn.BatchNorm2d | None = None,
         raw: bool = True,
     ) -> tuple[Any, Any]:
-        """As `convolution.forward`: None for what is not wanted."""
+        """As `convolution.forward`, with the weights, scale and shift of these layers."""
         weight, shape = self._weight(layer)
         return convolution.forward(x, weight, shape, residual, self._constants(norm), raw)
 
@@ -174,7 +174,7 @@ class FusedPGD(chain.ChainedPGD):
         extra: Tensor | None = None,
         skip: Tensor | None = None,
     ) -> Tensor:
-        """Gradient of what the layer read: of `entered`, or with a `norm` of what that normalised."""
+        """Gradient with respect to the input `entered` of the layer; with a `norm`, to the input of that."""
         weight, shape = self._weight(layer)
         activated = None if norm is None else entered
         scale = self._constants(norm)[0]

@@ -1,12 +1,13 @@
-"""Triton kernels of the attack on a pre-activation network: each a whole layer, activations channels-last.
+"""Triton kernels for a pre-activation network; each computes a whole layer of the forward or backward pass.
 
-Small networks are short of neither memory nor arithmetic on a GPU, but of kernels that do enough: here a
-convolution adds the residual, normalises and rectifies what it has computed before it writes it, and its
-gradient is masked and scaled likewise. All are deterministic. Tensors are (N, C, H, W) in channels-last
-memory, with the channels of G groups (an ensemble's members) side by side.
+On a GPU, small networks are limited neither by memory nor by arithmetic, but by the number of kernel
+launches. So a convolution kernel also adds the residual and applies batch normalisation and ReLU before it
+writes the result, and the gradient kernel applies the mask of ReLU and the scale. All kernels are
+deterministic. Tensors are (N, C, H, W) in channels-last memory, with the channels of G groups (members of an
+ensemble) one after the other.
 """
 
-# Triton's own language has no types for a checker.
+# Triton's language has no types that a type checker understands.
 # mypy: ignore-errors
 
 import triton
@@ -22,7 +23,7 @@ def _row(m, height, width):
     return n, h, rest - h * width
 
 
-# Numbers that change with the batch: one kernel serves all.
+# Arguments that change with the batch; Triton must not compile a kernel for each of their values.
 _VARYING = ["pixels", "chunks", "salt", "chunk"]
 
 
@@ -33,9 +34,9 @@ def convolve(
     CI: tl.constexpr, CO: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, GROUPS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_CI: tl.constexpr, BLOCK_CO: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """raw = conv(x) [+ residual]; activated = relu(scale * raw + shift); either may be None.
+    """raw = conv(x) [+ residual]; activated = relu(scale * raw + shift); either output may be None.
 
-    weight: (groups, KERNEL^2, CI, CO).
+    weight: (groups, KERNEL^2, CI, CO); scale, shift: (groups * CO,).
     """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     g = tl.program_id(1)
@@ -73,10 +74,11 @@ def input_gradient(
     CI: tl.constexpr, CO: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, GROUPS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_CI: tl.constexpr, BLOCK_CO: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """out = (conv's input gradient [+ extra]) [* scale where activated > 0] [+ skip].
+    """out = (input gradient of the convolution [+ extra]) [* scale where activated > 0, else 0] [+ skip].
 
-    With an image, `out` is the adversarial image itself: it is moved by `step` times the gradient's sign,
-    kept in the ball of radius epsilon around the image and in [0, 1]. Pixels and sizes are the input's.
+    With `image`, `out` is the adversarial image, updated in place by one PGD step: `step` times the sign of
+    the gradient, then projection to the l-infinity ball of radius epsilon around the image and to [0, 1].
+    `pixels`, `height` and `width` are those of the input.
     """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     g = tl.program_id(1)
@@ -126,7 +128,10 @@ def weight_gradient(
     CI: tl.constexpr, CO: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr, GROUPS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_CI: tl.constexpr, BLOCK_CO: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Each chunk's share of the gradient of the weights: out (chunks, groups, KERNEL^2, CI, CO)."""
+    """Gradient with respect to the weights, summed over each chunk of pixels.
+
+    out: (chunks, groups, KERNEL^2, CI, CO).
+    """
     part = tl.program_id(0)
     g = tl.program_id(1) // (KERNEL * KERNEL)
     tap = tl.program_id(1) % (KERNEL * KERNEL)
@@ -156,10 +161,10 @@ def head(
     AREA: tl.constexpr, C: tl.constexpr, CLASSES: tl.constexpr, GROUPS: tl.constexpr,
     BLOCK_AREA: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_CLASSES: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one image's cross-entropy with respect to what the last normalisation is fed.
+    """Gradient of the cross-entropy of one image with respect to the input of the last batch normalisation.
 
-    Average pooling, linear layers weight (GROUPS, CLASSES, C) and bias (GROUPS, CLASSES) whose logits are
-    averaged, softmax; and back, through the rectified normalisation too.
+    Forward pass: average pooling, linear layers with weight (GROUPS, CLASSES, C) and bias (GROUPS, CLASSES),
+    mean of the logits over groups, softmax. Backward pass: through all of these, ReLU and the normalisation.
     """
     n = tl.program_id(0)
     p = tl.arange(0, BLOCK_AREA)
@@ -187,7 +192,7 @@ def head(
 
 @triton.jit
 def _chunk(pixels, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
-    """Places and mask of a chunk of a group's elements, and their numbers within the group."""
+    """Addresses and mask of the elements of a chunk of a group, their indices in the group, and channels."""
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     m = number // C
     channel = tl.program_id(1) * C + number - m * C
@@ -196,7 +201,7 @@ def _chunk(pixels, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=_VARYING)
 def moments(x, sums, pixels, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
-    """Sum and sum of squares of each chunk of each group: sums (GROUPS, chunks, 2)."""
+    """Sum and sum of squares of the elements of each chunk of each group: sums (GROUPS, chunks, 2)."""
     place, wanted, _, _ = _chunk(pixels, C, GROUPS, BLOCK)
     value = tl.load(x + place, wanted, 0.0).to(tl.float32)
     at = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * 2
@@ -206,12 +211,12 @@ def moments(x, sums, pixels, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.co
 
 @triton.jit
 def _spread(sums, count, chunks, CHUNKS: tl.constexpr):
-    """Mean and standard deviation (count - 1) of this program's group."""
+    """Mean and standard deviation (with count - 1) of the group of this program."""
     i = tl.arange(0, CHUNKS)
     at = sums + (tl.program_id(1) * chunks + i) * 2
     mean = tl.sum(tl.load(at, i < chunks, 0.0), axis=0) / count
     square = tl.sum(tl.load(at + 1, i < chunks, 0.0), axis=0)
-    # Of equal numbers rounding may leave less than nothing.
+    # For equal numbers, rounding can make the difference negative.
     return mean, tl.sqrt(tl.maximum(square - count * mean * mean, 0.0) / (count - 1))
 
 
@@ -220,7 +225,7 @@ def perturb(
     x, sums, seed, salt, gamma, scale, shift, noisy, activated,
     pixels, chunks, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
-    """noisy = x + gamma * std(x) * N(0, 1) a group; activated = relu(scale * noisy + shift)."""
+    """noisy = x + gamma * std(x) * N(0, 1), std of each group; activated = relu(scale * noisy + shift)."""
     place, wanted, number, channel = _chunk(pixels, C, GROUPS, BLOCK)
     _, std = _spread(sums, pixels * C, chunks, CHUNKS)
     normal = tl.randn(tl.load(seed) + salt * GROUPS + tl.program_id(1), number)
@@ -235,7 +240,7 @@ def perturb(
 def correlate(
     grad, seed, salt, dots, pixels, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Inner product of the gradient with the noise that `perturb` drew, a chunk: dots (GROUPS, chunks)."""
+    """Inner product of the gradient and the noise of `perturb`, for each chunk: dots (GROUPS, chunks)."""
     place, wanted, number, _ = _chunk(pixels, C, GROUPS, BLOCK)
     normal = tl.randn(tl.load(seed) + salt * GROUPS + tl.program_id(1), number)
     product = tl.load(grad + place, wanted, 0.0).to(tl.float32) * normal
@@ -248,7 +253,7 @@ def through_noise(
     grad, x, sums, dots, gamma,
     pixels, chunks, C: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
-    """grad becomes that before the noise: + gamma * <grad, noise> * (x - mean) / ((count - 1) * std)."""
+    """Backward pass of `perturb`: grad += gamma * <grad, noise> * (x - mean) / ((count - 1) * std)."""
     place, wanted, _, _ = _chunk(pixels, C, GROUPS, BLOCK)
     count = pixels * C
     mean, std = _spread(sums, count, chunks, CHUNKS)

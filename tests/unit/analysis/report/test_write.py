@@ -356,4 +356,4 @@ def test_ctrl_c_ends_the_following(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "rtune: no longer followed; the page is as of its last making\n"
+    assert errors == "rtune: interrupted; the page shows the state of its last update\n"
