@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Asked, parse
+from analysis.objectives import ObjectiveLike, parse
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
 
@@ -63,7 +63,7 @@ def where(networks: pd.DataFrame, constraints: Iterable[str | Constraint]) -> pd
 
 
 def best(
-    networks: pd.DataFrame, objective: Asked, constraints: Iterable[str | Constraint] = ()
+    networks: pd.DataFrame, objective: ObjectiveLike, constraints: Iterable[str | Constraint] = ()
 ) -> pd.DataFrame:
     """The rows that meet all constraints, best first in one objective; rows that lack it are left out.
 

@@ -6,12 +6,12 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Asked, parse_all, values
+from analysis.objectives import ObjectiveLike, parse_all, values
 from rtune.pareto.hypervolume import hypervolume as volume
 from rtune.pareto.objectives import references
 
 
-def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
+def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.DataFrame:
     """The rows that no other row dominates, best first in the first objective.
 
     Equal rows are all kept. Rows that lack an objective are left out.
@@ -32,8 +32,8 @@ def front(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.DataFrame:
     )
 
 
-def reference(networks: pd.DataFrame, objectives: Sequence[Asked]) -> dict[str, float]:
-    """Where hypervolume is measured from (`rtune.pareto.objectives.references`), not signed."""
+def reference(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> dict[str, float]:
+    """Reference point of the hypervolume (`rtune.pareto.objectives.references`), unsigned."""
     asked = parse_all(objectives)
     worst = references(values(networks.dropna(subset=[o.name for o in asked]), asked), asked)
     return {o.name: float(o.sign * w) for o, w in zip(asked, worst, strict=True)}
@@ -41,7 +41,7 @@ def reference(networks: pd.DataFrame, objectives: Sequence[Asked]) -> dict[str, 
 
 def hypervolume(
     points: np.ndarray | pd.DataFrame,
-    objectives: Sequence[Asked] | None = None,
+    objectives: Sequence[ObjectiveLike] | None = None,
     reference: dict[str, float] | None = None,
 ) -> float:
     """Volume that points dominate, above the reference; 0 without points.
@@ -59,7 +59,7 @@ def hypervolume(
     return volume(np.asarray(points, float))
 
 
-def knee(networks: pd.DataFrame, objectives: Sequence[Asked]) -> pd.Series | None:
+def knee(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.Series | None:
     """The front member that gives up least of everything; None without a front.
 
     Objectives are scaled to [0, 1] over the front; the knee is the member farthest above the plane through

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rtune.pareto.objectives import Asked, Objective, parse, parse_all
+from rtune.pareto.objectives import Objective, ObjectiveLike, parse, parse_all
 
-__all__ = ["Asked", "Objective", "number", "parse", "parse_all", "values"]
+__all__ = ["Objective", "ObjectiveLike", "number", "parse", "parse_all", "values"]
 
 
 def number(value: float) -> str:
@@ -15,7 +15,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def values(networks: pd.DataFrame, asked: Sequence[Asked]) -> np.ndarray:
+def values(networks: pd.DataFrame, asked: Sequence[ObjectiveLike]) -> np.ndarray:
     """Objectives (n, k) of all rows, all to be maximised: minimised ones are negated; nan where missing."""
     columns = [o.sign * networks[o.name].to_numpy(float, na_value=np.nan) for o in parse_all(asked)]
     return np.stack(columns, axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Asked, parse_all, values
+from analysis.objectives import ObjectiveLike, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
@@ -41,7 +41,7 @@ def _hashes(column: "pd.Series[Any]", path: str) -> np.ndarray:
 
 
 def replicate_sets(
-    networks: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str]
+    networks: pd.DataFrame, objectives: Sequence[ObjectiveLike], searched: Sequence[str]
 ) -> list[np.ndarray]:
     """The networks as sets, one for each seed, each (settings, k) and maximised; none if there is only one.
 

@@ -32,8 +32,8 @@ def setting(networks: pd.DataFrame, spec: Spec, path: str) -> "pd.Series[Any]":
     if path not in spec.ranges:
         # A path that only points set: the other networks have the value of the search file.
         found = found.where(found.notna(), reduce(getattr, path.split("."), spec.file))
-    if (opening := fields.opened(path)) is not None:
-        found = found.where(setting(networks, spec, opening.slot.path).isin(opening.names))
+    if (required := fields.requirement(path)) is not None:
+        found = found.where(setting(networks, spec, required.slot.path).isin(required.names))
     return found
 
 

@@ -25,7 +25,7 @@ from rtune.config import spec
 from rtune.robust import Diverged, Split
 from rtune.run.ledger import Trial
 from rtune.search.plan import of_spec
-from rtune.search.sampler import Sampler
+from rtune.search.suggestions import OptunaSuggester
 from rtune.worker import build
 from rtune.worker.measures import measure_epoch
 
@@ -34,7 +34,7 @@ METRICS = ("natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sp
 
 def draw(space: spec.Spec, settings: int) -> list[dict[str, Any]]:
     """Random settings (dotted path -> value) of a space."""
-    sampler = Sampler(of_spec(space))
+    sampler = OptunaSuggester(of_spec(space))
     drawn: list[Trial] = []
     for i in range(settings):
         drawn.append(Trial(str(i), i, sampler.suggest(drawn, {})[0], "random"))

@@ -53,7 +53,7 @@ def make(runs: Path, trials: int, epochs: int) -> RunFolder:
     folder = RunFolder.create(runs, "large", search_spec, {})
     limits = Limits.of(search_spec.search, trials, epochs)
     planned = plan.of_spec(search_spec, trials)
-    begin = plan.begin(search_spec, planned, limits, _ABREAST, "0" * 64, (1437, 360), "search")
+    begin = plan.launch_record(search_spec, planned, limits, _ABREAST, "0" * 64, (1437, 360), "search")
     rng = np.random.default_rng(0)
     cohorts = [range(n, min(n + _ABREAST, trials)) for n in range(0, trials, _ABREAST)]
     half = (len(cohorts) + 1) // 2

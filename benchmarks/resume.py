@@ -50,7 +50,7 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
     limits = Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, limits.trials)
     data = build.fingerprint(search_spec.file.data, search_spec.search.seed)
-    begin = plan.begin(
+    begin = plan.launch_record(
         search_spec,
         planned,
         limits,
@@ -65,8 +65,8 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
         writer.append(begin)
         search = Search(planned, [begin], timed(writer, costs["append"]))
         # The first values for all: suggesting a thousand takes minutes, and nothing here hangs on them.
-        suggested = search.sampler.suggest([], {})
-        search.sampler.suggest = lambda known, point: suggested  # type: ignore[method-assign]
+        suggested = search.suggester.suggest([], {})
+        search.suggester.suggest = lambda known, point: suggested  # type: ignore[method-assign]
         search.watch(OptunaJournal(folder.place.local, planned, []).add)
         while len(search.ledger.trials) < trials:
             trial = search.next_trial()

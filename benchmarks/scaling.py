@@ -32,12 +32,12 @@ from rtune.config import spec
 from rtune.run import summary
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
-from rtune.run.retention import Keeper
+from rtune.run.retention import CheckpointCleaner
 from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
-from rtune.search.sampler import Sampler
 from rtune.search.state import Search
+from rtune.search.suggestions import OptunaSuggester
 
 SAMPLERS = ("random", "nsga2", "tpe", "auto")
 # A sampler that takes longer than this for one suggestion is not asked again (seconds).
@@ -91,7 +91,7 @@ def drive(
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
-    begin = plan.begin(search_spec, planned, limits, concurrent, "", (1, 1), "search")
+    begin = plan.launch_record(search_spec, planned, limits, concurrent, "", (1, 1), "search")
     costs, process = Costs(), psutil.Process()
     found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
     found["megabytes_before"] = round(process.memory_info().rss / 1e6)
@@ -102,8 +102,8 @@ def drive(
             writer.append(begin)
             search = Search(planned, [begin], costs.timed("log", writer.append))
             search.watch(costs.timed("study", OptunaJournal(folder.place.local, planned, []).add))
-            with progress.showing(search, concurrent), Keeper(folder) as keeper:
-                search.watch(costs.timed("keeper", keeper.take))
+            with progress.showing(search, concurrent), CheckpointCleaner(folder) as cleaner:
+                search.watch(costs.timed("keeper", cleaner.take))
                 asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])
                 _run(search, progress, concurrent, costs, asked.pass_by)
         found["megabytes"] = round(process.memory_info().rss / 1e6)
@@ -144,7 +144,7 @@ class _Stations:
 
 def _suggestion(planned: Plan, known: list[Trial]) -> float:
     begun = time.perf_counter()
-    Sampler(planned).suggest(known, {})
+    OptunaSuggester(planned).suggest(known, {})
     return time.perf_counter() - begun
 
 

@@ -1,18 +1,19 @@
-"""Where a person reads what rtune prints."""
+"""The console for the output of commands."""
 
 import io
 from typing import IO
 
 from rich.console import Console
 
-# Where no terminal says how wide it is, tables are not squeezed into 80 columns.
+# Width in columns if the output is not a terminal: tables need more than 80.
 _PLAIN_WIDTH = 160
 
 
 def make_console(file: IO[str]) -> Console:
-    """A console on a stream, wide where the stream is no terminal; what it prints is text, not markup.
+    """A console that prints plain text, without markup, to a stream.
 
-    A character that the stream's encoding lacks becomes a question mark.
+    It is 160 columns wide if the stream is not a terminal. Characters that the stream's encoding lacks are
+    printed as question marks.
     """
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="replace")

@@ -1,12 +1,12 @@
-"""What a person is told in one sentence. Every error that rtune raises on purpose is an `RtuneError`."""
+"""The exceptions of rtune. Every error that rtune raises on purpose is an `RtuneError`."""
 
 
 class RtuneError(Exception):
-    """The message is a sentence for the person who gave the command; no traceback is shown."""
+    """Base class. Commands print the message, a sentence for users, without a traceback."""
 
 
 class UsageError(RtuneError):
-    """What was asked for cannot be: the command ends with exit code 2."""
+    """The request is not valid or not possible: commands end with exit code 2."""
 
 
 class SpecError(UsageError):
@@ -14,11 +14,11 @@ class SpecError(UsageError):
 
 
 class AttackNameError(UsageError):
-    """An attack's name is unknown, or one of its settings is out of its range."""
+    """The name of an attack is unknown, or one of its settings is out of range."""
 
 
 class ResourceError(UsageError):
-    """What is asked of machines is not there; the message says what is needed and what there is."""
+    """Resources are missing; the message says what is needed and what is available."""
 
 
 class UnknownTrialError(UsageError):
@@ -26,16 +26,16 @@ class UnknownTrialError(UsageError):
 
 
 class RunError(UsageError):
-    """The run folder cannot be made, read or used; the message says why."""
+    """A run folder cannot be created, read or used; the message says why."""
 
 
 class ObjectiveError(RunError):
-    """An objective's name or direction is wrong."""
+    """The name or direction of an objective is wrong."""
 
 
 class RunFailure(RunError):
-    """What was rightly asked for has failed: exit code 1."""
+    """A valid request has failed: commands end with exit code 1."""
 
 
 class LaunchError(RtuneError):
-    """A launch broke off; what it did so far is saved."""
+    """A launch was aborted; its results so far are saved."""

@@ -1,7 +1,7 @@
-"""What is known of a network after an epoch: one row a metric.
+"""The metrics of a network after an epoch: one row per metric.
 
-Search files name them as objectives, logs and results have a column each, and reports take label, direction,
-bounds and format from here. To add one: a function in `rtune.worker.measures` and a row here.
+Search files name metrics as objectives, logs and results have one column per metric, and reports take label,
+direction, bounds and format from here. A new metric is a function in `rtune.worker.measures` and a row here.
 """
 
 import math
@@ -12,20 +12,20 @@ from rtune.registry import Registry
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of the sparse network at an epoch's end.
+    """A metric of the sparse network at the end of an epoch.
 
     Attributes:
-        name: its column, and its name as an objective.
-        label: for readers.
-        maximise: whether more is better where an objective gives no direction.
-        measure: `"module:function"`, called with a `rtune.worker.measures.Measured`; gives a finite number.
-            Empty for the times, which the training loop takes.
-        low, high: bounds, both included; None where there are none.
-        whole: whether it is a whole number.
-        unit: such as `s`; empty for fractions and counts.
-        of_images: whether it is a fraction of `images` validation images, with the error that goes with that.
-        core: whether every log of every version has it. False for whatever is added: it is then empty in the
-            rows of older runs.
+        name: name of its column and as an objective.
+        label: name in reports.
+        maximise: whether larger is better, unless an objective gives a direction.
+        measure: `"module:function"`, called with a `rtune.worker.measures.Measured`; returns a finite number.
+            Empty for times, which the training loop measures.
+        low, high: inclusive bounds; None for no bound.
+        whole: whether values are whole numbers.
+        unit: unit such as `s`; empty for fractions and counts.
+        of_images: whether it is a fraction of `images` validation images, with a binomial sampling error.
+        core: whether the logs of all versions have it. False for added metrics, which are empty in the rows
+            of older runs.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Metric:
 
     @property
     def is_fraction(self) -> bool:
-        """Whether it lies in [0, 1]."""
+        """Whether values lie in [0, 1]."""
         return (self.low, self.high) == (0.0, 1.0)
 
     def format(self, value: float) -> str:
-        """A figure for readers: `0.913`, `1,204,530`, `12.4`."""
+        """A value as text: `0.913`, `1,204,530`, `12.4`; empty if it is not finite."""
         if not math.isfinite(value):
             return ""
         if self.whole or abs(value) >= 1000:
@@ -77,15 +77,15 @@ METRICS = Registry(
 
 
 def core() -> tuple[str, ...]:
-    """Metrics that every log has, in the order of its columns."""
+    """Names of the metrics that every log has, in the order of the columns."""
     return tuple(metric.name for metric in METRICS.own() if metric.core)
 
 
 def added() -> tuple[str, ...]:
-    """Metrics that only newer logs have."""
+    """Names of the metrics that older logs may lack."""
     return tuple(metric.name for metric in METRICS if not metric.core)
 
 
 def of_images() -> tuple[str, ...]:
-    """Metrics that are fractions of the validation images."""
+    """Names of the metrics that are fractions of the validation images."""
     return tuple(metric.name for metric in METRICS if metric.of_images)

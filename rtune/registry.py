@@ -1,4 +1,4 @@
-"""Parts by name: those that come with rtune, and those that installed packages add by entry points."""
+"""Registries of parts by name: those of rtune, and those that installed packages add by entry points."""
 
 import importlib
 import importlib.metadata
@@ -9,15 +9,15 @@ from rtune.errors import UsageError
 
 
 class PartError(UsageError):
-    """A part cannot be registered or imported; the message names the part and the rule."""
+    """A part cannot be registered or imported; the message names the part and the reason."""
 
 
 class Named(Protocol):
-    """What a registry holds."""
+    """An object with a name, which a registry can hold."""
 
     @property
     def name(self) -> str:
-        """As it is written in a search file."""
+        """Name in search files."""
 
 
 E = TypeVar("E", bound=Named)
@@ -26,17 +26,17 @@ E = TypeVar("E", bound=Named)
 class Registry(Generic[E]):
     """The parts of one kind.
 
-    Entry points of the group `rtune.GROUP` name such parts (`"my_package.parts:PART"`), or lists of them.
-    They are read at the first use, so the module that they name should import nothing heavy.
+    Entry points of the group `rtune.GROUP` name a part (`"my_package.parts:PART"`) or a list of parts. They
+    are loaded at the first use, so their modules should be fast to import.
 
     Args:
-        kind: what a part is called in sentences, such as `network`.
-        group: of the entry points, without `rtune.`.
+        kind: name of the kind in messages, such as `network`.
+        group: group of the entry points, without `rtune.`.
         type_: class of the parts.
         own: the parts that come with rtune.
 
     Attributes:
-        version: grows with each part that is added later: what is derived from the parts is made anew.
+        version: incremented when a part is added or removed; caches of derived objects depend on it.
     """
 
     def __init__(self, kind: str, group: str, type_: type[E], own: Iterable[E]) -> None:
@@ -57,22 +57,22 @@ class Registry(Generic[E]):
         self.version += 1
 
     def remove(self, name: str) -> None:
-        """Takes a part away again; for tests."""
+        """Removes a part from this process; for tests. Raises KeyError if there is none of that name."""
         self._read_entry_points()
         del self._parts[name], self._sources[name]
         self.version += 1
 
     def own(self) -> tuple[E, ...]:
-        """The parts that come with rtune; no entry point is read."""
+        """The parts that come with rtune; entry points are not loaded."""
         return tuple(part for name, part in self._parts.items() if self._sources[name] == "rtune")
 
     def names(self) -> tuple[str, ...]:
-        """All names, those of rtune first."""
+        """Names of all parts, those of rtune first. Raises PartError if an entry point is not valid."""
         self._read_entry_points()
         return tuple(self._parts)
 
     def source(self, name: str) -> str:
-        """Which package a part comes from."""
+        """Name of the package that a part comes from."""
         self._read_entry_points()
         return self._sources[name]
 
@@ -96,7 +96,7 @@ class Registry(Generic[E]):
         if part.name in self._parts:
             raise PartError(
                 f"two parts are called {part.name!r}: a {self.kind} of {self._sources[part.name]} and one of "
-                f"{source}; each name may be there once"
+                f"{source}; names must be unique"
             )
         self._parts[part.name] = part
         self._sources[part.name] = source
@@ -110,13 +110,13 @@ class Registry(Generic[E]):
                 for part in self._loaded(point):
                     self._add(part, point.value.partition(":")[0].partition(".")[0])
         except BaseException:
-            self._complete = False  # the same sentence at the next use, not a part that is unknown
+            self._complete = False  # the next use must raise the same error, not report an unknown part
             raise
 
     def _loaded(self, point: importlib.metadata.EntryPoint) -> list[E]:
         try:
             found: Any = point.load()
-        except Exception as error:  # whatever the package of somebody else raises
+        except Exception as error:  # packages of others may raise anything
             raise PartError(
                 f"entry point {point.name!r} of {self.group} ({point.value}) cannot be imported: "
                 f"{type(error).__name__}: {error}"
@@ -132,14 +132,14 @@ class Registry(Generic[E]):
 
 
 def resolve(build: str, what: str) -> Any:
-    """The object that `"module:attribute"` names.
+    """Imports the object that `"module:attribute"` names.
 
     Args:
         build: such as `"rtune.robust:RVSM"`; dots after the colon go into attributes.
-        what: the part in the sentence of an error, such as `pruner 'rvsm'`.
+        what: name of the part in messages, such as `pruner 'rvsm'`.
 
     Raises:
-        PartError: there is no such module or attribute, or importing it fails.
+        PartError: the module or attribute does not exist, or its import fails.
     """
     module, colon, attributes = build.partition(":")
     if not module or not colon or not attributes:
@@ -148,6 +148,6 @@ def resolve(build: str, what: str) -> Any:
         found: Any = importlib.import_module(module)
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
-    except Exception as error:  # whatever the package of somebody else raises
+    except Exception as error:  # packages of others may raise anything
         raise PartError(f"{what} cannot be imported from {build}: {type(error).__name__}: {error}") from None
     return found

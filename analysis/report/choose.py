@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import constraints
 from analysis.front import knee
-from analysis.objectives import Asked, parse
+from analysis.objectives import ObjectiveLike, parse
 from analysis.report import details, tables, text
 from analysis.report.run_set import RunSet, damage
 from rtune.errors import RunFailure
@@ -63,8 +63,8 @@ class Choice:
 
 def choose(
     folders: Sequence[RunFolder],
-    objectives: Sequence[Asked] | None,
-    one: Asked | None,
+    objectives: Sequence[ObjectiveLike] | None,
+    one: ObjectiveLike | None,
     limits: Sequence[str],
 ) -> Choice:
     """The best network in one objective under constraints, or the knee of the front of those that meet them.

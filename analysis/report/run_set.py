@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.front import front, hypervolume, reference
 from analysis.load import Run, networks, read
-from analysis.objectives import Asked, Objective, parse_all
+from analysis.objectives import Objective, ObjectiveLike, parse_all
 from rtune.config.sections import EvaluationConfig
 from rtune.errors import ObjectiveError, RunError
 from rtune.run.folder import RunFolder
@@ -38,7 +38,7 @@ class RunSet:
     searched: list[str]
 
     @classmethod
-    def of(cls, folders: Sequence[RunFolder], objectives: Sequence[Asked] | None = None) -> "RunSet":
+    def of(cls, folders: Sequence[RunFolder], objectives: Sequence[ObjectiveLike] | None = None) -> "RunSet":
         """Reads runs.
 
         Args:
@@ -127,7 +127,7 @@ class RunSet:
         return hypervolume(self.members, self.objectives, self.reference) if len(self.networks) else 0.0
 
 
-def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[Asked] | None) -> None:
+def _check_alike(folders: Sequence[RunFolder], objectives: Sequence[ObjectiveLike] | None) -> None:
     first, *others = folders
     for other in others:
         a, b = first.spec.file.data.dataset, other.spec.file.data.dataset

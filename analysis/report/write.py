@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.evaluations import evaluations
-from analysis.objectives import Asked
+from analysis.objectives import ObjectiveLike
 from analysis.report import figures
 from analysis.report import tables as fronts
 from analysis.report.page import page
@@ -46,7 +46,7 @@ def write(
     folders: Sequence[RunFolder],
     output: Path | None = None,
     formats: Sequence[str] = DEFAULT,
-    objectives: Sequence[Asked] | None = None,
+    objectives: Sequence[ObjectiveLike] | None = None,
     refresh: int | None = None,
     on_damage: Callable[[str], None] | None = None,
 ) -> list[str]:
@@ -87,7 +87,7 @@ def follow(
     folders: Sequence[RunFolder],
     output: Path | None = None,
     formats: Sequence[str] = DEFAULT,
-    objectives: Sequence[Asked] | None = None,
+    objectives: Sequence[ObjectiveLike] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[str]:
     """Writes the report repeatedly while one of the runs is running; yields the path of each file once.

@@ -11,13 +11,13 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.objectives import Objective, ObjectiveLike, parse_all, values
 from analysis.seeds import replicate_sets
 
 
 def attainment(
     networks: pd.DataFrame,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     searched: Sequence[str],
     levels: Sequence[float] = (25, 50, 75),
 ) -> dict[float, np.ndarray] | None:
@@ -53,7 +53,7 @@ def attainment(
 
 
 def attainment_difference(
-    a: pd.DataFrame, b: pd.DataFrame, objectives: Sequence[Asked], searched: Sequence[str] = ()
+    a: pd.DataFrame, b: pd.DataFrame, objectives: Sequence[ObjectiveLike], searched: Sequence[str] = ()
 ) -> pd.DataFrame | None:
     """Where in the plane of two objectives A is attained more often than B, from set to set.
 
@@ -98,7 +98,7 @@ def attainment_difference(
 def attainment_test(
     a: pd.DataFrame,
     b: pd.DataFrame,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     searched: Sequence[str] = (),
     draws: int = 1000,
     seed: int = 0,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.labels import label_words
-from analysis.objectives import Asked, Objective, parse
+from analysis.objectives import Objective, ObjectiveLike, parse
 from analysis.statistics.dominance import near_front
 
 Verdict = Literal["above", "below", "undecided"]
@@ -88,8 +88,8 @@ class _Curve:
 def by_kind(
     networks: pd.DataFrame,
     kinds: "pd.Series[str]",
-    x: Asked,
-    y: Asked,
+    x: ObjectiveLike,
+    y: ObjectiveLike,
     draws: int = 1000,
     seed: int = 0,
 ) -> list[Difference]:
@@ -117,8 +117,8 @@ def by_kind(
 def at_equal(
     left: pd.DataFrame,
     right: pd.DataFrame,
-    x: Asked,
-    y: Asked,
+    x: ObjectiveLike,
+    y: ObjectiveLike,
     names: tuple[str, str],
     draws: int = 1000,
     seed: int = 0,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front, reference
-from analysis.objectives import Asked, Objective, number, parse_all, values
+from analysis.objectives import Objective, ObjectiveLike, number, parse_all, values
 from analysis.seeds import replicates
 from analysis.statistics.attainment import attainment_difference, divisions, mask
 from analysis.statistics.dominance import near_front
@@ -141,7 +141,7 @@ def _volume(points: np.ndarray) -> float:
 def compare(
     a: pd.DataFrame,
     b: pd.DataFrame,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     reference: Mapping[str, float] | None = None,
     images: int | None = None,
     draws: int = 1000,

@@ -13,7 +13,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.objectives import Objective, ObjectiveLike, parse_all, values
 from analysis.settings import judged, setting, thinned
 from rtune.config.ranges import Range, Uniform
 from rtune.config.spec import Spec
@@ -30,7 +30,7 @@ _COLUMNS = ["objective", "parameter", "networks", "best", "explained", "low", "h
 def importance(
     networks: pd.DataFrame,
     spec: Spec,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     best: float = 0.1,
     draws: int = 200,
 ) -> pd.DataFrame:

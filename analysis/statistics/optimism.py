@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
-from analysis.objectives import Asked, Objective, parse_all
+from analysis.objectives import Objective, ObjectiveLike, parse_all
 from analysis.statistics.uncertainty import as_field, candidates, complete
 from rtune import metrics
 from rtune.config.sections import EvaluationConfig
@@ -74,7 +74,7 @@ class Optimism:
 def optimism(
     networks: pd.DataFrame,
     evaluations: pd.DataFrame,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     images: Any,
     attack: EvaluationConfig | None = None,
     draws: int = 100,

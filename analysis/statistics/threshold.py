@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
-from analysis.objectives import Asked, parse_all, values
+from analysis.objectives import ObjectiveLike, parse_all, values
 from analysis.settings import judged, numbers, once, setting, thinned
 from analysis.statistics.importance import membership
 from rtune.config.catalog import PRUNERS
@@ -145,7 +145,9 @@ class Band:
         return f"This is only a hint, from {counted}."
 
 
-def band(networks: pd.DataFrame, spec: Spec, objectives: Sequence[Asked], best: float = 0.1) -> list[Band]:
+def band(
+    networks: pd.DataFrame, spec: Spec, objectives: Sequence[ObjectiveLike], best: float = 0.1
+) -> list[Band]:
     """The thresholds for each method and penalty in use, in the order of `FORMULAS`.
 
     The front is that of all networks together, whatever pruned them; the best share is taken of each
@@ -176,7 +178,7 @@ def _band(
     size: "pd.Series[float]",
     on_front: np.ndarray,
     spec: Spec,
-    asked: Sequence[Asked],
+    asked: Sequence[ObjectiveLike],
     best: float,
 ) -> Band:
     ratios = np.array(_ratios(own, spec, method))

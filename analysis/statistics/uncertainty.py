@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front
-from analysis.objectives import Asked, Objective, parse_all, values
+from analysis.objectives import Objective, ObjectiveLike, parse_all, values
 from analysis.seeds import replicates
 from analysis.statistics.dominance import REACH, Field, chances, could_matter
 from rtune import metrics
@@ -44,7 +44,7 @@ def wilson(accuracy: Any, images: Any, level: float = 0.95) -> tuple[np.ndarray,
 
 def membership(
     networks: pd.DataFrame,
-    objectives: Sequence[Asked],
+    objectives: Sequence[ObjectiveLike],
     images: Any,
     searched: Sequence[str],
     draws: int = 1000,

@@ -23,10 +23,10 @@ from rtune.errors import LaunchError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
-from rtune.run.retention import Keeper
+from rtune.run.retention import CheckpointCleaner
 from rtune.search import plan
 from rtune.search.limits import Limits
-from rtune.search.replicates import Asked
+from rtune.search.replicates import ReplicateRequest
 from rtune.search.state import Search
 from rtune.storage.places import StorageError
 from rtune.worker import build, gpu_actor, trainable
@@ -41,7 +41,7 @@ def launch(
     progress: Progress,
     interrupt: Interrupt,
     machines: Machines | None = None,
-    asked: Asked | None = None,
+    asked: ReplicateRequest | None = None,
 ) -> str | None:
     """Runs trials until all have ended or something ends the launch; Ray must be connected.
 
@@ -73,8 +73,8 @@ def launch(
             if search.remaining() > 0:
                 journal = OptunaJournal(folder.place.local, search.plan, records)
                 search.watch(journal.add)
-                with progress.showing(search, slots), Keeper(folder) as keeper:
-                    search.watch(keeper.take)
+                with progress.showing(search, slots), CheckpointCleaner(folder) as cleaner:
+                    search.watch(cleaner.take)
                     try:
                         _run_trials(
                             search, folder, limits, concurrency, progress, stopper, watchdog, machines
@@ -93,7 +93,7 @@ def _open_search(
     limits: Limits,
     slots: int,
     data: str,
-    asked: Asked | None,
+    asked: ReplicateRequest | None,
     records: list[dict[str, Any]],
     writer: Writer,
 ) -> Search:
@@ -105,7 +105,7 @@ def _open_search(
         command, options = "replicate", asked.options()
     else:
         command, options = "resume" if ledger.launches else "search", limits.options()
-    begin = plan.begin(spec, planned, limits, slots, data, images, command, options)
+    begin = plan.launch_record(spec, planned, limits, slots, data, images, command, options)
     search = Search(planned, [*records, begin], writer.append, replicates_only=asked is not None)
     writer.append(begin)
     if asked is not None:

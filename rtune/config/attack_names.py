@@ -1,4 +1,4 @@
-"""Attacks as `rtune evaluate --attacks` names them (`eot-pgd-20`), and the settings they share."""
+"""The names of attacks in `rtune evaluate --attacks` (`eot-pgd-20`), and the settings that attacks share."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from rtune.config.catalog import ATTACKS, Attack
 from rtune.errors import AttackNameError
 
 DEFAULT = "natural,fgsm,ifgsm-20,pgd-20,cw-20,eot-pgd-20,eot-cw-20"
-# Inclusive bounds; radii and steps in pixel units, of which an image of 32 x 32 x 3 is 55 wide in l2.
+# Inclusive bounds. Radii and steps are in pixel units; the l2 diameter of 32 x 32 x 3 images in [0, 1] is 55.
 _BOUNDS = {
     "epsilon": (1e-6, 1),
     "step_size": (1e-6, 1),
@@ -26,9 +26,9 @@ class AttackName:
     """An attack by name, such as `eot-pgd-20`.
 
     Attributes:
-        kind: the name of an attack of the catalog.
-        steps: iterations; None where the kind has none.
-        eot: whether gradients are averaged over noise draws.
+        kind: name of an attack in the catalog.
+        steps: number of iterations; None if the attack has none.
+        eot: whether gradients are averaged over noise draws (expectation over transformation).
     """
 
     kind: str
@@ -44,7 +44,7 @@ class AttackName:
         return ATTACKS[self.kind]
 
     def unfit(self, noisy: bool) -> str | None:
-        """Why the attack is not for a network with or without noise; None if it is."""
+        """Why the attack cannot be used on a network with (`noisy`) or without noise; None if it can."""
         if self.eot and not noisy:
             return "has no noise to average over"
         if noisy and not self.part.noisy:
@@ -54,19 +54,19 @@ class AttackName:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `rtune evaluate` holds the same for all attacks.
+    """The settings of `rtune evaluate` that all attacks share.
 
     Attributes:
         epsilon: l-infinity radius, in pixel units of images in [0, 1].
-        step_size: length of a step, in the same units.
-        epsilon_l2: radius of `cw-l2`, l2, in the same units.
-        restarts: random starts of `pgd` and `cw`.
-        eot_draws: noise draws a gradient of the `eot-` attacks.
+        step_size: step size, in the same units.
+        epsilon_l2: l2 radius of `cw-l2`, in the same units.
+        restarts: number of random restarts of `pgd` and `cw`.
+        eot_draws: noise draws per gradient of the `eot-` attacks.
         noise_draws: how often a noisy network classifies each image.
-        seed: of everything random.
+        seed: seed of everything random.
 
     Raises:
-        AttackNameError: a setting is outside of its bounds.
+        AttackNameError: a setting is out of its bounds (`_BOUNDS`).
     """
 
     epsilon: float
@@ -86,7 +86,7 @@ class Settings:
                 raise AttackNameError(f"{option} is {value}; it must be {rule} {most}")
 
     def of(self, attack: AttackName, noisy: bool) -> dict[str, Any]:
-        """What decides an attack's figure, as it is recorded; None where it does not apply."""
+        """The settings that determine an attack's result, as recorded; None if one does not apply."""
         part = attack.part
         return {
             "attack": f"{attack}-rand" if part.counts and noisy else str(attack),
@@ -102,10 +102,10 @@ class Settings:
 
 
 def parse(text: str) -> list[AttackName]:
-    """The attacks of a comma-separated list, each once, in order.
+    """The attacks of a comma-separated list, in order and without duplicates.
 
     Raises:
-        AttackNameError: a name is none, or its number of steps is out of bounds.
+        AttackNameError: a name is unknown, its number of steps is out of bounds, or the list is empty.
     """
     names = [_parse(part.strip()) for part in text.split(",") if part.strip()]
     if not names:

@@ -1,4 +1,4 @@
-"""What dotted paths such as `pruning.rgsm.beta` stand for in a search file."""
+"""Dotted paths of a search file, such as `pruning.rgsm.beta`: what they name and when they apply."""
 
 import difflib
 from typing import Any, NamedTuple
@@ -7,21 +7,21 @@ from rtune.config.section import Section
 from rtune.config.sections import SLOTS, SearchFile, Slot, search_file, slots, trial_config
 
 
-class Opening(NamedTuple):
-    """Under which parts a path counts: where `slot` names one of `names`."""
+class Requirement(NamedTuple):
+    """The condition under which a path applies: the field of `slot` must name one of the parts `names`."""
 
     slot: Slot
     names: tuple[str, ...]
 
 
 def section_type(annotation: Any) -> type[Section] | None:
-    """The section class of a field, if it holds one."""
+    """The section class of a field's annotation; None for a plain field."""
     options = getattr(annotation, "__args__", (annotation,))
     return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
 
 
 def is_selector(path: str) -> bool:
-    """Whether a path names a part."""
+    """Whether a path is a field that names a part, such as `pruning.method`."""
     return any(path == slot.path for slot in SLOTS)
 
 
@@ -35,30 +35,36 @@ def is_leaf(path: str) -> bool:
     return model is None
 
 
-def closed_by(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
-    """Why a path does not count: `pruning.method is rvsm`; None if it does."""
-    opening = opened(path)
-    if opening is None:
+def inactive_reason(path: str, values: dict[str, Any], file: SearchFile) -> str | None:
+    """Why a path does not apply, such as `pruning.method is rvsm`; None if it applies.
+
+    Args:
+        path: dotted path.
+        values: searched values chosen so far (dotted path -> value).
+        file: the search file, for all other values.
+    """
+    required = requirement(path)
+    if required is None:
         return None
-    slot = opening.slot
+    slot = required.slot
     chosen = values.get(slot.path, getattr(getattr(file, slot.section), slot.field))
-    return None if chosen in opening.names else f"{slot.path} is {chosen}"
+    return None if chosen in required.names else f"{slot.path} is {chosen}"
 
 
-def opened(path: str) -> Opening | None:
-    """The part that a path needs; None if it always counts."""
+def requirement(path: str) -> Requirement | None:
+    """The condition under which a path applies; None if it always applies."""
     section, _, rest = path.partition(".")
     name = rest.split(".")[0]
     for slot in slots(section):
         if any(name == part.name and part.settings is not None for part in slot.parts):
-            return Opening(slot, (name,))
+            return Requirement(slot, (name,))
         if rest in slot.shared and (takers := slot.takers(rest)):
-            return Opening(slot, takers)
+            return Requirement(slot, takers)
     return None
 
 
 def hint(path: str) -> str:
-    """`; did you mean ...?` among the fields that stand where this one does."""
+    """`; did you mean ...?` with the closest field of the same section, or a list of its fields."""
     *parents, last = path.split(".")
     model: type[Section] | None = search_file()
     for key in parents:

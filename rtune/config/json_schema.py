@@ -8,7 +8,7 @@ from rtune.metrics import METRICS
 
 
 def search_file_schema() -> dict[str, Any]:
-    """For an editor: completes fields, and allows ranges where `rtune search` does."""
+    """The JSON schema, for completion and checks in an editor; fields that can be searched allow ranges."""
     schema = search_file().model_json_schema()
     schema["title"] = "rtune search file"
     del schema["properties"]["provenance"]
@@ -44,18 +44,18 @@ def _allow_ranges(schema: dict[str, Any], definition: str, path: str) -> None:
 
 
 def _allow(field: dict[str, Any], *others: dict[str, Any]) -> None:
-    """Lets a field be one of `others` too."""
+    """Extends a field to alternatives of the schemas `others`."""
     if others:
         plain = {k: field.pop(k) for k in list(field) if k not in ("default", "description", "title")}
         field["anyOf"] = [plain, *others]
 
 
 def _fraction(field: dict[str, Any]) -> list[dict[str, Any]]:
-    """`8/255` may stand for a number."""
+    """The schema of fractions such as `8/255` for a number field; empty for other fields."""
     return [{"type": "string", "pattern": r"^\d+(\.\d+)?/\d+$"}] if field.get("type") == "number" else []
 
 
 def _target(field: dict[str, Any]) -> Any:
-    """The definition a field refers to, None for a plain one."""
+    """Name of the definition that a field refers to; None for a plain field."""
     reference = field.get("$ref") or next((o["$ref"] for o in field.get("allOf", ())), None)
     return None if reference is None else reference.rsplit("/", 1)[1]

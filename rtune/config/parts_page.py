@@ -18,7 +18,7 @@ add are used in the same way ([how to add one](../CONTRIBUTING.md)).
 
 
 def page() -> str:
-    """All parts that come with rtune, kind by kind."""
+    """The page as Markdown: all parts that come with rtune, by kind, and the metrics."""
     return "\n".join([_HEAD, *_parts(), *_metrics()])
 
 

@@ -1,16 +1,16 @@
-"""The ranges a search file may give instead of a value."""
+"""Ranges: what a search file may give instead of a value to have it searched."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-# Ranges of more whole numbers than this are not tried one by one.
+# The most values of an integer range that are validated one by one.
 _MANY = 128
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers between `low` and `high`, both included; `log`: uniform in the logarithm."""
+    """Numbers from `low` to `high`, both included; with `log` uniform in the logarithm."""
 
     low: float
     high: float
@@ -18,22 +18,23 @@ class Uniform:
     integer: bool = False
 
     def probes(self) -> list[Any]:
-        """Values that must all be valid for the range to be: all of them, or ends and a middle."""
+        """Values that are validated in place of the range: all of them, or both ends and some between."""
         if self.integer:
             whole = range(int(self.low), int(self.high) + 1)
             return list(whole) if len(whole) <= _MANY else [whole[0], whole[-1], *whole[1 : _MANY - 1]]
         low, high = float(self.low), float(self.high)
         middle = (low + high) / 2
-        # No whole number, so that a field of whole numbers refuses the range.
+        # Not a whole number, so that an integer field rejects the range.
         return [low, high, middle if not middle.is_integer() else middle + (high - middle) / math.pi]
 
     def holds(self, value: Any) -> bool:
+        """Whether a value lies in the range."""
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `values`: numbers, texts or booleans."""
+    """One of `values`, which are numbers, texts or booleans."""
 
     values: tuple[Any, ...]
 
@@ -41,6 +42,7 @@ class Choice:
         return list(self.values)
 
     def holds(self, value: Any) -> bool:
+        """Whether a value lies in the range."""
         return value in self.values
 
 
@@ -49,10 +51,10 @@ KINDS = ("uniform", "log_uniform", "int_uniform", "log_int_uniform", "choice")
 
 
 def parse(value: dict[Any, Any]) -> Range:
-    """A range from its mapping, such as {log_uniform: [1e-3, 1]}.
+    """The range of a mapping such as {log_uniform: [1e-3, 1]}.
 
     Raises:
-        ValueError: the rule that is broken, as the end of a sentence that names the field.
+        ValueError: the mapping is no range; the message continues a sentence that names the field.
     """
     if len(value) != 1 or (kind := next(iter(value))) not in KINDS:
         raise ValueError(
@@ -93,5 +95,5 @@ def _parse_choice(values: list[Any]) -> Choice:
     if not all(isinstance(v, str | int | float | bool) for v in values):
         raise ValueError(f"has choice: {values}; numbers, texts or booleans are expected")
     if len({(type(v), v) for v in values}) < len(values):
-        raise ValueError(f"has choice: {values}; each value may be there once")
+        raise ValueError(f"has choice: {values}; each value may be listed once")
     return Choice(tuple(values))

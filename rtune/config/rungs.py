@@ -1,14 +1,19 @@
-"""Where trials are compared: rungs at grace * eta^k epochs, and who may go on from one."""
+"""Rungs of successive halving: epochs grace * eta^k, quotas and brackets (ASHA, arXiv 1810.05934)."""
 
 from collections.abc import Collection
 from itertools import pairwise
 
 
 def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
-    """Epochs of the rungs of a full training, ascending; none for a grace of `max_epochs`.
+    """Epochs of the rungs of a full training, ascending; empty if `grace` is `max_epochs` or more.
 
-    Past half of a training there is no rung but the first: what it could save is less than what
-    its mistakes cost.
+    Only the first rung may lie in the second half of the training: a stop there saves little, and a wrong
+    stop costs more.
+
+    Args:
+        grace: epoch of the first rung, at least 1.
+        eta: reduction factor, at least 2.
+        max_epochs: epochs of a full training.
     """
     found: list[int] = []
     level = grace
@@ -19,45 +24,45 @@ def levels(grace: int, eta: int, max_epochs: int) -> list[int]:
 
 
 def lengthened(first: list[int], eta: int, ends: list[int]) -> list[int]:
-    """Rungs of a search whose full training was made longer: each former end is a rung, and so on from there.
+    """Rungs of a search whose `max_epochs` was raised: each former end starts a new series of rungs.
 
     Args:
-        first: the rungs below `ends[0]`; none means no early stopping, which stays so.
+        first: the rungs below `ends[0]`; if empty, there is no early stopping and the result is empty.
         eta: reduction factor.
-        ends: lengths of a full training, ascending, today's last.
+        ends: all values of `max_epochs` so far, ascending; the last is the current one.
     """
     further = [level for end, new in pairwise(ends) for level in levels(end, eta, new)]
     return [*first, *further] if first else []
 
 
 def stride(epoch: int, rungs: Collection[int], end: int) -> int:
-    """Every how manieth validation image an epoch's network is measured on.
+    """Stride over the validation images on which an epoch's network is measured: 1 for all, 4 for a quarter.
 
-    All where the trial may end, at a rung and at its end: those figures decide, and stand. Between rungs a
-    quarter tells where a trial is heading (`benchmarks.fidelity`).
+    At rungs and at the last epoch all images are used: these results decide, and are final. Between rungs a
+    quarter is enough to forecast a trial's course (`benchmarks.fidelity`).
     """
     return 1 if epoch == end or epoch in rungs else 4
 
 
 def default_grace(eta: int, max_epochs: int) -> int:
-    """Epoch of the first rung: two rungs below the end, which is what `benchmarks.search` likes best."""
+    """Epoch of the first rung, max_epochs / eta^2: the best choice in `benchmarks.search`."""
     return max(1, max_epochs // eta**2)
 
 
 def quota(size: int, eta: int, leniency: float = 1.0) -> int:
-    """How many of `size` trials recorded at a rung may go on: `leniency` in eta, but at least one."""
+    """How many of `size` trials recorded at a rung may continue: size * leniency / eta, at least 1."""
     return max(1, int(size * leniency / eta))
 
 
 def leniency(begun: int, trials: int, eta: int) -> float:
-    """How much larger the quota for waiting trials is when `begun` of all `trials` have begun.
+    """Factor on the quota for waiting trials when `begun` of all `trials` have started.
 
-    It grows from 1 to sqrt(eta): late in a search a new trial seldom adds to the front, and what early
-    figures have hidden is among those who wait (`benchmarks/searching.md`).
+    It grows from 1 to sqrt(eta). Late in a search a new trial rarely improves the front, while trials that
+    were underrated by their early results are among the waiting ones (`benchmarks/searching.md`).
     """
     return float(eta ** (0.5 * min(1.0, begun / trials)))
 
 
 def bracket(trial: str, brackets: int) -> int:
-    """The bracket of a trial, from 0: t0001, t0002, ... take turns."""
+    """Index of a trial's bracket, from 0: t0001, t0002, ... are assigned in turn."""
     return (int(trial[1:]) - 1) % brackets if brackets > 1 else 0

@@ -1,8 +1,9 @@
-"""Settings that were saved by an earlier rtune, read through today's models.
+"""Settings saved by an earlier version of rtune, read with the current models.
 
-A field that is missing was not known then. It takes the value that means what was meant: that of `Before`
-where it is marked so, else its default. Settings of parts that a trial does not use do not count. Settings
-are compared in this form, so a new field, section or part never makes an old run another one.
+A missing field did not exist in that version. It gets the value that describes the behaviour of then: the
+value of its `Before` mark or, without one, its default. Settings of parts that a trial does not use are
+ignored. Settings are compared in this form, so a new field, section or part does not change the identity of
+an old run.
 """
 
 import copy
@@ -23,7 +24,7 @@ from rtune.config.sections import (
 
 
 def dump(config: TrialConfig) -> dict[str, Any]:
-    """A trial's settings as they are saved: without the data's folder, and without parts that it lacks."""
+    """A trial's settings as they are saved: without the data folder and without unused parts."""
     tree = config.model_dump(mode="json")
     del tree["data"]["folder"]
     _drop_unused(tree)
@@ -31,7 +32,7 @@ def dump(config: TrialConfig) -> dict[str, Any]:
 
 
 def as_today(tree: dict[str, Any]) -> dict[str, Any] | None:
-    """A trial's saved settings as `dump` would save them today; None if rtune has no such settings."""
+    """A trial's saved settings as `dump` would save them now; None if the current models reject them."""
     tree = copy.deepcopy(tree)
     try:
         _drop_unused(tree)
@@ -47,12 +48,12 @@ def are_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def fill_search_file(tree: dict[str, Any]) -> None:
-    """Gives a saved search file the fields that are marked `Before` and that it lacks, in place."""
+    """Adds the missing fields with a `Before` mark to a saved search file, in place."""
     fill(tree, search_file())
 
 
 def fill(tree: dict[str, Any], model: type[Section]) -> None:
-    """As `fill_search_file`, for any section."""
+    """As `fill_search_file`, for a section of the class `model`."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
@@ -69,7 +70,7 @@ def fill(tree: dict[str, Any], model: type[Section]) -> None:
 
 
 def _drop_unused(tree: dict[str, Any]) -> None:
-    """Drops sub-sections of parts that are not named, known ones and those of packages that are not here."""
+    """Deletes the sub-sections of parts that are not in use, also of parts whose package is not installed."""
     for section in dict.fromkeys(slot.section for slot in SLOTS):
         found = tree.get(section)
         if not isinstance(found, dict):

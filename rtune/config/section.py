@@ -1,4 +1,4 @@
-"""What every section of a search file is made of."""
+"""The base class and common field types of the sections of a search file."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Before:
-    """Marks a field whose default is not what runs did before it existed: `Annotated[str, Before("last")]`.
+    """Mark for a field whose default differs from the behaviour before it: `Annotated[str, Before("last")]`.
 
     Saved settings without the field are read with this value, new search files with the default.
     """

@@ -1,8 +1,8 @@
-"""What a search file is made of, as plain values without ranges: a trial's settings, and the search's.
+"""The sections of a search file, as plain values without ranges: settings of a trial and of the search.
 
-The classes here have the fields that every search file has. `search_file()` and `trial_config()` give them
+The classes here have the fields that every search file has. `search_file()` and `trial_config()` extend them
 with a sub-section for each part of the catalog that has settings, such as `pruning.rvsm`. The defaults are
-the paper's (arXiv 2003.00631, section 4). No torch here, so that a search file is checked at once.
+the paper's (arXiv 2003.00631, section 4). This module does not import torch, so that checks are fast.
 """
 
 import functools
@@ -30,7 +30,7 @@ from rtune.metrics import METRICS
 from rtune.pareto.objectives import parse
 from rtune.registry import PartError, Registry
 
-# What may be searched, and what in there may not.
+# Sections whose fields can be searched, and the fields in them that cannot.
 SEARCHABLE = ("model", "attack", "pruning", "training")
 FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
 
@@ -40,8 +40,8 @@ class Slot:
     """A field that names a part: `model.network` names a network.
 
     Attributes:
-        section, field: where it stands.
-        parts: what it may name.
+        section, field: the two components of its dotted path.
+        parts: registry of the parts that it may name.
         shared: fields of the section that only some of the parts take (`Network.takes`).
     """
 
@@ -52,14 +52,15 @@ class Slot:
 
     @property
     def path(self) -> str:
+        """The dotted path, such as `model.network`."""
         return f"{self.section}.{self.field}"
 
     def choices(self) -> tuple[str, ...]:
-        """Names that it may hold."""
+        """The names that the field accepts."""
         return tuple(part.name for part in self.parts if getattr(part, "trains", True))
 
     def takers(self, field: str) -> tuple[str, ...]:
-        """Parts that take a shared field; none if all do."""
+        """Names of the parts that take a shared field; empty if all do."""
         found = tuple(part.name for part in self.parts if field in part.takes)
         return () if len(found) == len(self.parts) else found
 
@@ -78,7 +79,7 @@ SLOTS = (
 
 
 class PartsSection(Section):
-    """A section whose fields name parts, each of which may have a sub-section of its name."""
+    """A section with fields that name parts. Each part may have a sub-section of its name."""
 
     name: ClassVar[str]
 
@@ -88,13 +89,13 @@ class PartsSection(Section):
         return cast(Part, slot.parts[getattr(self, field)])
 
     def settings(self, field: str) -> dict[str, Any]:
-        """The settings of the part that a field names."""
+        """The settings of the part that a field names; empty if it has none. Raises PartError."""
         part = self.part(field)
         return getattr(self, part.name).model_dump() if part.settings is not None else {}
 
 
 class DataConfig(PartsSection):
-    """Which images. `folder` holds the files (downloads go there); digits need none."""
+    """The data set. `folder` holds its files, downloads included; `digits` needs none."""
 
     name = "data"
 
@@ -107,9 +108,9 @@ class DataConfig(PartsSection):
 
 
 class ModelConfig(PartsSection):
-    """PreActResNet-`depth`, or another network, which takes the section of its name.
+    """The network. Its own settings are in the sub-section of its name.
 
-    `depth` is that of resnet, enresnet and plain; `width` counts for all of rtune's own.
+    `depth` applies to resnet, enresnet and plain, `width` to all networks that come with rtune.
     """
 
     name = "model"
@@ -120,7 +121,7 @@ class ModelConfig(PartsSection):
 
 
 class AttackConfig(PartsSection):
-    """The attack that makes the training images: pixel units of images in [0, 1]."""
+    """The attack that generates the training images. Lengths are in pixel units of images in [0, 1]."""
 
     name = "attack"
 
@@ -133,7 +134,7 @@ class AttackConfig(PartsSection):
 
 
 class EvaluationConfig(PartsSection):
-    """The search attack, on the validation images; the default is the paper's A3, IFGSM-20."""
+    """The attack on the validation images during the search. The default is the paper's A3, IFGSM-20."""
 
     name = "evaluation"
 
@@ -146,7 +147,7 @@ class EvaluationConfig(PartsSection):
 
 
 class PruningConfig(PartsSection):
-    """A method and its own section."""
+    """The pruning method. Its own settings are in the sub-section of its name."""
 
     name = "pruning"
 
@@ -154,7 +155,7 @@ class PruningConfig(PartsSection):
 
 
 class TrainingConfig(PartsSection):
-    """SGD with Nesterov momentum; the rate is divided by 10 at `milestones` of `max_epochs`."""
+    """SGD with Nesterov momentum; `lr` is divided by 10 at the fractions `milestones` of `max_epochs`."""
 
     name = "training"
 
@@ -165,11 +166,11 @@ class TrainingConfig(PartsSection):
     weight_decay: NonNegative = 5e-4
     milestones: list[Annotated[float, Field(gt=0, le=1)]] = [0.4, 0.6, 0.8]
     loss: str = Field("cross_entropy", description="what training minimises")
-    deterministic: bool = Field(False, description="the same bits each time on a GPU too, but slower")
+    deterministic: bool = Field(False, description="bitwise reproducible on a GPU too, but slower")
 
 
 class TrialConfig(Section):
-    """Everything that decides a trial's outcome, but its seed."""
+    """All settings that determine a trial's result, except its seed."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -180,10 +181,11 @@ class TrialConfig(Section):
 
 
 class EarlyStopping(Section):
-    """Asynchronous successive halving by Pareto rank: rungs at grace * eta^k epochs.
+    """Asynchronous successive halving by non-dominated rank, with rungs at grace * eta^k epochs.
 
-    `grace` null: max_epochs / eta^2, rounded down, but at least 1. With several `brackets` trials take
-    turns to start with the first rung, the second, and so on.
+    If `grace` is null, it is max_epochs / eta^2, rounded down, but at least 1. With several `brackets`,
+    trials are assigned to them in turn; the first bracket starts with the first rung, the second with the
+    second.
     """
 
     grace: Count | None = None
@@ -202,13 +204,13 @@ def _objective(text: str) -> str:
     except ObjectiveError:
         known = ", ".join(METRICS.names())
         raise PydanticCustomError(
-            "objective", "Input should be a metric ({known}), with :min or :max if need be", {"known": known}
+            "objective", "Input should be a metric ({known}), optionally with :min or :max", {"known": known}
         ) from None
     return text
 
 
 class SearchSettings(PartsSection):
-    """How to search. An objective is a metric, with `:min` or `:max` where its own direction is not meant."""
+    """The search. An objective is a metric, with `:min` or `:max` to override the metric's own direction."""
 
     name = "search"
 
@@ -222,22 +224,22 @@ class SearchSettings(PartsSection):
     early_stopping: EarlyStopping | None = EarlyStopping()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
-    concurrency: Count | None = Field(None, description="trials at once; null for as many as fit")
+    concurrency: Count | None = Field(None, description="trials that train at once; null for as many as fit")
     cpus_per_trial: Count = 1
     gpus_per_trial: NonNegative = 0
     max_failures: Annotated[int, Field(ge=0)] = Field(
-        2, description="times a trial is tried again from its checkpoint without getting an epoch further"
+        2, description="how often a trial is retried from its checkpoint without completing another epoch"
     )
     report_timeout: Positive = Field(
         3600.0,
-        description="seconds that an epoch may take before its worker is taken to hang, or a text as 30m",
+        description="seconds without an epoch after which a worker counts as hanging, or a text such as 30m",
     )
 
 
 class SearchFile(TrialConfig):
-    """The whole file. `points` are settings tried first, as dotted paths with their values.
+    """The whole search file. `points` are settings that are tried first: dotted path -> value.
 
-    Searched values that a point leaves open are sampled.
+    Searched values that a point does not give are sampled.
     """
 
     description: str = ""
@@ -252,12 +254,12 @@ def slots(section: str) -> list[Slot]:
 
 
 def search_file() -> type[SearchFile]:
-    """`SearchFile` with all that the catalog has now."""
+    """`SearchFile` with the settings of all parts in the catalog."""
     return _assembled(_version())[0]
 
 
 def trial_config() -> type[TrialConfig]:
-    """`TrialConfig` with all that the catalog has now."""
+    """`TrialConfig` with the settings of all parts in the catalog."""
     return _assembled(_version())[1]
 
 
@@ -276,7 +278,7 @@ def _assembled(version: tuple[int, ...]) -> tuple[type[SearchFile], type[TrialCo
 
 
 def _section(name: str, file: type[SearchFile]) -> type[Section]:
-    """A section with its parts' names and sub-sections."""
+    """A section class extended by the names and sub-sections of its parts. Raises PartError."""
     base: Any = file.model_fields[name].annotation
     fields: dict[str, Any] = {}
     for slot in slots(name):
@@ -288,15 +290,15 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
         assert part.settings is not None
         if part.name in base.model_fields or part.name in fields:
             raise PartError(
-                f"{part.kind} {part.name!r} has settings, which would stand in {name}.{part.name}; there is "
-                "a field or another part of that name, so give it another name"
+                f"{part.kind} {part.name!r} has settings, which would be in {name}.{part.name}; a field "
+                "or another part has that name already: choose another name"
             )
         fields[part.name] = (part.settings, part.settings())
     return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
 
 
 def parts_with_settings(section: str) -> Iterator[Part]:
-    """Parts that have a sub-section in a section."""
+    """The parts that have a sub-section in a section."""
     for slot in slots(section):
         for part in slot.parts:
             if part.settings is not None and part.name in slot.choices():
@@ -304,6 +306,6 @@ def parts_with_settings(section: str) -> Iterator[Part]:
 
 
 def fields_of(section: str) -> set[str]:
-    """All fields of a section, sub-sections of parts among them."""
+    """Names of all fields of a section, including sub-sections of parts."""
     model: Any = search_file().model_fields[section].annotation
     return set(model.model_fields)

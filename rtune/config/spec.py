@@ -1,6 +1,6 @@
-"""A search file becomes one validated object: `load(path)` gives a `Spec`.
+"""Reads and validates search files: `load(path)` returns a `Spec`.
 
-Every error is a `SpecError`: one sentence that names where, which field, its value and the rule.
+Every error is a `SpecError` whose message names the file and line, the field, its value and the rule.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from rtune.config.sections import (
 from rtune.errors import SpecError
 from rtune.pareto.objectives import Objective, parse, parse_all
 
-# Where a value comes from that stands in no file.
+# Origin of values that are given on the command line.
 OPTION = "command line"
 (NETWORK,) = (slot for slot in SLOTS if slot.parts is NETWORKS)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -39,11 +39,12 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Spec:
-    """A validated search: a trial's settings, some of them ranges, and how to search them.
+    """A validated search file: the settings of a trial, some of them ranges, and of the search.
 
     Attributes:
-        file: all plain settings; a searched one holds one of its values.
-        ranges: dotted path -> range, selectors (such as `pruning.method`) before what they open.
+        file: all settings as plain values; a searched one has some value of its range.
+        ranges: dotted path -> range. A path that names a part, such as `pruning.method`, comes before the
+            settings of that part.
     """
 
     file: SearchFile
@@ -63,16 +64,16 @@ class Spec:
 
     @property
     def trials(self) -> int:
-        """Number of trials to run; a file without ranges has just its points."""
+        """Number of trials to run. Without ranges it is at most the number of points."""
         return self.search.trials if self.ranges else min(self.search.trials, len(self.points))
 
     def searched(self) -> list[str]:
-        """Dotted paths of all searched values: the ranges', then those that only points set."""
+        """Dotted paths of all searched values: those with ranges, then those that only points give."""
         return list(dict.fromkeys([*self.ranges, *(path for point in self.points for path in point)]))
 
     def is_active(self, path: str, values: dict[str, Any]) -> bool:
-        """Whether a path counts, given the values chosen so far (its selector among them)."""
-        return fields.closed_by(path, values, self.file) is None
+        """Whether a path applies, given the values chosen so far, which include its part's name."""
+        return fields.inactive_reason(path, values, self.file) is None
 
     def parts(self) -> Iterator[Part]:
         """All parts that some trial may use, and the sampler."""
@@ -86,23 +87,22 @@ class Spec:
         return trial_config().model_validate(_with(_trial_tree(self.file), values))
 
     def identity(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A trial's settings as its checkpoints hold them: without where the data lies, and without settings
-        of parts that it does not use."""
+        """A trial's settings as in its checkpoints: without the data folder and without unused parts."""
         return saved.dump(self.trial_config(values))
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What is searched for, with directions."""
+        """The objectives with their directions."""
         return tuple(parse_all(self.search.objectives))
 
     def to_tree(self) -> dict[str, Any]:
-        """The resolved search file, every default filled in; `from_tree` reads it back."""
+        """The search file with all defaults filled in; `from_tree` reads it back."""
         tree = self.file.model_dump(exclude={"provenance"})
         for slot in SLOTS:
             possible = set(_possible(self, slot))
             for name in list(tree[slot.section]):
-                opening = fields.opened(f"{slot.section}.{name}")
-                if opening is not None and opening.slot == slot and not possible & set(opening.names):
+                required = fields.requirement(f"{slot.section}.{name}")
+                if required is not None and required.slot == slot and not possible & set(required.names):
                     del tree[slot.section][name]
         return _with(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
 
@@ -111,11 +111,11 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
     """Reads and validates a search file.
 
     Args:
-        path: a YAML file; `8/255` may stand for a number.
-        overrides: (dotted path, value) that replace what the file says.
+        path: a YAML file; numbers may be written as fractions such as `8/255`.
+        overrides: pairs (dotted path, value) that replace values of the file.
 
     Raises:
-        SpecError: see the module.
+        SpecError: the file cannot be read or is not valid.
     """
     try:
         tree, origins = yaml_file.read(path)
@@ -125,13 +125,22 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
         _override(tree, origins, dotted, value)
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str):
-        # A run goes on from elsewhere, and its workers live elsewhere.
+        # `rtune resume` and workers run in other working directories.
         data["folder"] = str(Path(data["folder"]).expanduser().absolute())
     return from_tree(tree, origins, str(path))
 
 
 def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spec:
-    """Validates a search file's content; `origins` and `source` say where things were written."""
+    """Validates the content of a search file.
+
+    Args:
+        tree: the content, as `Spec.to_tree` returns it.
+        origins: dotted path -> place in the file, for messages.
+        source: place of all other values, for messages.
+
+    Raises:
+        SpecError: the content is not valid.
+    """
     reader = _Reader(origins, source)
     tree = _numbers(copy.deepcopy(tree))
     reader.read_times(tree)
@@ -140,7 +149,7 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     tree = file.model_dump()
     for path, domain in found.items():
         for value in domain.probes():
-            reader.validate(_with(tree, {path: value}), blame=path)
+            reader.validate(_with(tree, {path: value}), report_at=path)
     ordered = sorted(found, key=lambda path: not fields.is_selector(path))
     spec = Spec(file, {path: found[path] for path in ordered})
     reader.check(spec)
@@ -148,7 +157,7 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
 
 
 class _Reader:
-    """Turns what is wrong into a sentence with its place."""
+    """Validates a tree; errors become sentences with the place of the value."""
 
     def __init__(self, origins: dict[str, str], source: str) -> None:
         self.origins = origins
@@ -172,7 +181,7 @@ class _Reader:
     def extract_ranges(
         self, tree: dict[str, Any], model: type[Section], prefix: str
     ) -> Iterator[tuple[str, ranges.Range]]:
-        """Yields the ranges and puts their first value in their place."""
+        """Yields (dotted path, range) and replaces each range in the tree by its first value."""
         for key, value in tree.items():
             path = f"{prefix}{key}"
             field = model.model_fields.get(str(key))
@@ -191,7 +200,7 @@ class _Reader:
             tree[key] = domain.probes()[0]
             yield path, domain
 
-    def validate(self, tree: dict[str, Any], blame: str | None = None) -> SearchFile:
+    def validate(self, tree: dict[str, Any], report_at: str | None = None) -> SearchFile:
         try:
             return search_file().model_validate(tree)
         except ValidationError as failure:
@@ -201,12 +210,12 @@ class _Reader:
         if first["type"] == "extra_forbidden":
             raise self.error(path, f"is an unknown field{fields.hint(path)}")
         rule = _rule(first["msg"])
-        if blame is not None and not path.startswith(blame):
-            path = blame
+        if report_at is not None and not path.startswith(report_at):
+            path = report_at
         raise self.error(path, f"is {value!r}; {rule}")
 
     def check(self, spec: Spec) -> None:
-        """The rules that span several fields."""
+        """Checks the rules that involve several fields."""
         self._check_sections(spec)
         self._check_points(spec)
         self._check_needs(spec)
@@ -217,7 +226,9 @@ class _Reader:
                 "{log_uniform: [1e-3, 1]}, or points"
             )
         if len({parse(text).name for text in search.objectives}) < len(search.objectives):
-            raise self.error("search.objectives", f"is {search.objectives}; each objective may be there once")
+            raise self.error(
+                "search.objectives", f"is {search.objectives}; each objective may be listed once"
+            )
         early = search.early_stopping
         if early is not None and early.grace is not None and early.grace > spec.max_epochs:
             raise self.error(
@@ -243,13 +254,13 @@ class _Reader:
             )
 
     def _check_sections(self, spec: Spec) -> None:
-        """A method's parameters need the method (and a range in them even more so)."""
+        """A part's own section may be given only if some trial can use the part."""
         for path in self.origins:
-            opening = fields.opened(path) if path.count(".") == 1 else None
-            if opening is None:
+            required = fields.requirement(path) if path.count(".") == 1 else None
+            if required is None:
                 continue
-            selector, possible = opening.slot.path, _possible(spec, opening.slot)
-            if set(opening.names) & set(possible):
+            selector, possible = required.slot.path, _possible(spec, required.slot)
+            if set(required.names) & set(possible):
                 continue
             written = {origin for p, origin in self.origins.items() if p == path or p.startswith(path + ".")}
             if self.origins.get(selector) == OPTION and OPTION not in written:
@@ -257,11 +268,11 @@ class _Reader:
                     del spec.ranges[inside]
                 continue
             chosen = " or ".join(map(str, possible))
-            never = " or ".join(opening.names)
+            never = " or ".join(required.names)
             raise self.error(path, f"is given, but {selector} is {chosen}, never {never}")
 
     def _check_needs(self, spec: Spec) -> None:
-        """What parts need of the network, it must offer, in every combination that can be drawn."""
+        """In every possible combination, the network must offer what the other parts need."""
         for slot in SLOTS:
             for name in _possible(spec, slot):
                 part: Part = slot.parts[name]
@@ -280,10 +291,10 @@ class _Reader:
             for path in point:
                 if path.split(".")[0] not in SEARCHABLE or path in FIXED or not fields.is_leaf(path):
                     raise self.error(
-                        f"{where}.{path}", f"is no field that can be searched{fields.hint(path)}"
+                        f"{where}.{path}", f"is not a field that can be searched{fields.hint(path)}"
                     )
-                if (closed := fields.closed_by(path, point, spec.file)) is not None:
-                    raise self.error(f"{where}.{path}", f"is given, but {closed}")
+                if (reason := fields.inactive_reason(path, point, spec.file)) is not None:
+                    raise self.error(f"{where}.{path}", f"is given, but {reason}")
             try:
                 trial_config().model_validate(_with(tree, point))
             except ValidationError as failure:
@@ -294,14 +305,14 @@ class _Reader:
 
 
 def _rule(message: str) -> str:
-    """pydantic's message as the end of our sentence."""
+    """pydantic's message as the end of an rtune sentence."""
     rule = re.sub(r"^[A-Z]\w+ should ", "it must ", message)
     rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in")
     return rule.replace("a valid integer", "a whole number").replace("valid ", "")
 
 
 def seconds(text: str) -> float:
-    """Seconds of a text such as `90`, `90s`, `30m`, `2h` or `1d`. Raises ValueError with the rule."""
+    """Seconds of a text such as `90`, `90s`, `30m`, `2h` or `1d`. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None:
         raise ValueError(f"is {text!r}; a time is a number with s, m, h or d, such as 30m")
@@ -309,7 +320,7 @@ def seconds(text: str) -> float:
 
 
 def find(name: str) -> Path:
-    """The search file of that name: a path, or a built-in space. Raises SpecError."""
+    """The search file at a path, or the built-in search space of that name. Raises SpecError."""
     path = Path(name)
     if len(name) > 1000 or max(map(len, path.parts), default=0) > 255:
         raise SpecError(f"search file {name[:40]}... does not exist: no file has so long a name")
@@ -328,7 +339,7 @@ def find(name: str) -> Path:
 
 
 def built_in() -> dict[str, Path]:
-    """Name -> file of the spaces that come with rtune."""
+    """Name -> file of the built-in search spaces."""
     folder = Path(__file__).resolve().parents[2] / "search_spaces"
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
@@ -339,7 +350,7 @@ def _override(tree: dict[str, Any], origins: dict[str, str], dotted: str, value:
     for key in parents:
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
-            raise SpecError(f"{OPTION}: {dotted} is no field; {key} holds a plain value")
+            raise SpecError(f"{OPTION}: {dotted} is not a field; {key} is a plain value")
     node[last] = value
     for inside in [path for path in origins if path.startswith(dotted + ".")]:
         del origins[inside]
@@ -349,7 +360,7 @@ def _override(tree: dict[str, Any], origins: dict[str, str], dotted: str, value:
 
 
 def _numbers(value: Any) -> Any:
-    """`8/255` and the like as numbers, everywhere in a tree."""
+    """The tree with fractions such as `8/255` replaced by numbers."""
     if isinstance(value, dict):
         return {k: _numbers(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -358,9 +369,9 @@ def _numbers(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A text such as `8/255` as its number; anything else as it is."""
+    """The number of a text such as `8/255`; any other value unchanged."""
     if isinstance(value, str) and (match := re.fullmatch(r"([0-9.]{1,20})/([0-9]{1,20})", value)):
-        with contextlib.suppress(ValueError, ZeroDivisionError):  # 1.2.3/4 and 1/0 stay texts
+        with contextlib.suppress(ValueError, ZeroDivisionError):  # 1.2.3/4 and 1/0 remain texts
             return float(match[1]) / int(match[2])
     return value
 
@@ -381,7 +392,7 @@ def _trial_tree(file: SearchFile) -> dict[str, Any]:
 
 
 def _possible(spec: Spec, slot: Slot) -> list[Any]:
-    """Parts that a slot may name in some trial."""
+    """Names of the parts that a slot may hold in some trial."""
     domain = spec.ranges.get(slot.path)
     values = domain.probes() if domain else [getattr(getattr(spec.file, slot.section), slot.field)]
     return list(dict.fromkeys(values + [p[slot.path] for p in spec.points if slot.path in p]))

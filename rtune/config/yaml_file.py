@@ -1,4 +1,4 @@
-"""YAML with line numbers: every dotted path knows where it was written."""
+"""YAML with line numbers: the content of a file and the line of every dotted path."""
 
 import json
 import re
@@ -13,7 +13,7 @@ class YamlError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads 1e-3 as the number it is (YAML 1.1 wants a dot)."""
+    """Safe YAML that also reads 1e-3 as the number it is (YAML 1.1 requires a dot)."""
 
 
 _Loader.add_implicit_resolver(
@@ -35,7 +35,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def parse(text: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """`read` of a text that comes from `path`."""
+    """As `read`, for a text; `path` is the file name in messages. Raises YamlError."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -66,7 +66,7 @@ def parse_value(text: str) -> Any:
 
 
 def _check_plain(value: Any) -> None:
-    """Raises ValueError or RecursionError on a value that holds itself or is nested out of hand."""
+    """Raises ValueError or RecursionError for a value that contains itself or is nested too deeply."""
     json.dumps(value, default=str, skipkeys=True)
 
 

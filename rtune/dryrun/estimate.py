@@ -1,12 +1,11 @@
-"""What a search will cost, before it is launched: `rtune search SPACE --dry-run`.
+"""Cost of a search before it is launched: `rtune search SPACE --dry-run`.
 
-Epochs come from whole searches in simulated time: the run's own state machine decides over made-up learning
-curves. Each trial has a random quality in each objective, independent of all else, and shows it through
-noise that shrinks to nothing towards the last epoch; settings are not looked at and no trial diverges. So
-it is known how many go on from each rung, and roughly how many are let go on later, but not which: where one
-trial is better than another in everything more often than chance would have it, or trials diverge, the
-true number differs: by less than 4 % with 64 recorded trials or more (docs/scaling.md). Knows neither Ray
-nor files.
+The number of epochs comes from whole searches in simulated time: `rtune.search.state.Search` decides over
+random learning curves. Each trial has a random quality in each objective, independent of everything else, and
+its results are the quality plus noise that decreases to 0 at the last epoch. Settings have no effect and no
+trial diverges. The simulation therefore gives the number of trials that continue at each rung, and roughly
+the number of later promotions. The true number of epochs differs if objectives are correlated or trials
+diverge: by less than 4 % with 64 recorded trials or more (docs/scaling.md). Uses neither Ray nor files.
 """
 
 import heapq
@@ -31,19 +30,20 @@ from rtune.search.plan import Plan, Values
 from rtune.search.state import Search
 from rtune.worker import build
 
-# The noise of a first figure, beside the spread of the qualities, which is 1.
+# Standard deviation of the noise at epoch 0; that of the qualities is 1.
 _NOISE = 0.5
-# Simulated searches: as many as take a few seconds.
-_MOST, _FEWEST, _SIMULATED_TRIALS = 20, 1, 10_000
+# Bounds on the number of simulated searches, and of trials in all of them, which take a few seconds.
+_MOST_SEARCHES, _FEWEST_SEARCHES, _SIMULATED_TRIALS = 20, 1, 10_000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person adds to a dry run.
+class DryRunOptions:
+    """Options of a dry run.
 
     Attributes:
-        price: of an hour of a GPU, or of a core where trials use no GPU, in any currency.
-        epoch_seconds: seconds of an epoch with its evaluation; None to measure them.
+        price: price of a GPU-hour, or of a core-hour if trials use no GPU, in any currency; None for no
+            costs.
+        epoch_seconds: seconds per epoch, evaluation included; None to measure them.
     """
 
     price: float | None = None
@@ -55,9 +55,9 @@ class Simulated:
     """One simulated search.
 
     Attributes:
-        epochs: trained in all.
-        busy: seconds of training, over all workers.
-        wall: seconds from its begin to its end.
+        epochs: number of epochs of all trials.
+        busy: seconds of training, summed over all workers.
+        wall: seconds from start to end.
     """
 
     epochs: int
@@ -65,21 +65,21 @@ class Simulated:
     wall: float
 
 
-class _Blank:
-    """Settings are not looked at, so there is nothing to suggest."""
+class _NoSuggestions:
+    """Suggests nothing: settings have no effect in the simulation."""
 
     def suggest(self, known: Iterable[Trial], point: Values) -> tuple[Values, dict[str, Any], str]:
         return {}, {}, "random"
 
 
 def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> Simulated:
-    """A whole search in simulated time; see the module for what is assumed.
+    """A whole search in simulated time, under the assumptions of this module.
 
     Args:
-        planned: the search.
-        workers: trials at once.
-        paces: seconds of an epoch; each trial has one of them, at random.
-        seed: of curves and paces.
+        planned: the plan of the search.
+        workers: trials that train at once.
+        paces: possible seconds per epoch; each trial gets one of them at random.
+        seed: seed of curves and paces.
     """
     levels, names = planned.rungs(), tuple(o.name for o in planned.objectives)
     blind = replace(
@@ -91,7 +91,7 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
         metrics=names,
         seed=seed,
     )
-    search = Search(blind, [], lambda record: None, _Blank())
+    search = Search(blind, [], lambda record: None, _NoSuggestions())
     rng = np.random.default_rng(seed)
     quality: dict[str, np.ndarray] = {}
     pace_of: dict[str, float] = {}
@@ -101,7 +101,7 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
     order, idle = 0, workers
 
     def train(name: str) -> None:
-        # What a trial shows between two rungs decides nothing: it goes from one to the next at once.
+        # Results between two rungs decide nothing: the simulation steps from rung to rung.
         nonlocal order, busy
         until = next((level for level in levels if level > reached[name]), planned.max_epochs)
         seconds = (until - reached[name]) * pace_of[name]
@@ -129,22 +129,25 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
 
 
 def searches(planned: Plan, workers: int, paces: Sequence[float] = (1.0,)) -> list[Simulated]:
-    """Several simulated searches, from seeds that follow from the plan's. Arguments as `simulate`."""
-    count = min(_MOST, max(_FEWEST, _SIMULATED_TRIALS // planned.trials))
+    """Several simulated searches with seeds derived from the plan's. Arguments as of `simulate`."""
+    count = min(_MOST_SEARCHES, max(_FEWEST_SEARCHES, _SIMULATED_TRIALS // planned.trials))
     return [simulate(planned, workers, paces, planned.seed + i) for i in range(count)]
 
 
-def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: Asked) -> int:
-    """Prints what a search will cost; writes nothing, starts nothing. Exit code.
+def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: DryRunOptions) -> int:
+    """Prints the expected epochs, time and cost of a search. Writes and starts nothing.
 
     Args:
         search_spec: the search file.
-        limits: of the launch.
-        address: of the cluster that it is meant for, which is not asked; None for this machine.
-        asked: see `Asked`.
+        limits: limits of the launch.
+        address: address of the intended cluster, which is not contacted; None for this machine.
+        asked: price and seconds per epoch.
+
+    Returns:
+        Exit code 0.
 
     Raises:
-        SpecError: the search could not be launched.
+        SpecError: the search cannot be launched.
     """
     build.check_parts(search_spec)
     planned = plan.of_spec(search_spec, limits.trials)
@@ -155,17 +158,17 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     what = f"{planned.trials:,} trials on {search_spec.file.data.dataset}, {concurrency} at once{remark}"
     click.echo(f"dry run, nothing is started or written: {what}")
     click.echo(f"epochs: {_epochs(planned, simulated)}")
-    click.echo(f"seconds an epoch: {measured.words}")
+    click.echo(f"seconds an epoch: {measured.text}")
     if measured.seconds:
         for line in _costs(limits, concurrency, simulated, asked.price):
             click.echo(line)
     elif asked.price is not None:
-        click.echo("cost: unknown without them")
+        click.echo("cost: unknown without the seconds of an epoch")
     return 0
 
 
 def _concurrency(limits: Limits, here: Room, address: str | None) -> tuple[int, str]:
-    """Trials at once, and a remark where this machine does not tell them."""
+    """Trials that train at once, and a remark if this machine does not determine their number."""
     if address is None and not (limits.gpus_per_trial and not pace.has_gpu(here)):
         try:
             return resources.concurrency(limits, here) or 1, ""
@@ -176,15 +179,15 @@ def _concurrency(limits: Limits, here: Room, address: str | None) -> tuple[int, 
     fit, share = resources.capacity(limits, here.nodes[0]), limits.gpus_per_trial
     if fit:
         where = "this machine"
-    else:  # the cluster is what must have room
+    else:  # this machine is too small, the cluster may not be
         fit, where = (int(1 / share + 1e-9), "one GPU") if 0 < share < 1 else (1, "one machine")
-    return fit, f" as on {where} (--concurrency tells otherwise)"
+    return fit, f" as on {where} (--concurrency overrides this)"
 
 
 def _epochs(planned: Plan, simulated: Sequence[Simulated]) -> str:
     unstopped = planned.trials * planned.max_epochs
     if not planned.rungs():
-        return f"{unstopped:,}, all trials being trained to their end"
+        return f"{unstopped:,}, all trials are trained to their end"
     epochs = [s.epochs for s in simulated]
     saved = round(100 * (1 - float(np.median(epochs)) / unstopped))
     about = _span(epochs, "{:,.0f}".format)
@@ -202,26 +205,26 @@ def _costs(
     yield f"time: about {_span(wall, summary.clock)}, and a few seconds for Ray and its workers to start"
     unit, each = ("GPU", limits.gpus_per_trial) if limits.gpus_per_trial else ("core", limits.cpus_per_trial)
     hours = np.array([s.busy for s in simulated]) * each / 3600
-    yield f"{unit}-hours: about {_span(hours, _few)}"
+    yield f"{unit}-hours: about {_span(hours, _three_digits)}"
     if price is not None:
         yield f"cost: about {_span(hours * price, _money)} at {price:g} for a {unit}-hour"
     if budget is not None and budget < np.median(wall):
         most = budget * concurrency * each / 3600
         cost = "" if price is None else f", {_money(most * price)}"
         yield (
-            f"the time budget of {summary.clock(budget)} ends it before, after at most {_few(most)} "
-            f"{unit}-hours{cost}; rtune resume goes on"
+            f"the time budget of {summary.clock(budget)} ends it earlier, after at most "
+            f"{_three_digits(most)} {unit}-hours{cost}; rtune resume goes on"
         )
 
 
 def _span(values: Sequence[float] | np.ndarray, form: Callable[[float], str]) -> str:
-    """`112 (104 to 121)`: median, lowest and highest, or the median alone where they are alike."""
+    """`112 (104 to 121)`: median, lowest and highest; the median alone if these are equal as text."""
     median, low, high = (form(float(v)) for v in (np.median(values), min(values), max(values)))
     return median if low == high else f"{median} ({low} to {high})"
 
 
-def _few(value: float) -> str:
-    """Three digits, or all of a large number: 0.0379, 12.9, 1,234."""
+def _three_digits(value: float) -> str:
+    """A number with three significant digits, or with all digits before the point: 0.0379, 12.9, 1,234."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

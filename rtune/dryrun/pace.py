@@ -1,4 +1,4 @@
-"""How long an epoch takes on this machine, found by training a few batches. Knows no Ray."""
+"""Seconds per epoch on this machine, measured by training a few batches. Does not use Ray."""
 
 import contextlib
 import time
@@ -22,50 +22,51 @@ from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import build
 
-# Seconds of measuring: of one setting's training and of its evaluation each, and when no other is begun.
-_EACH, _ALL = 1.0, 12.0
-# Trials drawn to see how common each kind of setting is.
-_DRAWN = 100
-_BATCHES = 8
-_WARM = 8
-# As many images as an evaluation takes at a time.
-_IMAGES = 512
+# Seconds for the training of a setting, and for its evaluation; seconds after which no other setting starts.
+_SECONDS_EACH, _SECONDS_ALL = 1.0, 12.0
+# Number of trials that are drawn to estimate how frequent each kind of setting is.
+_DRAWN_TRIALS = 100
+_MOST_BATCHES = 8
+_WARM_UP_IMAGES = 8
+# Batch size of evaluations.
+_EVALUATION_IMAGES = 512
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of an epoch, one figure for each trial drawn; none where it is not known.
+    """Seconds per epoch.
 
-    `words` says what they are and where they come from, or why there are none.
+    Attributes:
+        seconds: one value for each trial that was drawn; empty if unknown.
+        text: the values and their origin for users, or why they are unknown.
     """
 
     seconds: tuple[float, ...]
-    words: str
+    text: str
 
 
 def has_gpu(here: Room) -> bool:
-    """Whether there is any GPU."""
+    """Whether any node has a GPU."""
     return any(node["GPU"] for node in here.nodes)
 
 
 def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | None = None) -> Pace:
-    """The pace of a search's trials.
+    """Measures the seconds per epoch of a search's trials.
 
-    The points and random settings are drawn; those that differ in nothing but numbers with a fraction, such
-    as a learning rate, count as one kind, of which one is measured, the most common kind first, for a dozen
-    seconds. Its figure is that of a few batches of training, after some images that are not counted, and of
-    an evaluation on a part of the validation images, each scaled to as many as a full training has in an
-    epoch on average. It is measured alone: trials that share a GPU, a memory or a core's two threads take
-    longer.
+    Trials with the search's points and random settings are drawn. Those that differ in floating-point values
+    only, such as the learning rate, are one kind. One trial of each kind is measured, the most frequent kind
+    first, until about twelve seconds have passed. The measurement is a few batches of training, after a
+    warm-up, and an evaluation on a part of the validation images, both scaled to the average epoch of a full
+    training. Trials are measured alone; trials that share a GPU, memory or the threads of a core take longer.
 
     Args:
         search_spec: the search file.
-        limits: of the launch; threads and device are the trials'.
-        here: this machine.
-        given: seconds of an epoch, which then are not measured.
+        limits: limits of the launch; they determine threads and device.
+        here: resources of this machine.
+        given: seconds per epoch, if they are not to be measured.
 
     Raises:
-        SpecError: the data cannot be had.
+        SpecError: the data cannot be read.
     """
     search = search_spec.search
     try:
@@ -80,7 +81,7 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
     if limits.gpus_per_trial and not has_gpu(here):
         return Pace((), _unknown("a trial asks for a GPU and this machine has none"))
     if splits is None:
-        return Pace((), _unknown(f"{missing}; rtune search would fetch it"))
+        return Pace((), _unknown(f"{missing}; rtune search would download it"))
     before = torch.get_num_threads()
     torch.set_num_threads(limits.cpus_per_trial)
     try:
@@ -91,11 +92,11 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
             config = search_spec.trial_config(trials[0].values)
             seconds += [epoch_seconds(config, *splits, trials[0].seed, measured)] * len(trials)
             kinds += 1
-            if time.perf_counter() - begun > _ALL:
+            if time.perf_counter() - begun > _SECONDS_ALL:
                 break
     finally:
         torch.set_num_threads(before)
-    return Pace(tuple(seconds), _words(seconds, kinds, limits))
+    return Pace(tuple(seconds), _text(seconds, kinds, limits))
 
 
 def _unknown(why: str) -> str:
@@ -105,23 +106,23 @@ def _unknown(why: str) -> str:
     )
 
 
-def _words(seconds: list[float], kinds: int, limits: Limits) -> str:
+def _text(seconds: list[float], kinds: int, limits: Limits) -> str:
     mean = sum(seconds) / len(seconds)
     spread = f" on average ({min(seconds):.3g} to {max(seconds):.3g} over {kinds} kinds of settings)"
     threads = f"{limits.cpus_per_trial} thread{'s' * (limits.cpus_per_trial > 1)}"
     where = "one GPU" if limits.gpus_per_trial else threads
     return (
         f"{mean:.3g}{spread * (kinds > 1)}, from a few batches of training and evaluation on {where} of this "
-        "machine, one trial at a time; side by side they are slower"
+        "machine, one trial at a time; trials that run at once are slower"
     )
 
 
 def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
-    """Trials as the search may begin with them, by all that their values have but fractional numbers."""
+    """Trials drawn from the search, grouped by all values except floats, the largest group first."""
     planned = replace(plan.of_spec(search_spec, limits.trials), sampler="random")
     search = Search(planned, [], lambda record: None)
     kinds: dict[frozenset[tuple[str, Any]], list[Trial]] = {}
-    for trial in islice(iter(search.next_trial, None), _DRAWN):
+    for trial in islice(iter(search.next_trial, None), _DRAWN_TRIALS):
         kind = frozenset(
             (path, value) for path, value in trial.values.items() if not isinstance(value, float)
         )
@@ -132,26 +133,31 @@ def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
 def epoch_seconds(
     config: TrialConfig, train: Split, validation: Split, seed: int, measured: float = 1.0
 ) -> float:
-    """Seconds of an epoch of one setting, its evaluation included; see `measure`.
+    """Seconds per epoch of one setting, evaluation included, measured as in `measure`.
 
     Args:
         config: the trial's settings.
         train: all training images, on the device of the trial.
-        validation: all validation images, likewise.
-        seed: of the trial.
-        measured: the share of the validation images that an epoch's network is measured on.
+        validation: all validation images, on the same device.
+        seed: seed of the trial.
+        measured: average share of the validation images on which an epoch's network is measured, in (0, 1].
     """
     size = min(config.training.batch_size, len(train))
-    _training(config, _some(train, _WARM), seed)  # what a process, and a GPU, does once
-    first = _training(config, _some(train, size), seed)
-    batches = min(_BATCHES, int(_EACH / first), len(train) // size)
+    _training(
+        config, _first_images(train, _WARM_UP_IMAGES), seed
+    )  # warm-up: one-time work of the process and the GPU
+    first = _training(config, _first_images(train, size), seed)
+    batches = min(_MOST_BATCHES, int(_SECONDS_EACH / first), len(train) // size)
     spent, images = first, size
     if batches > 1:
-        spent, images = _training(config, _some(train, batches * size), seed), batches * size
-    # An image takes a step of the attack about as long here as there, a network's pass forth and back.
+        spent, images = _training(config, _first_images(train, batches * size), seed), batches * size
+    # Training and evaluation need about as long per image and attack step: one forward and backward pass.
     step = spent / images / (config.attack.steps + 1)
-    part = _some(validation, min(_IMAGES, max(16, int(_EACH / step / (config.evaluation.steps + 1)))))
-    trainer = build.trainer(config, _some(train, size), seed)
+    part = _first_images(
+        validation,
+        min(_EVALUATION_IMAGES, max(16, int(_SECONDS_EACH / step / (config.evaluation.steps + 1)))),
+    )
+    trainer = build.trainer(config, _first_images(train, size), seed)
     attack = build.attack(config.evaluation)
     evaluated = _seconds(lambda: trainer.measure(part, attack), part)
     network = trainer.model
@@ -166,7 +172,7 @@ def _training(config: TrialConfig, part: Split, seed: int) -> float:
     trainer = build.trainer(config, part, seed)
 
     def epoch() -> None:
-        with contextlib.suppress(Diverged):  # found at the end of an epoch, which took no less for it
+        with contextlib.suppress(Diverged):  # raised at the end of the epoch, so the time is valid
             trainer.train_epoch()
 
     return _seconds(epoch, part)
@@ -174,11 +180,11 @@ def _training(config: TrialConfig, part: Split, seed: int) -> float:
 
 def _seconds(work: Callable[[], object], part: Split) -> float:
     if part.labels.is_cuda:
-        work()  # a trial records its work but once
+        work()  # the first call captures CUDA graphs, which a trial does once
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
-def _some(split: Split, count: int) -> Split:
+def _first_images(split: Split, count: int) -> Split:
     return Split(split.images[:count], split.labels[:count])

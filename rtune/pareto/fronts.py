@@ -1,45 +1,46 @@
-"""Points sorted by non-domination rank, kept sorted as points arrive."""
+"""Points sorted into fronts by non-dominated rank, updated as points arrive."""
 
 import moocore
 import numpy as np
 
-# How far below the worst of a front its reference point lies, as a share of each objective's range:
-# the best in one objective counts even if it is the worst in all others, but not for much.
+# Distance of a front's reference point below its worst values, as a share of each objective's range. It is
+# small, so that a point which is best in one objective and worst in all others counts, but little.
 _MARGIN = 0.1
 # Exact hypervolume contributions take too long for large fronts in more dimensions than this.
 EXACT_DIMENSIONS = 3
-# Decimals to which what points add is compared: equal figures in other units, or in another order, differ by
-# rounding, and who goes on must not hang on that.
+# Decimals to which contributions are compared. Other units or another order of equal points change the
+# rounding, and promotions must not depend on that.
 _DECIMALS = 9
 
 
 class Fronts:
-    """Exact Pareto ranks of points that arrive one by one; all objectives are maximised.
+    """Exact non-dominated ranks of points that arrive one by one; all objectives are maximised.
 
-    A newcomer joins the first front without a member that dominates it, and pushes those that it
-    dominates one front down, which push others. Ranks equal those of sorting all points anew.
+    A new point joins the first front without a member that dominates it. The members that it dominates move
+    one front down and may displace others there. The ranks equal those of sorting all points again.
+    Each point has a name, and is marked as waiting or not.
     """
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._place: dict[str, int] = {}
+        self._index: dict[str, int] = {}
         self._points: list[np.ndarray] = []  # of each front, (members, objectives)
-        self._members: list[np.ndarray] = []  # of each front, places in _names
-        self._held: np.ndarray = np.zeros(64, bool)  # by place in _names
-        self._rank_of: np.ndarray = np.zeros(64, int)  # by place in _names
+        self._members: list[np.ndarray] = []  # of each front, indices into _names
+        self._waiting: np.ndarray = np.zeros(64, bool)  # by index into _names
+        self._rank_of: np.ndarray = np.zeros(64, int)  # by index into _names
 
     def ranked(self) -> list[list[str]]:
         """Names of each front, the best front first."""
         return [[self._names[i] for i in members] for members in self._members]
 
     def add(self, name: str, point: np.ndarray) -> None:
-        """Takes in a point (objectives,)."""
+        """Adds a point (objectives,), larger is better, under a new name."""
         rank = self._rank(point)
         points, members = point[None, :], np.array([len(self._names)])
-        self._place[name] = len(self._names)
+        self._index[name] = len(self._names)
         self._names.append(name)
-        if len(self._names) > len(self._held):
-            self._held = np.concatenate([self._held, np.zeros_like(self._held)])
+        if len(self._names) > len(self._waiting):
+            self._waiting = np.concatenate([self._waiting, np.zeros_like(self._waiting)])
             self._rank_of = np.concatenate([self._rank_of, np.zeros_like(self._rank_of)])
         while len(members):
             self._rank_of[members] = rank
@@ -48,15 +49,17 @@ class Fronts:
                 self._members.append(members)
                 return
             own, own_members = self._points[rank], self._members[rank]
-            beaten = _beaten(own, points)
+            beaten = _dominated(own, points)
             self._points[rank] = np.concatenate([own[~beaten], points])
             self._members[rank] = np.concatenate([own_members[~beaten], members])
             points, members = own[beaten], own_members[beaten]
             rank += 1
 
     def _rank(self, point: np.ndarray) -> int:
-        """The first front without a member that dominates `point`: whatever a front's member beats,
-        one of the front above beats too, so it can be bisected."""
+        """Index of the first front without a member that dominates `point`.
+
+        Found by bisection: a point that a member of a front dominates is dominated in all better fronts too.
+        """
         low, high = 0, len(self._points)
         while low < high:
             middle = (low + high) // 2
@@ -67,35 +70,35 @@ class Fronts:
                 high = middle
         return low
 
-    def hold(self, name: str, held: bool) -> None:
-        """Holds a name, or lets it go."""
-        self._held[self._place[name]] = held
+    def set_waiting(self, name: str, waiting: bool) -> None:
+        """Marks a name as waiting or not."""
+        self._waiting[self._index[name]] = waiting
 
-    def holds(self, name: str) -> bool:
-        """Whether a name is there and held."""
-        return name in self._place and bool(self._held[self._place[name]])
+    def is_waiting(self, name: str) -> bool:
+        """Whether a name is known and waiting."""
+        return name in self._index and bool(self._waiting[self._index[name]])
 
-    def first_held(self, quota: int) -> str | None:
-        """The best of those held, if it is among the best `quota` of all.
+    def first_waiting(self, quota: int) -> str | None:
+        """The best waiting name, if it is among the best `quota` of all names; else None.
 
-        By rank, within a rank by `spread`, then by arrival.
+        The order is by rank, within a rank by `contributions`, then by arrival.
         """
         before = first = 0
-        for rank in map(int, np.flatnonzero(np.bincount(self._rank_of[self._held]))):
+        for rank in map(int, np.flatnonzero(np.bincount(self._rank_of[self._waiting]))):
             before += sum(map(len, self._members[first:rank]))
             first = rank
             if before >= quota:
                 return None
             members = self._members[rank]
             inside = _ordered(self._points[rank], members)[: quota - before]
-            found = next((i for i in inside if self._held[members[i]]), None)
+            found = next((i for i in inside if self._waiting[members[i]]), None)
             if found is not None:
                 return self._names[int(members[found])]
         return None
 
     def position(self, name: str) -> int:
-        """Place of a name, 1 for the best."""
-        wanted = self._place[name]
+        """Place of a name in that order, 1 for the best."""
+        wanted = self._index[name]
         rank = int(self._rank_of[wanted])
         members = self._members[rank]
         place = int(np.flatnonzero(members == wanted)[0])
@@ -103,13 +106,13 @@ class Fronts:
         return before + _ordered(self._points[rank], members).index(place) + 1
 
 
-def spread(points: np.ndarray) -> np.ndarray:
-    """What each point of one front (n, objectives) adds to it, (n,).
+def contributions(points: np.ndarray) -> np.ndarray:
+    """Contribution of each point to its front: (n, objectives) -> (n,).
 
-    The hypervolume that is lost without the point, each objective scaled to the front's own range.
-    Plain crowding would always keep the ends of a front, and one end here is a network that is all
-    zeros and knows nothing. With more than three objectives, where that takes seconds for a large
-    front, the distance to the nearest other point.
+    It is the hypervolume that is lost without the point, with each objective scaled to the range of the
+    front. With more than three objectives, where that takes seconds for a large front, it is the l1 distance
+    to the nearest other point. Crowding distance is not used: it always favours the ends of a front, and one
+    end is a network whose weights are all zero. A single point has contribution 0.
     """
     if len(points) == 1:
         return np.zeros(1)
@@ -121,13 +124,13 @@ def spread(points: np.ndarray) -> np.ndarray:
 
 
 def _ordered(points: np.ndarray, members: np.ndarray) -> list[int]:
-    """Places in a front from best to worst; equal ones in order of arrival."""
-    return [int(i) for i in np.lexsort((members, -spread(points).round(_DECIMALS)))]
+    """Indices into a front from best to worst; equal ones in order of arrival."""
+    return [int(i) for i in np.lexsort((members, -contributions(points).round(_DECIMALS)))]
 
 
-def _beaten(points: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Which of points (n, objectives) at least one of `by` (m, objectives) dominates."""
-    if len(by) == 1:  # most of the calls, and several times faster
+def _dominated(points: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the points (n, objectives) that at least one of `by` (m, objectives) dominates."""
+    if len(by) == 1:  # the most frequent case, several times faster
         return np.asarray(np.all(points <= by, axis=1) & np.any(points < by, axis=1))
     below = np.all(points[:, None, :] <= by[None], axis=2) & np.any(points[:, None, :] < by[None], axis=2)
     return np.asarray(below.any(axis=1))

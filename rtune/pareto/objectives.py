@@ -1,4 +1,4 @@
-"""Objectives by name and direction: `robust_accuracy`, `macs:min`. Signs are applied here alone."""
+"""Objectives by name and direction: `robust_accuracy`, `macs:min`. Only this module applies signs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,54 +13,54 @@ from rtune.pareto.hypervolume import hypervolume
 
 @dataclass(frozen=True)
 class Objective:
-    """A column of a run's results, and whether it is to be large."""
+    """A column of a run's results, and whether it is maximised or minimised."""
 
     name: str
     maximise: bool = True
 
     def __str__(self) -> str:
-        """As it is written: with its direction only where that is not the metric's own."""
+        """The text that `parse` reads; the direction is given only if it is not the metric's own."""
         own = self.name not in METRICS or METRICS[self.name].maximise == self.maximise
         return self.name if own else f"{self.name}:{'max' if self.maximise else 'min'}"
 
     @property
     def label(self) -> str:
-        """`robust accuracy`, for readers."""
+        """The name in reports: `robust accuracy`."""
         return METRICS[self.name].label if self.name in METRICS else self.name.replace("_", " ")
 
     @property
     def is_fraction(self) -> bool:
-        """Whether it lies in [0, 1]."""
+        """Whether its values lie in [0, 1]."""
         return self.name not in METRICS or METRICS[self.name].is_fraction
 
     @property
     def sign(self) -> float:
-        """1 where it is to be large, -1 where it is to be small."""
+        """1 if maximised, -1 if minimised."""
         return 1.0 if self.maximise else -1.0
 
     @property
     def reference(self) -> float | None:
-        """Where hypervolume is measured from: the lower bound of what is maximised; None where there is none.
+        """Its coordinate of the reference point: the lower bound if it is maximised; None if there is none.
 
-        A minimised objective has none: it is measured from the worst of the networks (`references`).
+        A minimised objective has none: the worst of the networks takes its place (`references`).
         """
         if not self.maximise:
             return None
         return METRICS[self.name].low if self.name in METRICS else 0.0
 
     def format(self, value: float) -> str:
-        """A figure (not its signed form) for readers."""
+        """An unsigned value as text for reports."""
         return METRICS[self.name].format(value) if self.name in METRICS else f"{value:.3f}"
 
 
-Asked = str | Objective
+ObjectiveLike = str | Objective
 
 
-def parse(asked: Asked) -> Objective:
-    """An objective of its text: a name, or a name with `:min` or `:max`.
+def parse(asked: ObjectiveLike) -> Objective:
+    """The objective that a text names: a metric, with `:min` or `:max` if need be.
 
     Raises:
-        ObjectiveError: no such metric, or no such direction.
+        ObjectiveError: the metric or the direction is unknown.
     """
     if isinstance(asked, Objective):
         return asked
@@ -72,8 +72,8 @@ def parse(asked: Asked) -> Objective:
     return Objective(name, direction == "max" if colon else METRICS[name].maximise)
 
 
-def parse_all(asked: Asked | Iterable[Asked]) -> list[Objective]:
-    """One or several objectives, each named once. Raises ObjectiveError."""
+def parse_all(asked: ObjectiveLike | Iterable[ObjectiveLike]) -> list[Objective]:
+    """One or several objectives, each named once; raises ObjectiveError otherwise."""
     found = [parse(one) for one in ([asked] if isinstance(asked, str | Objective) else asked)]
     names = [objective.name for objective in found]
     if not found:
@@ -85,18 +85,18 @@ def parse_all(asked: Asked | Iterable[Asked]) -> list[Objective]:
 
 
 def signed(record: Mapping[str, Any], objectives: Iterable[Objective]) -> tuple[float, ...]:
-    """A record's objectives, each to be large: those to be small are negated."""
+    """A record's objectives (objectives,), signed so that larger is better: those to minimise are negated."""
     return tuple(record[o.name] if o.maximise else -record[o.name] for o in objectives)
 
 
 def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
-    """Where hypervolume is measured from, signed: (objectives,).
+    """The reference point of the hypervolume, signed: (objectives,).
 
-    The lower bound of what is maximised; where there is none, the worst of the points.
+    It has the lower bound of each maximised objective and, where there is none, the worst of the points.
 
     Args:
-        points: (n, objectives), signed; at least one where an objective has no bound.
-        objectives: of the columns.
+        points: (n, objectives), signed; at least one point if an objective is unbounded.
+        objectives: the objectives of the columns.
     """
     bounds = [o.reference for o in objectives]
     worst = points.min(axis=0) if len(points) else np.zeros(len(objectives))

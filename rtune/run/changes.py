@@ -1,4 +1,4 @@
-"""What may differ from launch to launch of one run, and what may not."""
+"""Which settings may differ from launch to launch of one run, and which may not."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from rtune.config import saved
 from rtune.config.spec import Spec, from_tree
 from rtune.errors import SpecError
 
-# Dotted paths of search.yaml that decide no result: they may be edited (docs/resume.md).
+# Dotted paths of search.yaml that affect no result: users may edit them (docs/resume.md).
 FREE = (
     "description",
     "provenance",
@@ -26,7 +26,7 @@ _NAMED = 4
 
 
 def fixed(spec: Spec) -> dict[str, Any]:
-    """All of a search file that its results hang on, as it is kept in the log."""
+    """The part of a search file that affects results, as JSON values for the log."""
     tree: dict[str, Any] = json.loads(json.dumps(spec.to_tree()))
     for path in FREE:
         *parents, last = path.split(".")
@@ -38,11 +38,11 @@ def fixed(spec: Spec) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], spec: Spec) -> str:
-    """What has changed, such as `data.dataset is 'cifar10' and was 'digits'`; empty if nothing has.
+    """The changes as text, such as `data.dataset is 'cifar10' and was 'digits'`; empty if there are none.
 
     Args:
-        before: `fixed` of the search file with which the run began, by whatever version of rtune.
-        spec: the search file as it is now.
+        before: `fixed` of the search file at the first launch, by any version of rtune.
+        spec: the current search file.
     """
     then, now = _as_today(before), fixed(spec)
     found = [f"{path} is {new} and was {old}" for path, old, new in _differing(then, now, "")]
@@ -51,7 +51,7 @@ def differences(before: dict[str, Any], spec: Spec) -> str:
 
 
 def _as_today(before: dict[str, Any]) -> dict[str, Any]:
-    """A search file of the log read through today's models; as it stands if they cannot read it."""
+    """A search file of the log read with the current models; unchanged if they reject it."""
     tree = copy.deepcopy(before)
     try:
         saved.fill_search_file(tree)

@@ -1,4 +1,4 @@
-"""The file of a checkpoint, for those who write it with torch and those who read it without."""
+"""The checkpoint file format, independent of torch: names, header and digest of safetensors files."""
 
 import hashlib
 import json
@@ -14,29 +14,29 @@ from rtune.errors import RtuneError
 from rtune.storage.places import Place, place
 
 FORMAT = 2
-KEPT = 2  # of a trial under way: the newest, and one to fall back on
+KEPT = 2  # checkpoints of a running trial: the newest, and one in case that is damaged
 _FILE = re.compile(r"epoch-(\d+)\.safetensors")
-# A folder as a path of this machine, or anywhere.
+# A folder on this machine, or any place.
 Where = TypeVar("Where", Path, Place)
 T = TypeVar("T")
-# Name, data type as torch calls it, shape, and bytes of a tensor.
+# Name, torch data type, shape, and bytes of a tensor.
 Part = tuple[str, str, tuple[int, ...], Any]
 
 
 class CheckpointError(RtuneError):
-    """The file is no checkpoint of ours, or damaged; the message says how."""
+    """The file is not an rtune checkpoint, or it is damaged; the message gives the reason."""
 
 
 def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[Part]]) -> tuple[Any, T]:
-    """Header and tensors of a file's content, checked against its digest; nothing is unpickled.
+    """Header and tensors of a checkpoint, checked against its digest; nothing is unpickled.
 
     Args:
-        data: the whole file.
-        load: safetensors' loader of some library.
-        parts: what `digest` is to see of what that gives.
+        data: the content of the file.
+        load: the safetensors loader of some library.
+        parts: the tensors of the loader's result, as `digest` takes them.
 
     Raises:
-        CheckpointError: the content is foreign, truncated or altered.
+        CheckpointError: the content is not a checkpoint, truncated or altered.
     """
     try:
         (length,) = struct.unpack("<Q", data[:8])
@@ -55,7 +55,7 @@ def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[
 
 
 def digest(text: str, parts: Iterable[Part]) -> str:
-    """SHA-256 of a header and its tensors, in whatever order they come."""
+    """SHA-256 of a header and its tensors, as hexadecimal digits; independent of the order of the tensors."""
     found = hashlib.sha256(text.encode())
     for name, dtype, shape, content in sorted(parts, key=lambda part: part[0]):
         found.update(f"{name} {dtype} {shape}".encode())
@@ -64,18 +64,18 @@ def digest(text: str, parts: Iterable[Part]) -> str:
 
 
 def path_of(folder: Where, epoch: int) -> Where:
-    """Where a trial's folder has, or would have, the checkpoint of an epoch."""
+    """Path of the checkpoint of an epoch in a trial's folder, whether it exists or not."""
     return folder / f"epoch-{epoch:04d}.safetensors"
 
 
 def epoch_of(name: str) -> int | None:
-    """The epoch of a checkpoint's file name; None for other files."""
+    """Epoch in a checkpoint's file name; None for other files."""
     found = _FILE.fullmatch(name)
     return int(found[1]) if found else None
 
 
 def paths(folder: Where) -> list[Where]:
-    """Checkpoints of a trial's folder, newest first. Raises StorageError."""
+    """Paths of the checkpoints in a trial's folder, newest first. Raises StorageError."""
     found = {epoch: name for name in place(folder).files() if (epoch := epoch_of(name)) is not None}
     return [folder / found[epoch] for epoch in sorted(found, reverse=True)]
 

@@ -1,13 +1,13 @@
-"""The run folder: what a search leaves behind, and all that is needed to go on with it.
+"""The run folder: all results of a search, and everything needed to resume it.
 
     search.yaml      the resolved search file, versions, seed; written once
-    results/NNNN.jsonl   append-only log, a segment a launch, a JSON record a line
+    results/NNNN.jsonl   append-only log: one segment per launch, one JSON record per line
     trials/ID/       checkpoints
-    evaluations/NNNN.jsonl   what `rtune evaluate` found; no search ever reads it
-    report/          what `rtune report` makes
-    launch.log       the framework's own words
+    evaluations/NNNN.jsonl   results of `rtune evaluate`; the search does not read them
+    report/          output of `rtune report`
+    launch.log       output of Ray
 
-The log is the truth. Reading needs neither Ray nor torch.
+All state is derived from the log. Reading needs neither Ray nor torch.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunFolder:
-    """A run folder that exists. `create` makes one."""
+    """An existing run folder. `create` makes a new one."""
 
     def __init__(self, where: str | Path | Place) -> None:
-        """Raises RunError unless there is a readable search.yaml."""
+        """Reads search.yaml. Raises RunError if it is missing, not valid, or of another schema version."""
         with storage_errors():
             self.place = place(where)
             file = self.place / "search.yaml"
@@ -62,7 +62,17 @@ class RunFolder:
     def create(
         cls, runs: str | Path | Place, name: str, search: spec.Spec, provenance: dict[str, Any]
     ) -> "RunFolder":
-        """Makes the run `name` in the folder `runs`, or raises RunError and leaves nothing behind."""
+        """Creates the run folder `name` in the folder `runs`.
+
+        Args:
+            runs: path or URI of the parent folder.
+            name: name of the run (see `new_run`).
+            search: the search file.
+            provenance: versions, seed and the like, saved in search.yaml.
+
+        Raises:
+            RunError: the folder cannot be created; nothing of it is left.
+        """
         target = new_run(runs, name)
         tree = search.to_tree() | {"provenance": provenance | {"schema": schema.VERSION}}
         text = yaml.safe_dump(tree, sort_keys=False).encode()
@@ -78,36 +88,37 @@ class RunFolder:
         return self.place.name
 
     def resume_command(self, address: str | None = None) -> str:
-        """What a person types to go on, on the cluster at `address`."""
+        """The command line that resumes the run, on the cluster at `address`."""
         return self.command("resume", {"--address": address})
 
     def command(self, name: str, options: Mapping[str, object]) -> str:
-        """What a person types for `rtune NAME` on this run; options that are None are left out."""
+        """The command line of `rtune NAME` for this run; options that are None are left out."""
         given = [word for key, value in options.items() if value is not None for word in (key, str(value))]
         return shlex.join(["rtune", name, str(self.place), *given])
 
     def patient(self, on_wait: Callable[[str], None]) -> "RunFolder":
-        """The same folder, for a launch: a store that does not answer is waited for (`Place.patient`)."""
+        """The same folder with longer retries, for launches; arguments as of `Place.patient`."""
         found = copy.copy(self)
         found.place = self.place.patient(on_wait)
         return found
 
     def trial_folder(self, trial: str) -> Place:
+        """The folder of a trial's checkpoints."""
         return self.place / "trials" / trial
 
     def read(self) -> Log:
-        """All records of the search in the order they were written. Raises RunError."""
+        """All records of the search in the order of writing. Raises RunError."""
         with storage_errors():
             return log.read(self.place / "results", {})
 
     def read_evaluations(self, known: Iterable[str] | None = None) -> Log:
-        """All records of `rtune evaluate`, of trials that the search knows.
+        """All records of `rtune evaluate` whose trials are in the search's log.
 
         Args:
-            known: those trials; read from the log when None.
+            known: ids of those trials; None to read them from the log.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: a log cannot be read.
         """
         if known is None:
             known = (record["trial"] for record in self.read().records if record["kind"] == "trial")
@@ -116,16 +127,16 @@ class RunFolder:
             return log.read(self.place / "evaluations", trials)
 
     def is_live(self) -> bool:
-        """Whether a launch is writing to the run."""
+        """Whether a launch holds the lock of the run. Raises RunError."""
         with storage_errors():
             return lock.is_held(self.place)
 
     def launch(self) -> Writer:
-        """The only writer of the search; use it as a context. Raises RunError if there is one."""
+        """The writer of the search's log, a context manager. Raises RunError if the lock is taken."""
         return self._writer(self.place, "results", "a launch is running on it")
 
     def evaluation(self) -> Writer:
-        """The only writer of evaluations; likewise."""
+        """The writer of the evaluations' log, a context manager. Raises RunError likewise."""
         part = self.place / "evaluations"
         if isinstance(part, LocalPlace):
             try:
@@ -144,7 +155,7 @@ class RunFolder:
 
 @contextlib.contextmanager
 def storage_errors(what: str | None = None, kind: type[RunError] = RunError) -> Iterator[None]:
-    """Context that turns what storage and files raise into an error of ours, `what` before its words."""
+    """Context that turns StorageError and OSError into the error `kind`, with `what` before the message."""
     try:
         yield
     except (StorageError, OSError) as error:
@@ -152,7 +163,7 @@ def storage_errors(what: str | None = None, kind: type[RunError] = RunError) -> 
 
 
 def _make(path: Path, text: bytes) -> None:
-    """A new local run folder; nothing of it is seen before all of it is there."""
+    """Creates a local run folder atomically: it is written under a temporary name and renamed."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         (temporary / "results").mkdir(parents=True, exist_ok=True)
@@ -165,7 +176,7 @@ def _make(path: Path, text: bytes) -> None:
 
 
 def new_run(runs: str | Path | Place, name: str) -> Place:
-    """The place of a new run. Raises RunError if the name is taken or cannot be a folder's."""
+    """The place of a new run. Raises RunError if the name exists or is not a valid folder name."""
     if not _NAME.fullmatch(name):
         raise RunError(
             f"run name {name!r} must be letters, digits, '.', '_' and '-', "
@@ -176,13 +187,13 @@ def new_run(runs: str | Path | Place, name: str) -> Place:
         if target.exists() if target.local else bool(target.files()):
             raise RunError(
                 f"run name {name!r} is taken: {target} exists; choose another --name, "
-                f"or go on with: rtune resume {shlex.quote(str(target))}"
+                f"or resume it with: rtune resume {shlex.quote(str(target))}"
             )
     return target
 
 
 def find_run(run: str, runs: str = "runs") -> RunFolder:
-    """The run folder at a path or URI, or of that name in `runs`. Raises RunError."""
+    """The run folder at a path or URI, or the run of that name in the folder `runs`. Raises RunError."""
     if "://" in run:
         return RunFolder(run)
     path = Path(run)

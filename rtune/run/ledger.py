@@ -1,4 +1,4 @@
-"""Trials as a fold over a run's log: one function for resume, status, results and report."""
+"""The ledger of a run: its trials and launches, as a fold over its log."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,23 +12,25 @@ from rtune.run.schema import REPLICATE
 
 @dataclass
 class Trial:
-    """One setting and what became of it.
+    """A trial: one setting, its epochs and its status.
 
     Attributes:
-        id: `t0001` and on, in the order of suggestion; `t0003r1` and on of those that repeat t0003.
-        seed: of everything random in it.
-        values: searched values, dotted path -> value; only those that apply.
-        sampler: `point`, the sampler that suggested it, or `replicate`.
-        facts: what the sampler must remember of it.
-        epochs: records of its epochs, 1, 2, ... without gaps.
-        promotions: records of its stops that were taken back.
-        retries: records of times its worker broke and it went on from its checkpoint.
-        status: `running` until an end is recorded, then `stopped`, `finished`, `diverged`, `failed`.
-            A stopped trial runs again once it is promoted.
-        error: last line of what made it fail, or why it diverged.
-        ended_epoch: the epoch in which it diverged or failed; None for other ends.
-        of: the trial whose settings it repeats; None for the search's own.
-        length: the epoch at which such a replicate ends; None for the search's own.
+        id: `t0001`, `t0002`, ... in the order of suggestion; replicates of t0003 are `t0003r1`, `t0003r2`,
+            ...
+        seed: seed of everything random in the trial.
+        values: searched values that apply (dotted path -> value).
+        sampler: `point`, the name of the sampler that suggested the trial, or `replicate`.
+        facts: the sampler's attributes of the trial; for a replicate, its original and length.
+        epochs: records of its epochs 1, 2, ... without gaps.
+        promotions: records of its promotions from a rung.
+        retries: records of its restarts from a checkpoint after a worker failed.
+        status: `running` until an end is recorded, then `stopped`, `finished`, `diverged` or `failed`.
+            A stopped trial is `running` again once it is promoted.
+        error: reason of a failure or divergence, in one line; None otherwise.
+        ended_epoch: epoch in which it diverged or failed; None otherwise.
+        ended_time: time of its end, in seconds since 1970; None without an end.
+        of: id of the original of a replicate; None for the search's own trials.
+        length: number of epochs of a replicate; None for the search's own trials.
     """
 
     id: str
@@ -48,24 +50,25 @@ class Trial:
 
     @property
     def epoch(self) -> int:
-        """Epochs recorded."""
+        """Number of epochs recorded."""
         return len(self.epochs)
 
     @property
     def last(self) -> dict[str, Any] | None:
+        """Record of the last epoch; None before the first."""
         return self.epochs[-1] if self.epochs else None
 
     @property
     def has_network(self) -> bool:
-        """Whether there is a network after its last epoch."""
+        """Whether it has a network: at least one epoch, and neither diverged nor failed."""
         return self.last is not None and self.status not in ("diverged", "failed")
 
     def curve(self, objectives: Sequence[Objective]) -> np.ndarray:
-        """(epochs, objectives), signed: what was reached after each epoch."""
+        """Objectives after each epoch, (epochs, objectives), signed so that larger is better."""
         return np.array([signed(record, objectives) for record in self.epochs], float)
 
     def point(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-        """The last epoch's objectives, signed; None for a trial without a network."""
+        """Objectives after the last epoch, (objectives,), signed; None for a trial without a network."""
         if self.last is None or not self.has_network:
             return None
         return signed(self.last, objectives)
@@ -73,11 +76,19 @@ class Trial:
 
 @dataclass
 class Launch:
-    """What one launch ran with (`rtune.search.plan.begin`).
+    """The settings of one launch (`rtune.search.plan.launch_record`).
 
-    `train_images` and `validation_images` are numbers of images: those that a trial trains on, and those that
-    it is measured on. `command` is `search`, `resume`, or
-    `replicate` for a launch that left the search as it was, and `asked` its options on which trials to train.
+    Attributes:
+        time: its start, in seconds since 1970.
+        trials: number of trials of the whole run.
+        command: `search`, `resume` or `replicate`; the last adds no trials of the search's own.
+        asked: the command-line options that select the trials to train.
+        concurrency: trials that train at once.
+        max_epochs: epochs of a full training.
+        search: the part of the search file that affects results (`rtune.run.changes.fixed`).
+        data: fingerprint of the data.
+        train_images: number of training images of a trial.
+        validation_images: number of images on which a network is measured.
     """
 
     time: float
@@ -93,18 +104,18 @@ class Launch:
 
 
 def validation_images(launches: Iterable[Launch]) -> int:
-    """How many there are for a network to be measured on; 0 before any launch."""
+    """Number of validation images of a run; 0 before any launch."""
     return max((launch.validation_images for launch in launches), default=0)
 
 
 @dataclass
 class Ledger:
-    """Everything the log says.
+    """The state of a run according to its log.
 
     Attributes:
-        trials: all, by id.
-        own: those of them that the search itself has suggested: all but replicates.
-        launches: in order.
+        trials: all trials by id.
+        own: the search's own trials by id: all but replicates.
+        launches: all launches in order.
     """
 
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -112,7 +123,7 @@ class Ledger:
     launches: list[Launch] = field(default_factory=list)
 
     def apply(self, record: dict[str, Any]) -> None:
-        """Takes one record in. Kinds: `launch`, `trial`, `epoch`, `promote`, `lengthen`, `retry`, `end`."""
+        """Applies one record. Kinds: `launch`, `trial`, `epoch`, `promote`, `lengthen`, `retry`, `end`."""
         kind = record["kind"]
         if kind == "launch":
             known = {f.name: record[f.name] for f in fields(Launch) if f.name in record}
@@ -144,7 +155,7 @@ class Ledger:
             trial.ended_time = record["time"]
 
     def ends(self, *more: int) -> list[int]:
-        """Lengths of a full training so far and `more`, ascending: each launch may have raised it."""
+        """All values of `max_epochs` of the launches and `more`, ascending and distinct."""
         return sorted({launch.max_epochs for launch in self.launches} | set(more))
 
     def _begin(self, record: dict[str, Any]) -> None:
@@ -157,14 +168,14 @@ class Ledger:
             self.own[trial.id] = trial
 
     def _lengthen(self, max_epochs: int, rungs: list[int]) -> None:
-        """Trials that finished a shorter training wait at its end, or go on where it is no rung."""
+        """Trials that finished a shorter training wait if its end is a rung, and else continue."""
         for trial in self.own.values():
             if trial.status == "finished" and trial.epoch < max_epochs:
                 trial.status = "stopped" if trial.epoch in rungs else "running"
 
 
 def fold(records: Iterable[dict[str, Any]]) -> Ledger:
-    """The ledger of a whole log."""
+    """The ledger of all records of a log, in order."""
     ledger = Ledger()
     for record in records:
         ledger.apply(record)

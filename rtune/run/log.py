@@ -1,7 +1,7 @@
-"""Append-only logs: segments NNNN.jsonl in a folder, a JSON record a line, one writer at a time.
+"""Append-only logs: segments NNNN.jsonl in a folder, one JSON record per line, one writer at a time.
 
-Killed at any byte a log stays readable, because a writer never writes to another's segment and a
-torn last line is left out. Reading needs neither Ray nor torch.
+A log stays readable if its writer is killed at any byte: each writer has its own segment, and an incomplete
+last line is left out. Reading needs neither Ray nor torch.
 """
 
 import json
@@ -18,15 +18,15 @@ from typing import IO, Any, Protocol
 import orjson
 
 from rtune.run import schema
-from rtune.storage.lock import Lock, Lost
+from rtune.storage.lock import Lock, LockLost
 from rtune.storage.places import LocalPlace, Place, StorageError
 
-# Which kinds stand where; what stands elsewhere is foreign.
+# Kinds of records by folder; others are left out.
 _KINDS = {
     "results": ("launch", "trial", "epoch", "promote", "lengthen", "retry", "end"),
     "evaluations": ("evaluation", "diagnosis"),
 }
-# Mappings and lists that a record has beside the fields of its schema.
+# Mappings and lists of a record in addition to the fields of its schema.
 _NESTED: dict[str, dict[str, type]] = {
     "launch": {"rungs": list, "search": dict},
     "trial": {"values": dict, "facts": dict},
@@ -34,24 +34,24 @@ _NESTED: dict[str, dict[str, type]] = {
 }
 _TRIAL = re.compile(r"t\d{4,9}")
 _REPLICATE = re.compile(r"(t\d{4,9})r[1-9]\d{0,8}")
-# A store's segment is written anew with each record, so a full one is left alone (bytes).
+# Size in bytes from which a new segment starts in a store, where each append rewrites the whole segment.
 _SEGMENT = 128 * 1024
 
 
 @dataclass
 class Log:
-    """Records read back, and a note for each line that had to be left out."""
+    """The records of a log, and a note for each line that was left out."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def read(folder: Place, known: dict[str, int]) -> Log:
-    """All records of a folder (`results` or `evaluations`) in the order they were written.
+    """All records of a folder (`results` or `evaluations`) in the order of writing.
 
     Args:
-        folder: the log's; one that is not there is empty.
-        known: trials that records may speak of, with their epochs so far; those of this log are added.
+        folder: folder of the log; a missing one counts as empty.
+        known: trial -> epochs so far, of the trials that records may refer to; the log's trials are added.
 
     Raises:
         StorageError: a segment cannot be read.
@@ -65,7 +65,7 @@ def read(folder: Place, known: dict[str, int]) -> Log:
                 continue
             record = _record(line, part, known)
             if record is None:
-                log.notes.append(f"{folder / name}:{number}: left out, the record is torn or foreign")
+                log.notes.append(f"{folder / name}:{number}: left out, the record is incomplete or unknown")
                 continue
             log.records.append(record)
             if record["kind"] in ("trial", "epoch"):
@@ -74,29 +74,29 @@ def read(folder: Place, known: dict[str, int]) -> Log:
 
 
 class Writer:
-    """Appends records to a process's own segment; use it as a context.
+    """Appends records to the process's own segment; a context manager.
 
-    On a disk a record is with the operating system when `append` returns: it survives the death of the
-    process, and only a power cut can lose the last moments. To a store records go in the background, in
-    order; the next `append`, or leaving the context, tells of trouble.
+    On a disk, a record is with the operating system when `append` returns: it survives the end of the
+    process, and only a power failure can lose the last records. To a store, records are written in the
+    background, in order; the next `append`, or leaving the context, raises an error that occurs.
     """
 
     def __init__(self, lock: Lock, folder: Place) -> None:
-        """Takes over a held lock. The segment is made by the first record."""
+        """Takes over a held lock and releases it at the end. The first record creates the segment."""
         self._lock = lock
         self._folder = folder
         self._segment: _Segment | None = None
 
     def append(self, record: dict[str, Any]) -> None:
-        """Raises StorageError if this record, or one before, cannot be written whole."""
+        """Appends a record. Raises StorageError if it or an earlier one cannot be written."""
         line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
         try:
             self._lock.check()
-        except Lost as error:
+        except LockLost as error:
             raise _lost(self._folder, error) from None
         if self._segment is None:
             taken = [int(n[:-6]) for n in _segments(self._folder) if n[:-6].isdecimal()]
-            number = max(taken, default=0) + 1  # whatever has been deleted in between
+            number = max(taken, default=0) + 1  # also if segments before it have been deleted
             if isinstance(self._folder, LocalPlace):
                 self._segment = _FileSegment(self._folder, number)
             else:
@@ -125,7 +125,7 @@ class _Segment(Protocol):
 class _FileSegment:
     def __init__(self, folder: LocalPlace, number: int) -> None:
         self._path: Path = folder.path / f"{number:04d}.jsonl"
-        self._torn = False  # a record after a torn one would be lost with it
+        self._torn = False  # after an incomplete record: a further one on the same line would be lost too
         try:
             self._path.parent.mkdir(exist_ok=True)
             self._file: IO[bytes] = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by close
@@ -153,7 +153,7 @@ class _FileSegment:
 
 
 class _StoreSegments:
-    """The newest segment is rewritten with what has come since, as often as the store lets it."""
+    """Segments in a store: each write replaces the newest by itself and all records since the last write."""
 
     def __init__(self, folder: Place, number: int) -> None:
         self._folder = folder
@@ -163,7 +163,7 @@ class _StoreSegments:
         self._error: StorageError | None = None
         self._closing = False
         self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._keep, name="rtune-log", daemon=True)
+        self._thread = threading.Thread(target=self._write_loop, name="rtune-log", daemon=True)
         self._thread.start()
 
     def append(self, line: bytes) -> None:
@@ -181,7 +181,7 @@ class _StoreSegments:
         if self._error is not None:
             raise self._error
 
-    def _keep(self) -> None:
+    def _write_loop(self) -> None:
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._waiting or self._closing)
@@ -193,9 +193,9 @@ class _StoreSegments:
                 continue
             except StorageError as error:
                 found = error
-            except Lost as error:
+            except LockLost as error:
                 found = _lost(self._folder, error)
-            except Exception as error:  # whatever it is: records must not be lost without a word
+            except Exception as error:  # any error: records must not be lost silently
                 found = StorageError(f"{self._folder} cannot be written: {type(error).__name__}: {error}")
             with self._change:
                 self._error = found
@@ -210,8 +210,8 @@ class _StoreSegments:
         self._content = content
 
 
-def _lost(folder: Place, error: Lost) -> StorageError:
-    return StorageError(f"{folder} is no longer this process's to write: {error}")
+def _lost(folder: Place, error: LockLost) -> StorageError:
+    return StorageError(f"{folder} can no longer be written by this process: {error}")
 
 
 def _segments(folder: Place) -> list[str]:
@@ -220,9 +220,9 @@ def _segments(folder: Place) -> list[str]:
 
 
 def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | None:
-    """A line's record; None if it is none of its part's, lacks a field, or does not follow from `known`."""
+    """The record of a line; None if its kind, a field, or its relation to `known` is not valid."""
     try:
-        record: dict[str, Any] = orjson.loads(line)  # neither NaN nor half a character passes
+        record: dict[str, Any] = orjson.loads(line)  # rejects NaN and incomplete characters
         kind = record["kind"]
         nested = _NESTED.get(kind, {})
         whole = kind in _KINDS[part] and all(isinstance(record[n], type_) for n, type_ in nested.items())
@@ -242,7 +242,7 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
         return record if _begins(record, known) else None
     if kind != "launch" and record["trial"] not in known:
         return None
-    # After a lost epoch a trial's later ones are left out too: its checkpoint has them all.
+    # After a lost epoch, a trial's later epochs are left out too: its checkpoint has the records of all.
     if kind == "epoch" and record["epoch"] != known[record["trial"]] + 1:
         return None
     if kind == "lengthen" and not _REPLICATE.fullmatch(record["trial"]):
@@ -251,7 +251,7 @@ def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | N
 
 
 def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
-    """Whether a trial's record is one: of a new trial; one that repeats another comes after that."""
+    """Whether a `trial` record is valid: its id is new, and a replicate comes after its original."""
     name, facts = record["trial"], record["facts"]
     if name in known or not _are_plain(record["values"].values()):
         return False
@@ -263,9 +263,9 @@ def _begins(record: dict[str, Any], known: dict[str, int]) -> bool:
 
 
 def _are_plain(values: Iterable[Any]) -> bool:
-    """Whether each value fits a cell of a table; a list of texts does."""
+    """Whether each value fits a cell of a table: null, text, finite number or list of texts."""
     for value in values:
-        if value is None or isinstance(value, str):  # most are
+        if value is None or isinstance(value, str):  # the most frequent case
             continue
         if isinstance(value, float):
             if not math.isfinite(value):

@@ -1,8 +1,8 @@
-"""Which checkpoints stay, so that a run's size is bounded (docs/resume.md).
+"""Checkpoint retention: which checkpoints are kept, so that the size of a run is bounded (docs/resume.md).
 
-A trial under way keeps its newest two; one that has ended keeps its newest, since a stopped one may go on
-and any may be wanted; one that diverged or failed keeps none. Pruning leaves those that are needed: of
-trials under way, and of networks on the front with those of the same settings.
+A running trial keeps its newest two. A stopped or finished trial keeps its newest: it may be promoted, or its
+network may be used. A diverged or failed trial keeps none. Pruning a run keeps only the checkpoints of
+running trials, and of the networks on the front with their replicates.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from rtune.run.ledger import Ledger, fold
 from rtune.storage.places import StorageError
 
 
-class Keeper:
-    """Drops what an ended trial no longer needs, in the background; use it as a context.
+class CheckpointCleaner:
+    """Deletes the checkpoints that ended trials no longer need, in the background; a context manager.
 
-    A store that does not delete ends nothing: what stays costs only room.
+    A deletion that fails is ignored: the file only takes up space.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -32,11 +32,11 @@ class Keeper:
         self._pool = ThreadPoolExecutor(1)
 
     def take(self, record: dict[str, Any]) -> None:
-        """Takes in a record of the log."""
+        """Deletes what a record of the log makes superfluous: all checkpoints, or all but the newest."""
         if record["kind"] == "end":
             self._submit(self._folder.trial_folder(record["trial"]).delete)
         elif record["kind"] == "epoch" and record["decision"] != "continue":
-            # No more than that: by now the trial may have been let go on, and be writing.
+            # Not more: the trial may have been promoted already, and be writing its next checkpoint.
             self._submit(lambda: checkpoint_file.drop(self._folder.trial_folder(record["trial"]), 1))
 
     def _submit(self, action: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class Keeper:
 
         self._pool.submit(act)
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "CheckpointCleaner":
         return self
 
     def __exit__(
@@ -57,9 +57,13 @@ class Keeper:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning did: files and bytes gone, trials that kept theirs: of the front, others under way.
+    """The result of pruning.
 
-    With a trial of the front go those of the same settings (`rtune replicate`).
+    Attributes:
+        files: number of files deleted.
+        bytes: their size.
+        of_front: number of trials on the front, and replicates of their settings, that kept a checkpoint.
+        under_way: number of other trials that kept checkpoints.
     """
 
     files: int
@@ -69,19 +73,19 @@ class Pruned:
 
 
 def prune(folder: RunFolder) -> Pruned:
-    """Deletes the checkpoints that neither the front, with its replicates, nor a trial under way needs.
+    """Deletes the checkpoints that neither the front, with its replicates, nor a running trial needs.
 
-    While trials are under way or waiting, a network stays that only unfinished trials outdo: they may yet
-    change. A launch may be running: a trial that it lets go on without a checkpoint trains from its start.
+    While trials are running, a network is kept if only unfinished trials dominate it, since their results may
+    change. A launch may be running: a trial that it promotes without a checkpoint trains from the start.
 
     Raises:
-        StorageError: something cannot be deleted; the rest has been.
+        StorageError: a file cannot be deleted; those before it are.
     """
-    # Files first: what is made while the log is read is not among them. A store's log may lag behind its
-    # checkpoints, so those that it does not know yet are spared too.
+    # Files are listed before the log is read, so that newer files are not in the list. The log of a store may
+    # lag behind its checkpoints, so those of epochs that it lacks are kept too.
     files = (folder.place / "trials").files()
     ledger = fold(folder.read().records)
-    wanted = _with_kin(_wanted(ledger, folder.spec.objectives), ledger)
+    wanted = _with_replicates(_wanted(ledger, folder.spec.objectives), ledger)
     live = folder.is_live()
     under_way = {name for name, trial in ledger.trials.items() if trial.status == "running"}
     gone = size = 0
@@ -100,25 +104,27 @@ def prune(folder: RunFolder) -> Pruned:
 
 
 def _is_ahead(path: str, ledger: Ledger) -> bool:
-    """Whether a file of a trial is of an epoch that the log does not have."""
+    """Whether a file is the checkpoint of an epoch that the log does not have."""
     trial, _, name = path.partition("/")
     known = ledger.trials[trial].epoch if trial in ledger.trials else 0
     return (checkpoint_file.epoch_of(name) or 0) > known
 
 
-def _with_kin(wanted: dict[str, int], ledger: Ledger) -> dict[str, int]:
-    """And their replicates, and what they repeat: one says how far the other is to be believed."""
+def _with_replicates(wanted: dict[str, int], ledger: Ledger) -> dict[str, int]:
+    """The wanted trials with their replicates and originals, which show how much results vary."""
     families = {ledger.trials[name].of or name for name in wanted}
-    kin = (t for t in ledger.trials.values() if (t.of or t.id) in families)
-    return wanted | {t.id: t.epoch for t in kin if t.epoch and t.status not in ("diverged", "failed")}
+    relatives = (t for t in ledger.trials.values() if (t.of or t.id) in families)
+    return wanted | {t.id: t.epoch for t in relatives if t.epoch and t.status not in ("diverged", "failed")}
 
 
 def _wanted(ledger: Ledger, objectives: Sequence[Objective]) -> dict[str, int]:
-    """Trials whose networks stay, with their last epochs."""
+    """Trials whose networks are kept -> their last epochs."""
     reached = {name: p for name, t in ledger.trials.items() if (p := t.point(objectives)) is not None}
-    open_ = any(trial.status == "running" for trial in ledger.trials.values())
-    judges = [p for name, p in reached.items() if not open_ or ledger.trials[name].status == "finished"]
-    others = np.array(judges).reshape(-1, len(objectives))
+    unfinished = any(trial.status == "running" for trial in ledger.trials.values())
+    compared = [
+        p for name, p in reached.items() if not unfinished or ledger.trials[name].status == "finished"
+    ]
+    others = np.array(compared).reshape(-1, len(objectives))
     return {
         name: ledger.trials[name].epoch
         for name, point in reached.items()

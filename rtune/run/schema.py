@@ -11,10 +11,10 @@ from rtune.metrics import METRICS
 
 VERSION = 4
 
-# The `sampler` of a trial that repeats another's settings with another seed (`rtune replicate`).
+# The `sampler` of replicates (`rtune replicate`).
 REPLICATE = "replicate"
 
-# running: its launch lives; interrupted: it does not, `rtune resume` goes on with it.
+# interrupted: not ended, and no launch is running; `rtune resume` continues it.
 STATUSES = ("running", "interrupted", "stopped", "finished", "diverged", "failed")
 
 # One row per trial and epoch. Between `sampler` and the metrics come the searched values, each
@@ -28,12 +28,12 @@ HEAD = pa.schema(
         pa.field("sampler", pa.string(), nullable=False),
     ]
 )
-# What an epoch has where it was compared at a rung, and a trial that goes on from one after waiting.
+# Fields of an epoch that was compared at a rung, and of a promotion.
 RUNG = pa.schema([(n, pa.int64()) for n in ("rung", "rung_position", "rung_size", "rung_quota")])
 
 
 def epoch() -> tuple[str, ...]:
-    """What a record has of an epoch: all metrics, and `images`, those that the accuracies are of."""
+    """Names of an epoch's values: all metrics, and `images`, the number of images of the accuracies."""
     return (*metrics.core(), "images", *metrics.added())
 
 
@@ -55,7 +55,7 @@ def _columns(names: Iterable[str]) -> list[pa.Field]:
     return [pa.field(name, pa.int64() if METRICS[name].whole else pa.float64()) for name in names]
 
 
-# One row per network, attack and its settings: what `rtune evaluate` found.
+# Results of `rtune evaluate`: one row per network, attack and its settings.
 EVALUATIONS = pa.schema(
     [
         pa.field("trial", pa.string(), nullable=False),
@@ -80,9 +80,9 @@ EVALUATIONS = pa.schema(
         pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
-# Of a record, what decides its figure: an evaluation with the same is not run again.
+# The fields that determine the result: an evaluation with equal ones is not repeated.
 EVALUATION_KEY = tuple(EVALUATIONS.names[: EVALUATIONS.names.index("accuracy")])
-# What `rtune evaluate --diagnose` found; its records have `figures` (a mapping) too.
+# Results of `rtune evaluate --diagnose`. The records also have `figures`, a mapping.
 DIAGNOSES = pa.schema(
     [
         pa.field("trial", pa.string(), nullable=False),
@@ -108,11 +108,11 @@ def _record(**fields: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (both | fields).items()])
 
 
-# What the facts of a replicate are: whose settings it repeats, and for how many epochs.
+# The facts of a replicate: id of its original, and number of epochs.
 REPLICATE_FACTS = pa.schema(
     [pa.field("of", pa.string(), nullable=False), pa.field("epochs", pa.int64(), nullable=False)]
 )
-# What each kind of record in a log must have at least.
+# The required fields of each kind of record in a log.
 RECORDS = {
     "launch": _record(
         **dict.fromkeys(("trials", "concurrency", "max_epochs"), pa.int64()),
@@ -135,7 +135,7 @@ RECORDS = {
     "evaluation": EVALUATIONS,
     "diagnosis": DIAGNOSES,
 }
-_WORDS = {
+_ALLOWED = {
     "command": ("search", "resume", "replicate"),
     "decision": ("continue", "stop", "finish"),
     "status": ("diverged", "failed"),
@@ -150,18 +150,18 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 class _Check(NamedTuple):
-    """What a field's values must be; made once, as millions of records are looked at."""
+    """The rule for the values of a field; built once, since millions of records are checked."""
 
     name: str
     nullable: bool
     kind: str  # text, texts, whole or number
-    words: tuple[str, ...] | None
+    allowed: tuple[str, ...] | None
     low: float
     high: float
 
 
 def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:
-    """Whether a record has every field of a schema, each of its type and range, null where it may be."""
+    """Whether a record has every field of a schema, each of its type and range; null only if nullable."""
     for check in _checks(schema):
         if check.name not in record:
             return False
@@ -175,26 +175,26 @@ def fits(record: Mapping[str, Any], schema: pa.Schema) -> bool:
 
 
 def _checks(schema: pa.Schema) -> list[_Check]:
-    # By identity: to hash a schema takes longer than all else.
-    found = _MADE.get(id(schema))
+    # By identity: hashing a schema takes longer than the checks.
+    found = _CHECKS.get(id(schema))
     if found is None:
-        found = _MADE[id(schema)] = (schema, [_check(field) for field in schema])
+        found = _CHECKS[id(schema)] = (schema, [_check(field) for field in schema])
     return found[1]
 
 
-_MADE: dict[int, tuple[pa.Schema, list[_Check]]] = {}
+_CHECKS: dict[int, tuple[pa.Schema, list[_Check]]] = {}
 
 
 def _check(field: pa.Field) -> _Check:
     kinds = {"text": pa.types.is_string, "texts": pa.types.is_list, "whole": pa.types.is_integer}
     kind = next((name for name, is_ in kinds.items() if is_(field.type)), "number")
     low, high = _RANGES.get(field.name, (0, 2**53))
-    return _Check(field.name, field.nullable, kind, _WORDS.get(field.name), low, high)
+    return _Check(field.name, field.nullable, kind, _ALLOWED.get(field.name), low, high)
 
 
 def _fits(value: Any, check: _Check) -> bool:
     if check.kind == "text":
-        return isinstance(value, str) and (check.words is None or value in check.words)
+        return isinstance(value, str) and (check.allowed is None or value in check.allowed)
     if check.kind == "texts":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool) or not isinstance(value, int if check.kind == "whole" else int | float):

@@ -13,23 +13,23 @@ from rtune.pareto.objectives import Objective, signed
 from rtune.run import summary
 from rtune.run.ledger import Launch, fold, validation_images
 
-# So many of the trials that are better in every respect are named.
+# The most trials that a line names.
 _NAMED = 6
 
 
 def explain(
     records: Sequence[dict[str, Any]], spec: Spec, trial: str, waiting: str = "running"
 ) -> Iterator[str]:
-    """Lines that tell what became of a trial and why.
+    """Lines that describe the course of a trial: each rung, each retry and its outcome.
 
     Args:
-        records: the run's log.
-        spec: its search file.
-        trial: which.
-        waiting: what the status of a trial that has not ended is called.
+        records: the run's log, in order.
+        spec: the run's search file.
+        trial: id of the trial, such as `t0007`.
+        waiting: the word for the status of a trial that has not ended.
 
     Raises:
-        UnknownTrialError: see the class.
+        UnknownTrialError: the run has no such trial.
     """
     ledger = fold(records)
     if trial not in ledger.trials:
@@ -42,14 +42,14 @@ def explain(
     objectives = spec.objectives
     brackets = _brackets(spec)
     seen: dict[tuple[int, int], dict[str, Any]] = {}
-    ends: dict[str, dict[str, Any]] = {}  # of the search's own trials that finished a training
+    ends: dict[str, dict[str, Any]] = {}  # the search's own trials that finished a training
     for record in records:
         if record["kind"] == "epoch" and record["decision"] == "finish" and record["trial"] in ledger.own:
             ends[record["trial"]] = record
         if record["kind"] == "launch":
             yield from _lengthened(record, ends, trial, spec, seen)
         if record["kind"] == "retry" and record["trial"] == trial:
-            yield f"  epoch {record['epoch']}: broke, and was tried again: {record['error']}"
+            yield f"  epoch {record['epoch']}: the worker failed; the trial was retried: {record['error']}"
         if record["kind"] not in ("epoch", "promote") or record.get("rung_quota") is None:
             continue
         others = seen.setdefault((rungs.bracket(record["trial"], brackets), record["rung"]), {})
@@ -69,7 +69,7 @@ def _brackets(spec: Spec) -> int:
 
 
 def _of_images(last: dict[str, Any] | None, launches: Sequence[Launch]) -> str:
-    """On how many images, if not on all that there are."""
+    """The number of validation images measured, if it is less than all of them; else an empty text."""
     whole = validation_images(launches)
     return f" (of {last['images']} of {whole} validation images)" if last and last["images"] < whole else ""
 
@@ -81,7 +81,10 @@ def _lengthened(
     spec: Spec,
     seen: dict[tuple[int, int], dict[str, Any]],
 ) -> Iterator[str]:
-    """What a launch with longer trainings made of their former ends: a rung, or an epoch like others."""
+    """Lines on a launch that raised `max_epochs`: the former last epoch became a rung or an ordinary epoch.
+
+    Moves the finished trials with shorter trainings from `ends` to their rungs in `seen`.
+    """
     length = launch["max_epochs"]
     shorter = {name: record for name, record in ends.items() if record["epoch"] < length}
     for name in shorter:
@@ -97,10 +100,10 @@ def _lengthened(
     if trial not in shorter:
         return
     own = shorter[trial]
-    about = f"  a launch made trainings {length} epochs long"
+    about = f"  a launch raised max_epochs to {length}"
     place = (rungs.bracket(trial, brackets), own["epoch"])
     if place not in fronts or early is None:
-        yield f"{about}: went on from the former end at epoch {own['epoch']}"
+        yield f"{about}: training continued from the former end at epoch {own['epoch']}"
         return
     size = len(seen[place])
     at_rung = {
@@ -118,9 +121,9 @@ def _verdict(
     record: dict[str, Any], others: dict[str, dict[str, Any]], objectives: Sequence[Objective]
 ) -> str:
     size, position = record["rung_size"], record["rung_position"]
-    where = f"place {position} of the {size} that had reached it; the best {record['rung_quota']} may go on"
+    where = f"place {position} of the {size} trials there; the best {record['rung_quota']} may continue"
     if record["kind"] == "promote":
-        return f"rung at epoch {record['rung']}: by then {where}: went on after all"
+        return f"rung at epoch {record['rung']}: later {where}: promoted"
     own = signed(record, objectives)
     points = {name: signed(theirs, objectives) for name, theirs in others.items()}
     better = [
@@ -128,8 +131,8 @@ def _verdict(
         for name, point in points.items()
         if point != own and all(t >= v for t, v in zip(point, own, strict=True))
     ]
-    # A last epoch's rung decides nothing.
-    went = {"continue": "went on", "stop": "stopped", "finish": "finished", "wait": "waited"}[
+    # "finish": a rung at the last epoch stops no trial.
+    went = {"continue": "continued", "stop": "stopped", "finish": "finished", "wait": "waited"}[
         record["decision"]
     ]
     line = f"rung at epoch {record['rung']}: {where}: {went}"
@@ -142,13 +145,13 @@ def _verdict(
 
 
 def _tie(position: int, points: dict[str, tuple[float, ...]], objectives: int) -> str:
-    """How a trial's place among the best of its rung came about, if it shares their rank."""
+    """How the order within the first front gave a non-dominated trial its place; empty for a front of one."""
     fronts = Fronts()
     for name, point in points.items():
         fronts.add(name, np.array(point, float))
     front = len(fronts.ranked()[0])
     if front == 1:
         return ""
-    others_too = "of another one" if front == 2 else f"of {front - 1} others"
-    by = "what each adds to the hypervolume" if objectives <= EXACT_DIMENSIONS else "the distance to the next"
-    return f", which is true {others_too} too; by {by} it has place {position} of these {front}"
+    others = "another one" if front == 2 else f"{front - 1} others"
+    by = "hypervolume contribution" if objectives <= EXACT_DIMENSIONS else "distance to the nearest other"
+    return f", as for {others}; by {by} it has place {position} of these {front}"

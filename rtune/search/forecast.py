@@ -1,38 +1,42 @@
-"""Where a trial is heading: its last figures, and what trials gained that stood where it stands."""
+"""Forecast of a trial's final objectives: its last values plus the gain of similar finished trials."""
 
 import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-# Fewer finished trials than this say nothing.
+# With fewer finished trials there is no forecast.
 _FEW = 3
-# How near is near, as a share of the spread of the finished trials' figures at the epoch.
+# Kernel width, as a share of the 10th to 90th percentile range of the finished trials at the epoch.
 _WIDTH = 0.25
-# The weight of the average gain of all finished trials, in trials.
+# Weight of the mean gain of all finished trials, in trials.
 _PRIOR = 0.5
 
 
 class Forecast:
-    """Final objectives of unfinished trials from the curves of finished ones.
+    """Final objectives of unfinished trials, predicted from the curves of finished ones.
 
-    The gain from an epoch to the end is a kernel average over the finished trials, each weighted by
-    how close its objectives were at that epoch. Sparsity and accuracy move at different times, so
-    each objective has its own gain, yet all of them say who is close.
+    The gain from an epoch to the end is a kernel average over the finished trials. The weight of a finished
+    trial is a Gaussian of the distance between its objectives at that epoch and the unfinished trial's, over
+    all objectives. Each objective has its own gain, since sparsity and accuracy change at different epochs.
 
     Args:
-        curves: (max_epochs, objectives) of each finished trial.
+        curves: one array (max_epochs, objectives) per finished trial, signed so that larger is better.
     """
 
     def __init__(self, curves: Sequence[np.ndarray]) -> None:
         self._curves = np.stack(curves) if len(curves) >= _FEW else None
-        # What is the same for all trials of an epoch: a large search asks thousands of times.
+        # Cached: it is the same for all trials of an epoch, and a large search needs it thousands of times.
         self._at = functools.cache(self._finished_at)
 
     def __call__(self, epoch: int, point: Sequence[float]) -> np.ndarray:
-        """Expected final objectives (objectives,) of a trial that has `point` after `epoch` epochs.
+        """Expected final objectives (objectives,) of a trial.
 
-        With fewer than three finished trials, the point itself.
+        Args:
+            epoch: epochs trained so far, 1 to max_epochs.
+            point: objectives after that epoch, (objectives,), signed.
+
+        With fewer than three finished trials the result is `point` itself.
         """
         now = np.array(point, float)
         if self._curves is None:
@@ -42,7 +46,8 @@ class Forecast:
         return np.asarray(now + (weights @ gains + _PRIOR * mean) / (weights.sum() + _PRIOR))
 
     def _finished_at(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of finished trials: figures at an epoch, gains from there, how near is near, the average gain."""
+        """Objectives at an epoch and gains from there, (trials, objectives); kernel width and mean gain,
+        (objectives,)."""
         assert self._curves is not None
         then = self._curves[:, epoch - 1]
         gains = self._curves[:, -1] - then

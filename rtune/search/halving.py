@@ -1,9 +1,9 @@
 """Asynchronous successive halving for several objectives: rungs compare trials by Pareto rank.
 
-ASHA (Li et al., arXiv 1810.05934) in its promoting form, for which one number a trial is not needed:
-a rung orders its trials by non-domination rank and, within a rank, by hypervolume contribution. Nobody is
-stopped for good: a trial that is not among the best of its rung waits there, and goes on when it has
-come to be. Knows neither Ray nor files.
+The promotion variant of ASHA (Li et al., arXiv 1810.05934). Instead of by one number, a rung orders its
+trials by non-dominated rank and, within a rank, by hypervolume contribution. No stop is final: a trial that
+is not among the best of its rung waits there, and is promoted once it is among them. Uses neither Ray nor
+files.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ Point = Sequence[float]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A rung's word on a trial.
+    """The decision on a trial at a rung. All fields but `keep` are None if there was nothing to decide.
 
     Attributes:
-        keep: whether the trial goes on at once.
-        rung: the rung's epoch; None if there was nothing to decide.
+        keep: whether the trial continues at once.
+        rung: the rung's epoch.
         position: place in the rung's order, 1 for the best.
-        size: trials recorded at the rung, this one included.
-        quota: places from which a trial may go on.
+        size: number of trials recorded at the rung, this one included.
+        quota: number of places, from the best, whose trials may continue.
     """
 
     keep: bool
@@ -38,7 +38,7 @@ class Verdict:
 
 @dataclass
 class _Rung:
-    """Its fronts hold who waits; diverged trials are recorded too, in no front."""
+    """A rung of a bracket. Diverged trials are in `recorded`, which counts for the quota, but in no front."""
 
     level: int
     fronts: Fronts = field(default_factory=Fronts)
@@ -46,13 +46,13 @@ class _Rung:
 
 
 class ParetoHalving:
-    """Decides at each rung who goes on: of n trials recorded there, the best n / eta, at least one.
+    """Decides at each rung which trials continue: of n trials recorded there, the best n / eta, at least one.
 
     Args:
         levels: epochs of the rungs, ascending.
         eta: reduction factor, at least 2.
-        brackets: trials take turns: the first of `brackets` starts with the first rung, the second
-            with the second, and so on; each bracket compares its own trials only.
+        brackets: number of brackets. Trials are assigned to them in turn. The first bracket starts with the
+            first rung, the second with the second, and so on; trials are compared within their bracket only.
     """
 
     def __init__(self, levels: Sequence[int], eta: int, brackets: int = 1) -> None:
@@ -60,10 +60,15 @@ class ParetoHalving:
         self.brackets = [[_Rung(level) for level in levels[start:]] for start in range(brackets)]
 
     def report(self, trial: str, epoch: int, point: Point) -> Verdict:
-        """Records a trial's objectives (maximised) after an epoch and decides.
+        """Records a trial's objectives after an epoch and decides whether it continues.
 
-        A trial that reports sparsely is recorded at the highest rung it has passed, never at a
-        lower one with later figures.
+        A trial that skips epochs is recorded at the highest rung that it has passed, never at a lower one
+        with the values of a later epoch.
+
+        Args:
+            trial: id, such as `t0007`.
+            epoch: epochs trained, from 1.
+            point: (objectives,), signed so that larger is better.
         """
         rung = next((r for r in reversed(self._rungs(trial)) if r.level <= epoch), None)
         if rung is None or trial in rung.recorded:
@@ -72,42 +77,48 @@ class ParetoHalving:
         rung.fronts.add(trial, np.array(point, float))
         position, allowed = rung.fronts.position(trial), quota(len(rung.recorded), self.eta)
         keep = position <= allowed
-        rung.fronts.hold(trial, not keep)
+        rung.fronts.set_waiting(trial, not keep)
         return Verdict(keep, rung.level, position, len(rung.recorded), allowed)
 
     def diverged(self, trial: str, epoch: int) -> None:
-        """Counts a trial that broke in `epoch` as the last at the rung it was on its way to."""
+        """Counts a trial that diverged in `epoch` as the last of the next rung that it would have reached."""
         rung = next((r for r in self._rungs(trial) if r.level >= epoch), None)
         if rung is not None:
             rung.recorded.add(trial)
 
     def wait(self, trial: str) -> None:
-        """Has a trial wait at the last rung it has reached, whatever was decided there."""
+        """Makes a trial wait at the last rung that it has reached, whatever was decided there."""
         rung = next((r for r in reversed(self._rungs(trial)) if trial in r.recorded), None)
         if rung is not None:
-            rung.fronts.hold(trial, True)
+            rung.fronts.set_waiting(trial, True)
 
     def promotable(self, leniency: float = 1.0) -> str | None:
-        """A waiting trial among the best `leniency` * n / eta, the farthest first; None if there is none.
+        """The waiting trial to promote next; None if there is none.
 
-        It waits until `promote`.
+        It is the best waiting trial of the highest rung that has one among its best `leniency` * n / eta
+        trials. Nothing changes until `promote` is called.
+
+        Args:
+            leniency: factor on the quota, at least 1 (`rtune.config.rungs.leniency`).
         """
-        farthest = sorted((r for rungs in self.brackets for r in rungs), key=lambda r: -r.level)
-        firsts = (r.fronts.first_held(quota(len(r.recorded), self.eta, leniency)) for r in farthest)
+        highest_first = sorted((r for rungs in self.brackets for r in rungs), key=lambda r: -r.level)
+        firsts = (r.fronts.first_waiting(quota(len(r.recorded), self.eta, leniency)) for r in highest_first)
         return next((name for name in firsts if name is not None), None)
 
     def promote(self, trial: str, leniency: float = 1.0) -> Verdict:
-        """Lets a waiting trial go on; one that does not wait goes on as it is.
+        """Promotes a waiting trial; a trial that does not wait is left as it is.
 
-        The verdict's quota is that of `leniency`.
+        Args:
+            trial: id.
+            leniency: as in `promotable`; the verdict's quota includes it.
         """
-        rung = next((r for r in self._rungs(trial) if r.fronts.holds(trial)), None)
+        rung = next((r for r in self._rungs(trial) if r.fronts.is_waiting(trial)), None)
         if rung is None:
             return Verdict(keep=True)
-        rung.fronts.hold(trial, False)
+        rung.fronts.set_waiting(trial, False)
         size = len(rung.recorded)
         return Verdict(True, rung.level, rung.fronts.position(trial), size, quota(size, self.eta, leniency))
 
     def _rungs(self, trial: str) -> list[_Rung]:
-        """Those of the trial's bracket; with several, ids are t0001, t0002, ..."""
+        """The rungs of the trial's bracket. With several brackets, ids must be t0001, t0002, ..."""
         return self.brackets[bracket(trial, len(self.brackets))]

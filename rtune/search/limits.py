@@ -1,4 +1,4 @@
-"""What may differ from launch to launch of one run."""
+"""The limits of a launch: settings that may differ from launch to launch of one run."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from rtune.config.sections import SearchSettings
 
 @dataclass(frozen=True)
 class Limits:
-    """What may differ from launch to launch of one run.
+    """The limits of a launch: settings that may differ from launch to launch of one run.
 
     Attributes:
-        trials: trials of the whole run.
-        max_epochs: length of a full training.
-        time_budget: seconds of this launch, None for no limit.
-        concurrency: trials at once, None for as many as fit.
+        trials: number of trials of the whole run, at least 1.
+        max_epochs: epochs of a full training.
+        time_budget: seconds that this launch may take; None for no limit.
+        concurrency: trials that train at once; None for as many as fit.
         cpus_per_trial: CPU cores, and threads, of a trial.
-        gpus_per_trial: share of a GPU, or whole GPUs.
-        max_failures: times a trial is tried again without getting an epoch further.
-        report_timeout: seconds without an epoch after which a worker is taken to hang.
+        gpus_per_trial: GPUs of a trial: a fraction below 1, or a whole number.
+        max_failures: how often a trial is retried without completing another epoch.
+        report_timeout: seconds without an epoch after which a worker counts as hanging.
     """
 
     trials: int
@@ -31,6 +31,7 @@ class Limits:
 
     @classmethod
     def of(cls, search: SearchSettings, trials: int, max_epochs: int) -> "Limits":
+        """The limits of a search file's `search` section, with these numbers of trials and epochs."""
         return cls(
             trials,
             max_epochs,
@@ -43,5 +44,5 @@ class Limits:
         )
 
     def options(self) -> str:
-        """Which trials they ask for, as options of the command line."""
+        """The number of trials and epochs as options of the command line."""
         return f"--trials {self.trials} --max-epochs {self.max_epochs}"

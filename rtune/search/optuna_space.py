@@ -1,4 +1,4 @@
-"""rtune's ranges in Optuna's terms."""
+"""rtune's ranges as Optuna distributions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rtune.config.ranges import Choice, Range
 
 
 def distribution(domain: Range) -> BaseDistribution:
-    """The range as Optuna keeps it."""
+    """The Optuna distribution of a range."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)
     if domain.integer:
@@ -18,7 +18,7 @@ def distribution(domain: Range) -> BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, path: str, domain: Range) -> Any:
-    """A value of the range, suggested by the trial's sampler."""
+    """A value of the range for the setting at a dotted path, suggested by the trial's sampler."""
     if isinstance(domain, Choice):
         return trial.suggest_categorical(path, domain.values)
     if domain.integer:

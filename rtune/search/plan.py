@@ -1,4 +1,4 @@
-"""What a search needs to know, whether its trials run on Ray or are recorded in a table."""
+"""The plan of a search: its space, objectives and limits, independent of where its trials run."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,20 +22,21 @@ class Plan:
     """A search's space, objectives and limits.
 
     Attributes:
-        objectives: what is searched for, with directions.
-        max_epochs: length of a full training.
-        rungs: epochs of the rungs, ascending; none for no early stopping.
-        trials: how many trials in all.
-        ranges: dotted path -> range, selectors before what they open.
+        objectives: objectives with their directions.
+        max_epochs: epochs of a full training.
+        trials: number of trials of the whole run.
+        ranges: dotted path -> range. A path that names a part, such as `pruning.method`, comes before the
+            settings of that part.
         is_active: whether a path applies, given the values chosen so far.
-        sampler: of `rtune.config.catalog.SAMPLERS`.
-        sampler_settings: its own settings.
-        seed: of all that is random in the search.
-        early_stopping: rungs; None trains every trial to its end.
-        former_ends: lengths that a full training had before it was made longer, ascending.
-        points: settings that are tried first.
-        metrics: what a record of an epoch holds.
-        snap: the setting that is trained instead of a suggested one; None for the suggested one.
+        sampler: name of a sampler of `rtune.config.catalog.SAMPLERS`.
+        sampler_settings: the sampler's own settings.
+        seed: seed of everything random in the search.
+        early_stopping: settings of the rungs; None trains every trial to its end.
+        former_ends: earlier values of `max_epochs` in this run, ascending.
+        points: values that are tried first (dotted path -> value).
+        metrics: names of the metrics in an epoch's record.
+        snap: maps suggested values to those that are trained, such as the nearest recorded ones; None to
+            train the suggested values.
     """
 
     objectives: tuple[Objective, ...]
@@ -60,11 +61,11 @@ class Plan:
         return rungs.lengthened(self.early_stopping.levels(ends[0]), self.early_stopping.eta, ends)
 
     def inside(self, values: Values) -> Values:
-        """Those values that lie in their ranges; a point's may not."""
+        """The values that lie in their ranges. Those of `points` may lie outside."""
         return {p: v for p, v in values.items() if p in self.ranges and self.ranges[p].holds(v)}
 
 
-def begin(
+def launch_record(
     spec: Spec,
     plan: Plan,
     limits: Limits,
@@ -74,17 +75,17 @@ def begin(
     command: str,
     asked: str = "",
 ) -> dict[str, Any]:
-    """The record of a launch's begin.
+    """The log record of the start of a launch.
 
     Args:
         spec: the search file.
-        plan: made from it and the limits.
-        limits: of this launch.
-        concurrency: trials at once.
-        data: `rtune.worker.build.fingerprint` of the data.
-        images: `rtune.worker.build.images`: how many train, and how many measure.
+        plan: the plan made from the search file and the limits.
+        limits: limits of this launch.
+        concurrency: trials that train at once.
+        data: fingerprint of the data (`rtune.worker.build.fingerprint`).
+        images: numbers of training and of validation images (`rtune.worker.build.images`).
         command: `search`, `resume` or `replicate`.
-        asked: the options that say which trials it trains.
+        asked: the command-line options that select the trials to train.
     """
     train_images, validation_images = images
     return {
@@ -107,7 +108,7 @@ def begin(
 
 
 def of_launch(spec: Spec, limits: Limits, ledger: Ledger) -> Plan:
-    """The plan of a launch over what the log says so far."""
+    """The plan of a launch that continues the run of `ledger`."""
     return of_spec(spec, limits.trials, ledger.ends(spec.max_epochs, limits.max_epochs))
 
 
@@ -116,9 +117,9 @@ def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> 
 
     Args:
         spec: the search file.
-        trials: of the whole run, instead of the file's own number.
-        ends: lengths of a full training in the launches so far and in this one, ascending; the file's
-            own when empty.
+        trials: number of trials of the whole run; None for the search file's.
+        ends: the values of `max_epochs` in the launches so far and in this one, ascending; the search file's
+            when empty.
     """
     *former, max_epochs = ends or [spec.max_epochs]
     wanted = spec.trials if trials is None else trials

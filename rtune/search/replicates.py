@@ -1,7 +1,7 @@
-"""Trials that repeat settings with other seeds, so that one can tell a better setting from a lucky one.
+"""Replicates: trials that repeat a setting with other seeds, to measure how much results vary with the seed.
 
-A replicate is trained exactly as long as its original has been, and the search itself knows nothing of it:
-no rung compares it, no sampler is told of it. Knows neither Ray nor torch.
+A replicate is trained for as many epochs as its original. The search ignores replicates: they are not
+compared at rungs and samplers do not see them. Uses neither Ray nor torch.
 """
 
 import json
@@ -16,40 +16,41 @@ import numpy as np
 from rtune.run.ledger import Ledger, Trial
 from rtune.run.schema import REPLICATE
 
-# More seeds of one setting than that are a slip of the hand.
+# Upper bound that catches typing errors.
 MOST_SEEDS = 1000
-# The upper half of the 48 bits that a training takes; a search's own seeds lie in the lower (`Search._seed`).
+# A training takes seeds of 48 bits. Replicates use the upper half, the search's own trials the lower
+# (`Search._seed`).
 _FIRST_SEED = 1 << 47
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What `rtune replicate` is asked for.
+class ReplicateRequest:
+    """The replicates that a user wants.
 
     Attributes:
-        trials: ids of the search's own trials whose settings are to be repeated.
-        seeds: with how many seeds each setting is to be trained in all, the trial's own among them.
+        trials: ids of the search's own trials whose settings are repeated.
+        seeds: number of seeds per setting, the original's included; 1 to `MOST_SEEDS`.
     """
 
     trials: tuple[str, ...]
     seeds: int
 
     def options(self) -> str:
-        """As options of `rtune replicate`."""
+        """The request as options of `rtune replicate`."""
         return f"--trials {','.join(self.trials)} --seeds {self.seeds}"
 
 
-def lacking(ledger: Ledger, asked: Asked, seed: int) -> Iterator[dict[str, Any]]:
-    """Records, without their time, that begin or lengthen the replicates that are lacking.
+def missing_records(ledger: Ledger, asked: ReplicateRequest, seed: int) -> Iterator[dict[str, Any]]:
+    """Log records, without their time, that start or lengthen the replicates that are missing.
 
-    A trial without a network is passed over. Replicates that are shorter than their original (it has gone on
-    since) are lengthened before new ones begin. Each setting has its second seed before any has its third:
-    whoever interrupts it has something to compare.
+    Trials without a network are skipped. Replicates that are shorter than their original, because it has been
+    promoted since, are lengthened before new ones start. Every setting gets its second seed before any gets
+    its third, so that an interrupted command leaves comparable results.
 
     Args:
-        ledger: of the run; it must take in each record before the next is asked for.
-        asked: trials that the ledger has, and the number of seeds.
-        seed: of the search.
+        ledger: the run's ledger. Each record must be applied to it before the next is requested.
+        asked: the request; its trials must be in the ledger.
+        seed: seed of the search.
     """
     alike: defaultdict[str, list[Trial]] = defaultdict(list)
     for trial in ledger.trials.values():
@@ -72,16 +73,16 @@ def lacking(ledger: Ledger, asked: Asked, seed: int) -> Iterator[dict[str, Any]]
 
 
 def _seeds(same: list[Trial], original: Trial) -> int:
-    """With how many seeds the setting has been, or is being, trained for as long as the original."""
+    """Number of seeds with which the setting is, or will be, trained for as long as the original."""
     return sum(trial is original or _is_outcome(trial, original.epoch) for trial in same)
 
 
 def _is_outcome(trial: Trial, epochs: int) -> bool:
-    """Whether a trial tells what a training of so many epochs comes to. That it diverges is an outcome."""
+    """Whether a trial shows the result of a training of `epochs` epochs. Divergence is a result too."""
     if trial.status == "diverged":
         return trial.ended_epoch is not None and trial.ended_epoch <= epochs
     if trial.status == "running":
-        return trial.length == epochs  # one of the search's own may end anywhere
+        return trial.length == epochs  # the search's own trials have no length: they may end at any rung
     return trial.status != "failed" and trial.epoch == epochs
 
 
@@ -92,7 +93,7 @@ def _is_shorter(replicate: Trial, epochs: int) -> bool:
 
 def _begin(ledger: Ledger, original: Trial, seed: int, taken: set[int]) -> dict[str, Any]:
     number = next(n for n in count(1) if f"{original.id}r{n}" not in ledger.trials)
-    # From the id: one whose record was lost gets the seed again that its checkpoint was trained with.
+    # Derived from the id: a replicate whose record was lost gets the seed of its checkpoint again.
     entropy = [seed, int(original.id[1:]), number]
     drawn = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
     return {

@@ -1,4 +1,4 @@
-"""A search as a state machine over its log: suggest, report, promote, end. Knows neither Ray nor torch."""
+"""A search as a state machine over its log: suggest, report, promote, end. Uses neither Ray nor torch."""
 
 import time
 from collections import deque
@@ -13,21 +13,21 @@ from rtune.run.ledger import Ledger, Trial
 from rtune.search import replicates
 from rtune.search.halving import ParetoHalving, Verdict
 from rtune.search.plan import Plan
-from rtune.search.sampler import Sampler, Suggests
+from rtune.search.suggestions import OptunaSuggester, Suggester
 
 
 class Search:
-    """Hands out trials, takes their epochs in, and decides who goes on.
+    """Hands out trials, records their epochs, and decides which of them continue.
 
-    Whatever is decided is in the log before it takes effect, and the same fold that resumes a
-    search runs during it: `Search(plan, records)` equals the object that lived through `records`.
+    Every decision is in the log before it takes effect. A resumed search applies the same fold as a running
+    one: `Search(plan, records)` equals the object that wrote `records`.
 
     Args:
-        plan: what to search.
+        plan: the plan of the search.
         records: the log so far.
         append: writes a record to the log.
-        sampler: suggests values; the plan's own when None.
-        replicates_only: hands out trials that repeat others, and leaves the search's own as they are.
+        suggester: suggests values; None for the plan's sampler.
+        replicates_only: hand out replicates only, and leave the search's own trials as they are.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Search:
         plan: Plan,
         records: Iterable[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
-        sampler: Suggests | None = None,
+        suggester: Suggester | None = None,
         replicates_only: bool = False,
     ) -> None:
         self.plan = plan
@@ -43,13 +43,13 @@ class Search:
         self.ledger = Ledger()
         early = plan.early_stopping or EarlyStopping()
         self.halving = ParetoHalving(plan.rungs(), early.eta, early.brackets)
-        self.sampler = sampler or Sampler(plan)
+        self.suggester = suggester or OptunaSuggester(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
         for record in records:
             self._apply(record)
-        self._free = 1  # no smaller number is free; none ever becomes so
-        # Ray Tune asks at each step, so nothing here may go through all trials of a large search.
+        self._free = 1  # all smaller trial numbers are taken, and stay taken
+        # Ray Tune calls at each step, so the methods must not loop over all trials of a large search.
         known = self.ledger.trials.items()
         self._running = {
             name: t for name, t in known if t.status == "running" and (t.of or not replicates_only)
@@ -57,13 +57,13 @@ class Search:
         self._unfinished = deque(self._running.values())
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
-        """Has a watcher told of each new record once it is in the log."""
+        """Calls `watcher` with each new record once it is in the log."""
         self._watchers.append(watcher)
 
     def next_trial(self) -> Trial | None:
-        """What a free worker does next; None if there is nothing now.
+        """The trial that a free worker trains next; None if there is none now.
 
-        An unfinished trial of an earlier launch, a stopped one that may go on by now, or a new one.
+        In this order: an unfinished trial, a stopped trial that may now be promoted, a new trial.
         """
         if self._unfinished:
             return self._unfinished.popleft()
@@ -74,11 +74,11 @@ class Search:
             return self._promote(promoted)
         if len(self.ledger.own) >= self.plan.trials:
             return None
-        # One whose record was lost is suggested anew under its own number.
+        # A trial whose record was lost is suggested again under its own number.
         number = self._free = next(n for n in count(self._free) if _name(n) not in self.ledger.own)
         points = self.plan.points
         point = points[number - 1] if number <= len(points) else {}
-        values, facts, source = self.sampler.suggest(self.ledger.own.values(), point)
+        values, facts, source = self.suggester.suggest(self.ledger.own.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
         trial = Trial(_name(number), self._seed(number), values, source, facts)
@@ -94,12 +94,12 @@ class Search:
         )
         return trial
 
-    def replicate(self, asked: replicates.Asked) -> None:
-        """Records the replicates that are lacking; unfinished ones are handed out before them."""
-        for record in replicates.lacking(self.ledger, asked, self.plan.seed):
+    def replicate(self, asked: replicates.ReplicateRequest) -> None:
+        """Records the replicates that are missing. They are handed out after the unfinished trials."""
+        for record in replicates.missing_records(self.ledger, asked, self.plan.seed):
             under_way = record["trial"] in self._running
             self._write(record)
-            if not under_way:  # one that is lengthened may be
+            if not under_way:  # a replicate that is lengthened may be running already
                 self._unfinished.append(self.ledger.trials[record["trial"]])
 
     def _leniency(self) -> float:
@@ -123,7 +123,7 @@ class Search:
         return self.ledger.trials[name]
 
     def remaining(self) -> int:
-        """Trials that `next_trial` has to hand out as things stand."""
+        """Number of trials that `next_trial` has still to hand out."""
         if self.replicates_only:
             return len(self._unfinished)
         waiting = int(self._promotable() is not None)
@@ -131,18 +131,23 @@ class Search:
 
     def under_way(self) -> list[str]:
         """Trials that have been handed out and have not ended."""
-        # Copies: the live view asks from a thread of its own.
+        # Copies: the live view calls this from another thread.
         waiting = {trial.id for trial in list(self._unfinished)}
         return [name for name in list(self._running) if name not in waiting]
 
     def is_done(self) -> bool:
-        """Whether every trial has been handed out and has ended, and none may go on."""
+        """Whether every trial has been handed out and has ended, and none can be promoted."""
         return self.remaining() == 0 and not self._running
 
     def report(self, trial: str, epoch: int, metrics: dict[str, Any]) -> bool:
-        """Takes in a trained epoch; True if the trial goes on.
+        """Records a trained epoch; True if the trial continues.
 
-        An epoch that is in the log already (a retried worker) changes nothing.
+        An epoch that is in the log already, which a retried worker reports again, changes nothing.
+
+        Args:
+            trial: id.
+            epoch: epochs trained, from 1.
+            metrics: value of each metric of the plan; missing and None values are not recorded.
         """
         known = self.ledger.trials[trial]
         if epoch <= known.epoch:
@@ -164,7 +169,7 @@ class Search:
         return decision == "continue"
 
     def _judge(self, trial: Trial, epoch: int, metrics: dict[str, Any]) -> tuple[Verdict, str]:
-        """What the rungs say of a trained epoch, and what is decided."""
+        """The rung's verdict on a trained epoch, and the decision: `continue`, `stop` or `finish`."""
         if trial.length is not None:
             return Verdict(keep=True), "finish" if epoch >= trial.length else "continue"
         verdict = self.halving.report(trial.id, epoch, signed(metrics, self.plan.objectives))
@@ -173,15 +178,20 @@ class Search:
         return verdict, "continue" if verdict.keep else "stop"
 
     def retry(self, trial: str, error: str) -> None:
-        """Records that a trial's worker broke; it is handed out again, before all others."""
+        """Records that a trial's worker failed; the trial is the next to be handed out."""
         epoch = self.ledger.trials[trial].epoch + 1
         self._write({"kind": "retry", "trial": trial, "epoch": epoch, "error": error})
         self._unfinished.appendleft(self.ledger.trials[trial])
 
     def end(self, trial: str, status: str, error: str) -> None:
-        """Records that a trial `diverged` or `failed`, in the epoch after its last.
+        """Records that a trial ended without a network, in the epoch after its last.
 
         A worker that dies after its trial has ended changes nothing.
+
+        Args:
+            trial: id.
+            status: `diverged` or `failed`.
+            error: the reason, in one line.
         """
         known = self.ledger.trials[trial]
         if known.status != "running":
@@ -192,7 +202,7 @@ class Search:
         self._write({"kind": "end", "trial": trial, "status": status, "epoch": epoch, "error": error})
 
     def _seed(self, number: int) -> int:
-        # Far apart, so that two searches with neighbouring seeds share no trial's seed.
+        # Spaced by 2**16, so that searches with neighbouring seeds share no trial seed.
         return (self.plan.seed << 16) + number
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -208,15 +218,15 @@ class Search:
             watcher(record)
 
     def _apply(self, record: dict[str, Any]) -> None:
-        """Brings back what a record of the log did."""
+        """Restores the effect of a record of the log."""
         kind = record["kind"]
         if record.get("trial") in self.ledger.trials and record["trial"] not in self.ledger.own:
-            pass  # a replicate is nothing to the rungs
+            pass  # replicates are not compared at rungs
         elif kind == "epoch":
             point = signed(record, self.plan.objectives)
             self.halving.report(record["trial"], record["epoch"], point)
             if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:
-                self.halving.wait(record["trial"])  # the training has been made longer since
+                self.halving.wait(record["trial"])  # `max_epochs` has been raised since
         elif kind == "promote":
             self.halving.promote(record["trial"])
         elif kind == "end" and record["status"] == "diverged":
@@ -225,5 +235,5 @@ class Search:
 
 
 def _name(number: int) -> str:
-    """`t0001` and on."""
+    """`t0001`, `t0002`, ..."""
     return f"t{number:04d}"

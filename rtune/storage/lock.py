@@ -1,10 +1,10 @@
-"""One writer at a time: a lock that is gone when its process is.
+"""Locks that allow one writer at a time and end with their process.
 
-On a file system the kernel holds it, over NFS too, and drops it with the process. A store has no
-locks, and pyarrow no way to write only what is not there yet. So whoever wants a store's folder puts
-a claim of its own into `leases/`, then looks who else has one: of two that come at the same moment at
-least one sees the other, and of those who ask the first by name has it. A claim is renewed as long as
-its process lives, and is void when that is gone.
+On a file system, NFS included, the kernel holds the lock and releases it with the process. An object store
+has no locks, and pyarrow has no conditional write. There, each process writes a claim (a lease) into
+`leases/` and then lists all claims: of two simultaneous processes at least one sees the other, and of the
+waiting claims the first by name wins. A claim is renewed while its process runs, and is void once it is
+stale.
 """
 
 import contextlib
@@ -22,41 +22,42 @@ from typing import Any
 from rtune.errors import RtuneError
 from rtune.storage.places import IMPATIENCE, LocalPlace, Place, StorageError
 
-# A claim is renewed so often (seconds), and may be void when it has not been for so long ...
+# Seconds between renewals of a claim, and seconds without renewal after which it may be stale ...
 RENEWED = 10.0
 STALE = 60.0
-# ... by a clock that may be wrong: so it is watched as long as a renewal may take before it is.
+# ... by clocks that may differ: so a stale claim is watched for so many seconds before it is void.
 WATCHED = 20.0
 _LEASES = "leases"
 
 
 class InUseError(RtuneError):
-    """Another process holds the lock; the message says which."""
+    """Another process holds the lock; the message names it."""
 
 
-class Lost(Exception):
+class LockLost(Exception):
     """Another process has taken the lock over."""
 
 
 class Lock:
-    """A held lock; `take` makes one."""
+    """A held lock, made by `take`."""
 
     def check(self) -> None:
-        """Raises Lost if another is known to have it by now."""
+        """Raises LockLost if the lock is known to be lost."""
 
     def confirm(self) -> None:
-        """`check`, after asking a store where that is due; OSError says that it does not answer."""
+        """As `check`, after asking the store if that is due. Raises OSError if the store does not answer."""
 
     def release(self) -> None:
+        """Releases the lock."""
         raise NotImplementedError
 
 
 def take(folder: Place) -> Lock:
-    """Takes the lock of a folder that exists.
+    """Takes the lock of an existing folder.
 
     Raises:
-        InUseError: another process has it.
-        StorageError: nothing can be written there.
+        InUseError: another process holds it.
+        StorageError: the folder cannot be written or has no locks.
     """
     if isinstance(folder, LocalPlace):
         return _FileLock(folder.path / "lock")
@@ -64,7 +65,7 @@ def take(folder: Place) -> Lock:
 
 
 def is_held(folder: Place) -> bool:
-    """Whether a process holds a folder's lock; needs no right to write."""
+    """Whether a process holds a folder's lock; needs read access only. Raises StorageError."""
     if not isinstance(folder, LocalPlace):
         claims = _claims(folder / _LEASES).values()
         return any(c["held"] and not _is_dead(c) and not _is_stale(c) for c in claims)
@@ -84,15 +85,17 @@ def is_held(folder: Place) -> bool:
 
 
 class _FileLock(Lock):
+    """A lock of the kernel on a file."""
+
     def __init__(self, path: Path) -> None:
         try:
-            # For writing: NFS gives no exclusive lock otherwise.
+            # Open for writing: NFS requires it for an exclusive lock.
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StorageError(f"{path.parent} cannot be written: {error.strerror}") from None
         try:
             self._lock(path)
-            with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            with contextlib.suppress(OSError):  # on a full disk the lock works without this text
                 os.ftruncate(self._descriptor, 0)
                 os.write(self._descriptor, json.dumps(_own()).encode())
         except BaseException:
@@ -100,17 +103,17 @@ class _FileLock(Lock):
             raise
 
     def _lock(self, path: Path) -> None:
-        for patience in (0.1, 0.4, 0.0):  # another's `is_held` has it for a moment
+        for pause in (0.1, 0.4, 0.0):  # `is_held` of another process takes the lock for a moment
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                time.sleep(patience)
+                time.sleep(pause)
             except OSError as error:
                 if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                     raise StorageError(f"{path} cannot be locked: this file system has no locks") from None
                 raise StorageError(f"{path} cannot be locked: {error.strerror}") from None
-        raise InUseError(_words(_parse(os.pread(self._descriptor, 4096, 0))))
+        raise InUseError(_describe(_parse(os.pread(self._descriptor, 4096, 0))))
 
     def release(self) -> None:
         with contextlib.suppress(OSError):
@@ -119,48 +122,50 @@ class _FileLock(Lock):
 
 
 class _Lease(Lock):
+    """A claim in a store, renewed by a thread."""
+
     def __init__(self, folder: Place) -> None:
         self._folder = folder
-        # Renewing has no patience of its own: it tries again soon, and must end when the lock does.
-        self._quick = folder.patient(seconds=0.0)
+        # Renewals do not wait for the store: the loop tries again soon, and must end with the lock.
+        self._without_retries = folder.patient(seconds=0.0)
         self._own = _own()
         self._renewed = 0.0
-        self._void: set[str] = set()  # claims of the dead that this one has taken over from
+        self._void: set[str] = set()  # claims that are void, taken over by this one
         self._lost: str | None = None
-        self._over = threading.Event()
-        self._asking = threading.Lock()
+        self._stop = threading.Event()
+        self._renewing = threading.Lock()
         try:
             self._take()
         except BaseException:
             self._withdraw()
             raise
-        self._thread = threading.Thread(target=self._keep, name="rtune-lock", daemon=True)
+        self._thread = threading.Thread(target=self._renew_loop, name="rtune-lock", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
         if self._lost is not None:
-            raise Lost(self._lost)
+            raise LockLost(self._lost)
 
     def confirm(self) -> None:
         self.check()
-        # Nobody has taken it over who has not watched it for longer than this.
+        # Another process takes over only after watching the claim for longer than this.
         if time.time() - self._renewed > 0.75 * WATCHED:
             try:
-                self._ask()
+                self._check_and_renew()
             except StorageError as error:
                 raise OSError(error.reason) from None
         self.check()
 
     def release(self) -> None:
-        self._over.set()
+        self._stop.set()
         self._thread.join()
         self._withdraw()
 
     def _take(self) -> None:
-        watched: dict[str, tuple[float, float]] = {}  # claim -> its time, when that was first seen
+        watched: dict[str, tuple[float, float]] = {}  # claim -> its time, and when that was first seen
         while True:
             self._renew(self._folder)
-            open_ = False
+            undecided = False
             for name, claim in _claims(self._folder).items():
                 if name == self._own["token"]:
                     continue
@@ -173,42 +178,43 @@ class _Lease(Lock):
                         if time.monotonic() - since > WATCHED:
                             self._void.add(name)
                         else:
-                            open_ = True
+                            undecided = True
                         continue
                 if claim["held"] or name < self._own["token"]:
-                    raise InUseError(_words(claim))
-                open_ = True  # it will see that it has to give way
-            if not open_:
+                    raise InUseError(_describe(claim))
+                undecided = True  # the other process will see this claim and give up
+            if not undecided:
                 break
             time.sleep(0.5)
         self._own["held"] = True
         self._renew(self._folder)
-        self._forget(self._folder, list(self._void))
+        self._delete(self._folder, list(self._void))
 
-    def _keep(self) -> None:
+    def _renew_loop(self) -> None:
         pause = RENEWED
-        while self._lost is None and not self._over.wait(pause):
+        while self._lost is None and not self._stop.wait(pause):
             try:
-                self._ask()
+                self._check_and_renew()
                 pause = RENEWED
             except StorageError as error:
-                # Whoever writes to the store meets the same trouble, and has more patience; but workers wait
-                # without a word.
+                # Writers to the store retry for longer and report it, but workers would wait silently.
                 if pause < RENEWED:
-                    self._folder.tell(f"{error}; it is tried again")
+                    self._folder.tell(f"{error}; retrying")
                 pause = RENEWED / 10
 
-    def _ask(self) -> None:
-        """Sees whether the claim still stands, and renews it."""
-        with self._asking:
-            names = self._quick.files()
+    def _check_and_renew(self) -> None:
+        """Renews the claim if it still exists; otherwise records that the lock is lost."""
+        with self._renewing:
+            names = self._without_retries.files()
             if self._own["token"] not in names:
-                holders = [c for c in _claims(self._quick).values() if c["held"]]
-                self._lost = f"{_words(holders[0])} has it" if holders else "its claim has been deleted"
+                holders = [c for c in _claims(self._without_retries).values() if c["held"]]
+                self._lost = (
+                    f"{_describe(holders[0])} has taken it over" if holders else "its claim has been deleted"
+                )
                 return
-            # A process that was stopped in this very place may have renewed a claim that was void.
-            self._forget(self._quick, [name for name in self._void if name in names])
-            self._renew(self._quick)
+            # A suspended process may have renewed its void claim after it woke up.
+            self._delete(self._without_retries, [name for name in self._void if name in names])
+            self._renew(self._without_retries)
 
     def _renew(self, folder: Place) -> None:
         self._own["time"] = now = time.time()
@@ -217,9 +223,9 @@ class _Lease(Lock):
 
     def _withdraw(self) -> None:
         with contextlib.suppress(StorageError):
-            self._forget(self._folder.patient(seconds=IMPATIENCE), [self._own["token"]])
+            self._delete(self._folder.patient(seconds=IMPATIENCE), [self._own["token"]])
 
-    def _forget(self, folder: Place, names: list[str]) -> None:
+    def _delete(self, folder: Place, names: list[str]) -> None:
         for name in names:
             (folder / name).delete()
 
@@ -236,7 +242,7 @@ def _own() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What tells apart the machines, or containers, that count processes each for themselves."""
+    """Identifies the machine or container to which process ids belong."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -245,10 +251,10 @@ def _machine() -> str:
 
 
 def _claims(folder: Place) -> dict[str, dict[str, Any]]:
-    """Claims on a store's folder by their names."""
+    """Valid claims in a folder of a store, by name."""
     found = {}
     for name in folder.files():
-        for _ in range(3):  # one that is renewed while it is read may come in halves
+        for _ in range(3):  # a claim that is renewed at the same time may be read incompletely
             try:
                 claim = _parse((folder / name).read())
             except FileNotFoundError:
@@ -265,7 +271,7 @@ def _is_stale(claim: dict[str, Any]) -> bool:
 
 
 def _is_dead(claim: dict[str, Any]) -> bool:
-    """Whether the claim's process is known to be gone."""
+    """Whether the claim's process is known to have ended."""
     return claim["machine"] == _machine() and not _is_alive(claim["pid"])
 
 
@@ -280,7 +286,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The holder that a lock file names; empty if it names none."""
+    """The holder described in a lock file or claim; empty if the content is not valid."""
     try:
         found = json.loads(data)
         kinds = {"host": str, "pid": int, "machine": str, "time": float, "held": bool}
@@ -289,7 +295,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         return {}
 
 
-def _words(holder: dict[str, Any]) -> str:
+def _describe(holder: dict[str, Any]) -> str:
     if not holder:
         return "another process"
     return f"process {holder['pid']} on {holder['host']}"

@@ -1,6 +1,6 @@
-"""Where run folders lie: a disk, or an object store that pyarrow knows (s3://, gs://).
+"""Places of run folders: a disk, or an object store that pyarrow supports (s3://, gs://).
 
-A file is written whole or not at all. A store that does not answer is waited for; a disk is not.
+Writes are atomic. Requests that a store does not answer are retried; errors of a disk are not.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from rtune.errors import RtuneError
 
 T = TypeVar("T")
 
-# What a writer leaves behind that is killed in the midst; nobody reads it.
+# Suffix of incomplete files, which a killed writer may leave behind; they are never read.
 PARTIAL = ".partial"
-# Seconds a launch and its workers wait for a store that answers errors; a command that only looks waits less.
+# Seconds for which launches and workers retry a failing store, and for which commands that only read do.
 PATIENCE = 600.0
 IMPATIENCE = 10.0
 _READERS = 16
-# Seconds: a failure is not worth a word before; nor is another so soon after.
-_SILENCE, _NEXT_WORD = 1.0, 60.0
-# What no waiting mends, in the words of pyarrow's errors.
+# Seconds of failure before it is reported, and between reports.
+_REPORT_AFTER, _REPORT_INTERVAL = 1.0, 60.0
+# Texts of pyarrow's errors that no retry resolves.
 _FINAL = re.compile(
     r"access.?denied|forbidden|no.?such.?bucket|bucket.{0,100} not found|invalid.?access.?key"
     r"|signature.?does.?not|expired.?token|HTTP status (400|401|403)\b|unrecognized filesystem|credentials",
@@ -47,14 +47,14 @@ class StorageError(RtuneError):
 
 
 class Place:
-    """A folder or file; `place(where)` makes one. Paths are joined with `/`.
+    """A folder or file, made by `place(where)`. Paths are joined with `/`.
 
-    Methods raise FileNotFoundError for what is not there, StorageError for all else.
+    Methods raise FileNotFoundError if the file does not exist, and StorageError for all other errors.
     """
 
     @property
     def local(self) -> Path | None:
-        """The path on this machine's file system; None in a store."""
+        """The path on the file system of this machine; None in a store."""
         return None
 
     @property
@@ -63,22 +63,27 @@ class Place:
 
     @property
     def absolute(self) -> str:
-        """The path or URI by which another process or machine finds it."""
+        """The path or URI that other processes and machines can use."""
         return str(self)
 
     def __truediv__(self, name: str) -> "Place":
         raise NotImplementedError
 
     def patient(self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None) -> "Place":
-        """The same place, waited for up to `seconds` (`PATIENCE`); `on_wait` is told once an outage why."""
+        """The same place with retries for up to `seconds` (None: `PATIENCE`); a disk has none.
+
+        `on_wait` is called with the reason of a wait, once per outage.
+        """
         return self
 
     def tell(self, why: str) -> None:
-        """Tells whoever waits for a patient place."""
+        """Reports a reason to wait to the `on_wait` of `patient`."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
-        """The same place, where `guard` is called before each try of a store, and may raise; OSError puts
-        the try off."""
+        """The same place, with `guard` called before each request to a store; a disk ignores it.
+
+        If `guard` raises OSError, the request is retried; other exceptions are passed on.
+        """
         return self
 
     def exists(self) -> bool:
@@ -88,19 +93,19 @@ class Place:
         raise NotImplementedError
 
     def write(self, data: bytes) -> None:
-        """Whole or not at all; folders above are made."""
+        """Writes a file atomically and creates its parent folders."""
         raise NotImplementedError
 
     def delete(self) -> None:
-        """A file, or a folder with all in it; nothing if it is not there."""
+        """Deletes a file, or a folder with its content; does nothing if it does not exist."""
         raise NotImplementedError
 
     def files(self) -> dict[str, int]:
-        """Path below this folder -> size in bytes, of all files in it, sorted by path."""
+        """All files below this folder: relative path -> size in bytes, sorted by path."""
         raise NotImplementedError
 
     def read_all(self, names: list[str]) -> list[bytes]:
-        """Contents of files in this folder, in order."""
+        """Contents of the named files of this folder, in the order of `names`."""
         return [(self / name).read() for name in names]
 
 
@@ -108,7 +113,7 @@ def place(where: "str | Path | Place") -> Place:
     """The place of a path or URI.
 
     Raises:
-        StorageError: the URI is of no kind that pyarrow knows, or has secrets in it.
+        StorageError: pyarrow does not support the URI, or it contains secrets.
     """
     if isinstance(where, Place):
         return where
@@ -119,12 +124,12 @@ def place(where: "str | Path | Place") -> Place:
     if scheme == "file":
         return LocalPlace(Path(urllib.parse.unquote(rest)))
     base, _, query = text.partition("?")
-    # Of Amazon's secret keys many have a slash in them.
+    # AWS secret keys may contain slashes.
     secrets = r"^[^/]*@|^[^/@]*:[^@]*@|\?.*(access|secret).?key|\?.*(token|password)"
     if re.search(secrets, rest, re.IGNORECASE):
         raise StorageError(
             f"{scheme}://...: secrets do not belong in a URI, which is printed and saved; "
-            "give them as the store's client wants them, such as AWS_ACCESS_KEY_ID in the environment"
+            "give them in the way of the store's client, such as AWS_ACCESS_KEY_ID in the environment"
         )
     import pyarrow
 
@@ -138,9 +143,9 @@ def place(where: "str | Path | Place") -> Place:
 
 
 def _system(text: str, scheme: str, query: str) -> tuple[Any, str, str]:
-    """pyarrow's file system for a URI, the path in it, and the query that leads there again at once.
+    """pyarrow's file system for a URI, the path in it, and the query that other processes need.
 
-    It tries but once: `RemotePlace` tries again, and can say so.
+    pyarrow's own retries are off: `RemotePlace` retries and reports it.
     """
     from pyarrow import fs
 
@@ -150,12 +155,12 @@ def _system(text: str, scheme: str, query: str) -> tuple[Any, str, str]:
     system, path = fs.FileSystem.from_uri(text)
     if scheme != "s3" or not asked.keys() <= {"region", "scheme", "endpoint_override", "tls_ca_file_path"}:
         return system, path, query
-    # Of the environment's endpoints pyarrow takes account in URIs only.
+    # pyarrow reads endpoints from the environment for URIs only, not for S3FileSystem.
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         if os.environ.get(name) and "endpoint_override" not in asked:
             asked["endpoint_override"] = os.environ[name]
     if "region" not in asked and "endpoint_override" not in asked:
-        # pyarrow has asked Amazon where the bucket is; whoever gets our URI need not ask again.
+        # pyarrow has looked up the region of the bucket; with it in the URI, others need not.
         query += ("&" if query else "") + f"region={system.region}"
     client = fs.S3FileSystem(
         **{"region": system.region, **asked},
@@ -169,7 +174,7 @@ def _system(text: str, scheme: str, query: str) -> tuple[Any, str, str]:
 
 @dataclass(frozen=True)
 class LocalPlace(Place):
-    """On a disk of this machine, or one that all machines mount."""
+    """A place on a disk of this machine, or on one that all machines mount."""
 
     path: Path
 
@@ -182,7 +187,7 @@ class LocalPlace(Place):
 
     @property
     def name(self) -> str:
-        return Path(os.path.abspath(self.path)).name  # a link is called what it is called
+        return Path(os.path.abspath(self.path)).name  # the name of a symbolic link, not of its target
 
     @property
     def absolute(self) -> str:
@@ -200,7 +205,7 @@ class LocalPlace(Place):
             return self.path.read_bytes()
 
     def write(self, data: bytes) -> None:
-        # Of its own name: a worker whose driver has died may write the same file once more.
+        # A unique name: a worker whose driver has ended may write the same file at the same time.
         temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
         with self._errors("written"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +236,7 @@ class LocalPlace(Place):
             found = {}
             for folder, _, names in os.walk(self.path, onerror=on_error):
                 for name in names:
-                    with contextlib.suppress(FileNotFoundError):  # another may delete while we look
+                    with contextlib.suppress(FileNotFoundError):  # another process may delete files meanwhile
                         path = Path(folder, name)
                         found[path.relative_to(self.path).as_posix()] = path.stat().st_size
             return dict(sorted(found.items()))
@@ -248,14 +253,14 @@ class LocalPlace(Place):
 
 @dataclass(frozen=True)
 class RemotePlace(Place):
-    """In a store: every file is one object, which the store itself replaces as a whole."""
+    """A place in a store: every file is one object, which the store replaces atomically."""
 
     system: Any
     path: str
     base: str  # the URI without its query
     query: str
     patience: float = IMPATIENCE
-    teller: "_Teller | None" = field(default=None, compare=False)
+    reporter: "_WaitReporter | None" = field(default=None, compare=False)
     guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -272,12 +277,12 @@ class RemotePlace(Place):
     def patient(
         self, on_wait: Callable[[str], None] | None = None, seconds: float | None = None
     ) -> "RemotePlace":
-        teller = None if on_wait is None else _Teller(on_wait)
-        return replace(self, patience=PATIENCE if seconds is None else seconds, teller=teller)
+        reporter = None if on_wait is None else _WaitReporter(on_wait)
+        return replace(self, patience=PATIENCE if seconds is None else seconds, reporter=reporter)
 
     def tell(self, why: str) -> None:
-        if self.teller is not None:
-            self.teller.tell(why)
+        if self.reporter is not None:
+            self.reporter.tell(why)
 
     def guarded(self, guard: Callable[[], None]) -> "RemotePlace":
         return replace(self, guard=guard)
@@ -293,11 +298,11 @@ class RemotePlace(Place):
             for _ in range(5):
                 with self.system.open_input_file(self.path) as file:
                     data = bytes(file.read())
-                # pyarrow asks for the size first: of a file replaced since, it gives a part, or a rest of
-                # whatever was in memory.
+                # pyarrow requests the size first. If the file is replaced in between, the data is incomplete
+                # or ends with uninitialised memory.
                 if self.system.get_file_info(self.path).size == len(data):
                     return data
-            raise OSError("it is changed while it is read")
+            raise OSError("it was changed while it was read")
 
         return self._try("read", read)
 
@@ -308,7 +313,8 @@ class RemotePlace(Place):
                 file.write(data)
                 file.close()
             except BaseException:
-                # Neither left as a context nor ever let go, even at the end: it would write half of the file.
+                # The stream must never be closed or freed, not even at exit: it would write an incomplete
+                # file.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(file))
                 raise
 
@@ -319,7 +325,7 @@ class RemotePlace(Place):
 
         def delete() -> None:
             kind = self.system.get_file_info(self.path).type
-            with contextlib.suppress(FileNotFoundError):  # another has deleted it just now
+            with contextlib.suppress(FileNotFoundError):  # another process has deleted it
                 if kind == fs.FileType.File:
                     self.system.delete_file(self.path)
                 elif kind == fs.FileType.Directory:
@@ -342,10 +348,10 @@ class RemotePlace(Place):
         return dict(sorted((info.path[len(self.path) + 1 :], info.size) for info in found))
 
     def _try(self, what: str, action: Callable[[], T]) -> T:
-        """The action's result, tried again while the store's answer may pass."""
+        """The result of `action`, retried with growing pauses while its error may be temporary."""
         import pyarrow
 
-        begun, pause, told = time.monotonic(), 0.5, False
+        begun, pause, reported = time.monotonic(), 0.5, False
         while True:
             try:
                 if self.guard is not None:
@@ -359,35 +365,35 @@ class RemotePlace(Place):
                 if final or waited + pause > self.patience:
                     tried = "" if final else f" in {max(1, round(waited))} seconds"
                     raise StorageError(f"{self} cannot be {what}{tried}: {reason}", reason) from None
-                if self.teller is not None and waited > _SILENCE and not told:
-                    told = True
-                    self.teller.tell(f"{self} cannot be {what} now and is tried again: {reason}")
+                if self.reporter is not None and waited > _REPORT_AFTER and not reported:
+                    reported = True
+                    self.reporter.tell(f"{self} cannot be {what} now; retrying: {reason}")
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
 
     def _is_final(self, error: Exception) -> bool:
-        # Not by the names of buckets and keys, which pyarrow quotes.
+        # Without the names of buckets and keys, which pyarrow quotes.
         words = re.sub(r"'[^']*'", "", str(error)).replace(self.path, "")
         return not isinstance(error, OSError) or _FINAL.search(words) is not None
 
 
-class _Teller:
-    """Says why a launch waits: once, however many threads meet an outage."""
+class _WaitReporter:
+    """Reports why a launch waits, once per outage for all threads."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._lock = threading.Lock()
-        self._told = -_NEXT_WORD
+        self._reported = -_REPORT_INTERVAL
 
     def tell(self, why: str) -> None:
         with self._lock:
             now = time.monotonic()
-            if now - self._told < _NEXT_WORD:
+            if now - self._reported < _REPORT_INTERVAL:
                 return
-            self._told = now
+            self._reported = now
         self._say(why)
 
 
 def _line(error: BaseException) -> str:
-    """An error in one line."""
+    """The message of an error in one line, 300 characters at most."""
     return " ".join(str(error).split())[:300] or type(error).__name__

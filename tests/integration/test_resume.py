@@ -104,7 +104,7 @@ def test_a_trial_whose_worker_broke_is_handed_out_before_all_others() -> None:
     assert again.retries[0]["epoch"] == 2
     assert search.next_trial().id == "t0004"
     told = list(explain.explain(log, make_spec("random"), names[1]))
-    assert "  epoch 2: broke, and was tried again: its worker died" in told
+    assert "  epoch 2: the worker failed; the trial was retried: its worker died" in told
 
 
 # --- what may change ----------------------------------------------------------------------------

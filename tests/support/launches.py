@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from rtune.cli.app import main
 from rtune.run.ledger import fold
 from rtune.search.limits import Limits
-from rtune.search.plan import begin, of_launch
+from rtune.search.plan import launch_record, of_launch
 from rtune.search.state import Search
 from tests.support.plans import make_spec
 
@@ -29,7 +29,7 @@ def launched(log: list[dict[str, Any]], ends: list[int], trials: int = 12, **cha
         search_spec = spec.from_tree(tree, {}, "test")
     limits = Limits.of(search_spec.search, trials, ends[-1])
     planned = of_launch(search_spec, limits, fold(log))
-    record = begin(search_spec, planned, limits, 3, "", (1, 1), "search")
+    record = launch_record(search_spec, planned, limits, 3, "", (1, 1), "search")
     search = Search(planned, [*log, record], lambda r: log.append(json.loads(json.dumps(r))))
     log.append(json.loads(json.dumps(record)))
     return search

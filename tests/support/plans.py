@@ -62,13 +62,13 @@ def drive(search: Search, choices: st.DataObject | None, workers: int = 3, steps
 
 def picture(search: Search) -> Any:
     trials = {k: (t.values, t.seed, t.status, t.epoch) for k, t in search.ledger.trials.items()}
-    told = search.sampler.observations(list(search.ledger.trials.values()))
+    told = search.suggester.observations(list(search.ledger.trials.values()))
     study = [(t.state.name, t.params, t.values, t.system_attrs) for t in told]
     rungs = [
         (
             r.level,
             sorted(r.recorded),
-            sorted(n for n in r.recorded if r.fronts.holds(n)),
+            sorted(n for n in r.recorded if r.fronts.is_waiting(n)),
             [sorted(names) for names in r.fronts.ranked()],
         )
         for bracket in search.halving.brackets

@@ -31,7 +31,7 @@ from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
     from rtune.dryrun import estimate
-    from rtune.search.replicates import Asked
+    from rtune.search.replicates import ReplicateRequest
 
 
 def search(
@@ -40,7 +40,7 @@ def search(
     name: str | None,
     runs: str,
     address: str | None,
-    asked: "estimate.Asked | None" = None,
+    asked: "estimate.DryRunOptions | None" = None,
 ) -> int:
     """Starts a run; with `asked`, only prints an estimate of its cost.
 
@@ -117,14 +117,14 @@ def replicate(
     Raises:
         SpecError, RunError: an argument is not possible; the run is unchanged.
     """
-    from rtune.search.replicates import MOST_SEEDS, Asked
+    from rtune.search.replicates import MOST_SEEDS, ReplicateRequest
 
     if not 2 <= seeds <= MOST_SEEDS:
         raise SpecError(
             f"--seeds is {seeds}; it must be 2 to {MOST_SEEDS}, including the seed of the original trial"
         )
     folder, records, ledger = _found(run, runs)
-    asked = Asked(tuple(_originals(folder, ledger, which)), seeds)
+    asked = ReplicateRequest(tuple(_originals(folder, ledger, which)), seeds)
     limits = _limits(folder, ledger, options)
     left = _left(folder, records, ledger, limits, asked)
     if left == 0:
@@ -144,7 +144,7 @@ class _Repeats:
         trials: number of trainings that remain.
     """
 
-    asked: "Asked"
+    asked: "ReplicateRequest"
     which: str
     trials: int
 
@@ -232,14 +232,14 @@ def _left(
     records: list[dict[str, Any]],
     ledger: Ledger,
     limits: Limits,
-    asked: "Asked | None" = None,
+    asked: "ReplicateRequest | None" = None,
 ) -> int:
     """Number of trials that a launch with these limits would train; with `asked`, of replicates only."""
     from rtune.search import plan
     from rtune.search.state import Search
 
     planned = plan.of_launch(folder.spec, limits, ledger)
-    begin = plan.begin(folder.spec, planned, limits, 1, "", (1, 1), "resume")
+    begin = plan.launch_record(folder.spec, planned, limits, 1, "", (1, 1), "resume")
     search = Search(planned, [*records, begin], lambda record: None, replicates_only=asked is not None)
     if asked is not None:
         search.replicate(asked)

@@ -78,9 +78,9 @@ def search(
         file = spec.find(space)
         search_spec, asked = spec.load(file, overrides), None
         if dry_run:
-            from rtune.dryrun.estimate import Asked
+            from rtune.dryrun.estimate import DryRunOptions
 
-            asked = Asked(price, epoch_seconds)
+            asked = DryRunOptions(price, epoch_seconds)
         sys.exit(launches.search(search_spec, file.stem, name, runs, address, asked))
 
 

@@ -1,6 +1,6 @@
-"""Everything that a search file can name: one entry a part (`Part`), one registry a kind.
+"""The catalog of all parts that a search file can name: one entry per part (`Part`), one registry per kind.
 
-A new part is one file with its code and one entry here. Packages of other people add parts by entry points of
+A new part is one file with its code and one entry here. Other packages add parts through entry points of
 the groups `rtune.networks`, `rtune.datasets`, `rtune.losses`, `rtune.attack_losses`, `rtune.pruners`,
 `rtune.attacks`, `rtune.samplers` and `rtune.metrics` (`rtune.metrics.METRICS`).
 """

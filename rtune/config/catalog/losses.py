@@ -1,4 +1,4 @@
-"""Losses: `training.loss` is descended on, `attack.loss` and `evaluation.loss` are what attacks maximise."""
+"""Losses: training minimises `training.loss`; attacks maximise `attack.loss` and `evaluation.loss`."""
 
 from rtune.config.catalog.part import AttackLoss, Loss
 from rtune.registry import Registry

@@ -24,7 +24,7 @@ class EnResNetConfig(Section):
 
 
 class PlainConfig(Section):
-    """As `enresnet`, of networks without skip connections."""
+    """As `enresnet`, without skip connections."""
 
     members: Count = 2
     gamma: NonNegative = 0.1

@@ -1,4 +1,4 @@
-"""What a search file can name, described without importing it."""
+"""Catalog entries: descriptions of the parts that a search file can name, without importing them."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from rtune.registry import resolve
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """An entry of the catalog. Subclasses say for what kind of part, and what it can do.
+    """An entry of the catalog. There is a subclass for each kind of part.
 
     Attributes:
-        name: as it is written in search files and on the command line.
-        label: for readers of reports.
-        about: one line for documents and help.
-        build: `"module:callable"`; imported only where the part is used, so that the catalog needs no torch.
-            What it is called with is said by each subclass; the fields of `settings` are always among it.
-        settings: its own settings, which stand in a sub-section of its name; None if it has none.
-        needs: what the network must offer, such as `convolutions`.
-        package: a Python package that must be installed and does not come with rtune.
-        install: what `pip install` gets it with, if not by its own name.
+        name: name in search files and on the command line.
+        label: name in reports.
+        about: one line for documentation and help.
+        build: `"module:callable"`, imported only where the part is used, so that the catalog needs no torch.
+            Each subclass documents the arguments; the fields of `settings` are always among them.
+        settings: class of the part's own settings, a sub-section of its name; None if it has none.
+        needs: properties that the network must offer, such as `convolutions`.
+        package: an additional Python package that the part needs; empty for none.
+        install: argument of `pip install` for that package, if it differs from its name.
     """
 
     kind: ClassVar[str]
@@ -37,7 +37,7 @@ class Part:
     install: str = ""
 
     def missing(self) -> str | None:
-        """A sentence if a package that the part needs is not installed; None if all is there."""
+        """A message if the package that the part needs is not installed; None if it is."""
         if not self.package or importlib.util.find_spec(self.package) is not None:
             return None
         return (
@@ -46,7 +46,7 @@ class Part:
         )
 
     def load(self) -> Any:
-        """The callable behind `build`. Raises PartError."""
+        """Imports and returns the callable that `build` names. Raises PartError."""
         return resolve(self.build, f"{self.kind} {self.name!r}")
 
 
@@ -54,12 +54,13 @@ class Part:
 class Network(Part):
     """`build(in_channels=, classes=, **shared, **settings)` gives a torch module.
 
-    It maps images (N, C, H, W) in [0, 1] to logits (N, classes). Fresh weights come from torch's global
-    generator. `rtune.robust.models.Network` says what pruning, compaction and export expect.
+    The module maps images (N, C, H, W) in [0, 1] to logits (N, classes). Initial weights are drawn from
+    torch's global generator. `rtune.robust.models.Network` documents what pruning, compaction and export
+    require.
 
     Attributes:
-        takes: the fields of `model` that it is built with, of `depth` and `width`.
-        offers: what parts that work on it may need.
+        takes: which of the fields `depth` and `width` of `model` it is built with.
+        offers: properties that other parts may need (`Part.needs`).
     """
 
     kind = "network"
@@ -100,19 +101,19 @@ class Pruner(Part):
 class Attack(Part):
     """`build(...)` gives `attack(model, images, labels) -> adversarial images`.
 
-    In `rtune evaluate` it is called with those of `epsilon`, `step_size`, `steps`, `restarts`, `eot_draws`
-    that apply, and its settings. As a training or search attack (`trains`) it is called with `epsilon`,
-    `step_size`, `steps`, `random_start`, `loss` (see `AttackLoss`), and its settings.
+    In `rtune evaluate`, `build` gets those of `epsilon`, `step_size`, `steps`, `restarts`, `eot_draws` that
+    apply, and the attack's settings. For training and search (`trains`) it gets `epsilon`, `step_size`,
+    `steps`, `random_start`, `loss` (see `AttackLoss`), and the attack's settings.
 
     Attributes:
-        norm: `linf` or `l2`, of the ball that it stays in; None for an attack that changes nothing.
+        norm: norm of the ball that perturbations stay in, `linf` or `l2`; None if images are not changed.
         steps: default number of gradient steps in `rtune evaluate`; None if it has none.
         steps_have_length: whether `step_size` applies.
         restarts: whether random restarts apply.
         eot: whether gradients can be averaged over noise draws (`eot-NAME`).
-        noisy: whether it makes sense on a network with noise.
-        trains: whether it can make training images.
-        counts: whether `build` is a function that counts right answers itself, such as
+        noisy: whether it is applicable to networks with noise.
+        trains: whether it can generate training images.
+        counts: whether `build` is a function that counts correct classifications itself, such as
             `rtune.robust.attacks.autoattack.autoattack_outcomes`.
     """
 
@@ -133,8 +134,8 @@ class Sampler(Part):
     """`build(seed=, **settings)` gives an Optuna sampler.
 
     Attributes:
-        mixes: instead of `build`: each suggestion comes from one of these samplers, with these chances.
-        informed: whether it looks at the trials so far.
+        mixes: instead of `build`: sampler -> probability; each suggestion comes from one of these samplers.
+        informed: whether suggestions depend on the trials so far.
     """
 
     kind = "sampler"

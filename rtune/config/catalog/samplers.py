@@ -3,8 +3,8 @@
 from rtune.config.catalog.part import Sampler
 from rtune.registry import Registry
 
-# The share of suggestions that `auto` makes at random, as BOHB does (arXiv 1807.01774, random fraction): a
-# model of early figures never proposes what those figures hide.
+# Share of random suggestions of `auto`, as the random fraction of BOHB (arXiv 1807.01774). A model that is
+# fitted to early results does not suggest settings that look bad early and become good late.
 _RANDOM_SHARE = 1 / 3
 
 SAMPLERS = Registry(

@@ -39,7 +39,9 @@ def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
     planned = plan.of_spec(folder.spec)
     data = build.fingerprint(folder.spec.file.data, folder.spec.search.seed)
     splits = build.splits(folder.spec.file.data, folder.spec.search.seed, torch.device("cpu"), download=False)
-    begin = plan.begin(folder.spec, planned, limits, 1, data, (len(splits[0]), len(splits[1])), "search")
+    begin = plan.launch_record(
+        folder.spec, planned, limits, 1, data, (len(splits[0]), len(splits[1])), "search"
+    )
     with folder.launch() as writer:
         writer.append(begin)
         search = Search(planned, [begin], writer.append)

@@ -13,7 +13,7 @@ BAD = {
     "search digits --set model.widht=8": "unknown field; did you mean width?",
     "search digits --set model.width": "must be PATH=VALUE, such as model.width=8",
     "search digits --set model.width={": "is not a YAML value",
-    "search digits --set model.width.x=1": "model.width.x is no field; width holds a plain value",
+    "search digits --set model.width.x=1": "model.width.x is not a field; width is a plain value",
     "search digits --set data.x.y=1": "data.x is an unknown field",
     "search cifar10-wideresnet --set model.wideresnet.depth=35": "depth is 35; it must be 6 m + 4",
     "search digits --trials 0": "search.trials is 0; it must be greater than or equal to 1",

@@ -129,7 +129,7 @@ WRONG = {
     "pruning.method=rvms": "pruning.method is 'rvms'; it must be 'none', 'rvsm', 'rgsm' or 'admm'",
     "pruning.method={choice: [rvsm, x]}": "pruning.method is 'x'; it must be",
     "pruning.method={choice: []}": "pruning.method has an empty choice",
-    "pruning.method={choice: [rvsm, rvsm]}": "each value may be there once",
+    "pruning.method={choice: [rvsm, rvsm]}": "each value may be listed once",
     "pruning.rvsm.beta={uniform: [1, 0.1]}": "which is reversed; low must be below high",
     "pruning.rvsm.beta={uniform: [1, 1]}": "which is empty; low must be below high",
     "pruning.rvsm.beta={log_uniform: [0, 1]}": "low must be above 0 on a logarithmic scale",
@@ -148,15 +148,15 @@ WRONG = {
     "search.early_stopping={eta: 1}": "search.early_stopping.eta is 1; it must be greater than or equal to 2",
     "search.objectives=[natural_accuracy]": "search.objectives is ['natural_accuracy']; it must",
     "search.objectives=[natural_accuracy, speed]": "search.objectives.1 is 'speed'; it must be",
-    "search.objectives=[natural_accuracy, natural_accuracy]": "each objective may be there once",
+    "search.objectives=[natural_accuracy, natural_accuracy]": "each objective may be listed once",
     "search.time_budget=3x": "search.time_budget is '3x'; a time is a number with s, m, h or d, such as 30m",
     "search.gpus_per_trial=1.5": "above 1 it must be a whole number",
     "search=null": "search is None; it must be a mapping of fields",
     "training=[1]": "training is [1]; it must be a mapping of fields",
     "points=[{pruning.method: none, pruning.rvsm.beta: 0.1}]": "is given, but pruning.method is none",
-    "points=[{model.widht: 1}]": "model.widht is no field that can be searched; did you mean width?",
+    "points=[{model.widht: 1}]": "model.widht is not a field that can be searched; did you mean width?",
     "points=[{model.width: -1}]": "points.0.model.width is -1; it must be",
-    "points=[{search.trials: 1}]": "search.trials is no field that can be searched",
+    "points=[{search.trials: 1}]": "search.trials is not a field that can be searched",
 }
 
 

@@ -111,7 +111,7 @@ def test_recorded_searches_take_about_as_many_epochs(name: str, sparsity: str, w
 def test_a_dry_run_on_a_cpu_measures_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "_ALL", 0.0)  # one kind of settings will do
+    monkeypatch.setattr(pace, "_SECONDS_ALL", 0.0)  # one kind of settings will do
     line = "digits --trials 6 --concurrency 2 --price 3 --set model.width=2 --set attack.steps=1"
     printed = run(line, tmp_path, monkeypatch)
     text = "\n".join(printed)
@@ -135,12 +135,12 @@ def test_given_seconds_and_a_price_make_money(tmp_path: Path, monkeypatch: pytes
     # 90 epochs of 40 seconds are an hour on half a GPU, in two turns of six minutes.
     assert run(line, tmp_path, monkeypatch) == [
         "dry run, nothing is started or written: 10 trials on digits, 5 at once",
-        "epochs: 90, all trials being trained to their end",
+        "epochs: 90, all trials are trained to their end",
         "seconds an epoch: 40, as given",
         "time: about 12:00, and a few seconds for Ray and its workers to start",
         "GPU-hours: about 0.5",
         "cost: about 1.00 at 2 for a GPU-hour",
-        "the time budget of 5:00 ends it before, after at most 0.208 GPU-hours, 0.42; rtune resume goes on",
+        "the time budget of 5:00 ends it earlier, after at most 0.208 GPU-hours, 0.42; rtune resume goes on",
     ]
 
 
@@ -149,8 +149,8 @@ def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
 ) -> None:
     monkeypatch.setattr("rtune.cluster.resources.local", lambda: CPUS)
     first, epochs, seconds, cost = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
-    assert cost == "cost: unknown without them"
-    assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency tells otherwise)")
+    assert cost == "cost: unknown without the seconds of an epoch"
+    assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency overrides this)")
     assert epochs.startswith("epochs: 144 without early stopping, about ")
     assert seconds.startswith(
         "seconds an epoch: unknown (a trial asks for a GPU and this machine has none); for hours give "
@@ -168,7 +168,7 @@ def test_data_that_would_be_fetched_is_not_fetched_by_a_dry_run(
     monkeypatch.setattr("rtune.robust.data.DEFAULT_FOLDER", tmp_path / "none")
     *_, seconds = run("cifar10-rgsm", tmp_path, monkeypatch)
     assert "unknown (cifar10 is not in" in seconds
-    assert "rtune search would fetch it" in seconds
+    assert "rtune search would download it" in seconds
 
 
 def test_kinds_of_settings_weigh_as_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_kinds_of_settings_weigh_as_they_are_drawn(monkeypatch: pytest.MonkeyPat
     measured = pace.measure(search_spec, limits, CPUS)
     assert len(measured.seconds) == 40
     assert set(measured.seconds) == {1.0, 2.0}
-    assert "(1 to 2 over 4 kinds of settings)" in measured.words  # two networks, two methods
+    assert "(1 to 2 over 4 kinds of settings)" in measured.text  # two networks, two methods
 
 
 def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest.MonkeyPatch) -> None:

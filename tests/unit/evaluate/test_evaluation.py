@@ -321,7 +321,7 @@ def test_a_foreign_record_is_left_out_with_a_note(change: dict[str, Any], run: P
     assert [r["attack"] for r in rows(run)] == ["fgsm"]
     done = CliRunner().invoke(main, ["report", str(run)])
     assert done.exit_code == 0, done.output
-    assert "left out, the record is torn or foreign" in (run / "report" / "index.html").read_text()
+    assert "left out, the record is incomplete or unknown" in (run / "report" / "index.html").read_text()
 
 
 def test_the_report_escapes_what_a_record_says(run: Path) -> None:

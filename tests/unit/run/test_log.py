@@ -165,7 +165,7 @@ def test_a_launch_that_another_has_replaced_stops_writing(
             writer.append(record(1))
             return False
 
-        with pytest.raises(StorageError, match="is no longer this process's to write: "):
+        with pytest.raises(StorageError, match="can no longer be written by this process: "):
             wait_for(append)
     with contextlib.suppress(StorageError):  # at the end it may be told again
         writer.__exit__(None, None, None)
@@ -184,6 +184,8 @@ def test_a_launch_that_slept_asks_before_it_writes(remote: Place) -> None:
     (remote / "leases").delete()
     lease._renewed -= lock.STALE
     writer.append(record(2))
-    with pytest.raises(StorageError, match="no longer this process's to write: its claim has been deleted"):
+    with pytest.raises(
+        StorageError, match="no longer be written by this process: its claim has been deleted"
+    ):
         writer.__exit__(None, None, None)
     assert read(remote) == records(0, 2)

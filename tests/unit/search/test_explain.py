@@ -49,11 +49,10 @@ def test_each_rung_is_told_with_place_quota_and_who_was_better(log: list[dict[st
     assert lines[0].startswith("t0002: beta=")
     assert "(suggested by: random, seed 2)" in lines[0]
     assert lines[1:4] == [
-        "  rung at epoch 1: place 2 of the 2 that had reached it; the best 1 may go on: stopped; "
+        "  rung at epoch 1: place 2 of the 2 trials there; the best 1 may continue: stopped; "
         "as good in every objective and better in one: t0001",
-        "  rung at epoch 1: by then place 2 of the 4 that had reached it; the best 2 may go on: "
-        "went on after all",
-        "  rung at epoch 2: place 1 of the 1 that had reached it; the best 1 may go on: went on; "
+        "  rung at epoch 1: later place 2 of the 4 trials there; the best 2 may continue: promoted",
+        "  rung at epoch 2: place 1 of the 1 trials there; the best 1 may continue: continued; "
         "no trial there was as good in every objective",
     ]
     assert lines[4].startswith("  running at epoch 3/9: natural_accuracy 0.600")
@@ -72,11 +71,11 @@ def test_a_place_among_equals_is_told_with_what_decided_it() -> None:
         search.report(trial.id, 1, report)
     line = list(explain.explain(records, SPEC, "t0003"))[1]
     assert line.endswith(
-        "place 3 of the 3 that had reached it; the best 1 may go on: stopped; no trial there was as good in "
-        "every objective, which is true of 2 others too; by what each adds to the hypervolume it has place 3 "
+        "place 3 of the 3 trials there; the best 1 may continue: stopped; no trial there was as good in "
+        "every objective, as for 2 others; by hypervolume contribution it has place 3 "
         "of these 3"
     )
-    assert "true of another one too" in list(explain.explain(records, SPEC, "t0002"))[1]
+    assert "as for another one" in list(explain.explain(records, SPEC, "t0002"))[1]
 
 
 def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
@@ -96,14 +95,17 @@ def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
 
 def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
     log = lengthened(27, [1, 2, 4, 9])
-    at_rung = "  rung at epoch 9: place {} of the 2 that had reached it; the best 1 may go on: waited; "
+    at_rung = "  rung at epoch 9: place {} of the 2 trials there; the best 1 may continue: waited; "
     expected = {
         "t0001": at_rung.format(1) + "no trial there was as good in every objective",
         "t0002": at_rung.format(2) + "as good in every objective and better in one: t0001",
     }
     for trial, line in expected.items():
         lines = list(explain.explain(log, SPEC, trial))
-        assert lines[1:3] == ["  a launch made trainings 27 epochs long: the former end became a rung", line]
+        assert lines[1:3] == [
+            "  a launch raised max_epochs to 27: the former end became a rung",
+            line,
+        ]
         assert lines[3].startswith("  stopped at epoch 9/27")
     # Who is compared there later is compared with them too.
     log += [logs.trial(3), *(logs.epoch(3, epoch, **figures(0.7)) for epoch in range(1, 10))]
@@ -112,7 +114,7 @@ def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
         "as good in every objective and better in one: t0001" in list(explain.explain(log, SPEC, "t0003"))[1]
     )
     lines = list(explain.explain(lengthened(27, []), SPEC, "t0001"))
-    assert lines[1] == "  a launch made trainings 27 epochs long: went on from the former end at epoch 9"
+    assert lines[1] == "  a launch raised max_epochs to 27: training continued from the former end at epoch 9"
     # The same length changes nothing, and a replicate has a length of its own.
     assert len(list(explain.explain(lengthened(9, [1]), SPEC, "t0001"))) == 2
     assert len(list(explain.explain(lengthened(27, [9]), SPEC, "t0001r1"))) == 2

@@ -11,7 +11,7 @@ from rtune.pareto.objectives import Objective
 from rtune.run.ledger import Trial
 from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, of_spec
-from rtune.search.sampler import Sampler
+from rtune.search.suggestions import OptunaSuggester
 
 
 def line(start: float, gain: float) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
         "test",
     )
     plan = of_spec(found)
-    suggest = Sampler(plan).suggest
+    suggest = OptunaSuggester(plan).suggest
     trials: list[Trial] = []
     sources = set()
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_every_sampler_suggests_from_a_conditional_space_with_all_kinds_of_trial
         sources.add(source)
         trials.append(trial)
     assert sources == ({"tpe", "random"} if sampler == "auto" else {sampler})
-    told = Sampler(plan).observations(trials)
+    told = OptunaSuggester(plan).observations(trials)
     worst = min(min(t.values) for t, k in zip(told, trials, strict=True) if k.status == "finished")
     for frozen, trial in zip(told, trials, strict=True):
         if trial.status == "diverged":
@@ -96,8 +96,8 @@ def test_random_suggestions_need_no_history(monkeypatch: pytest.MonkeyPatch) -> 
         sampler="random",
     )
     trials = [Trial(f"t{n:04d}", n, {"x": 0.5}, "random") for n in range(1, 5)]
-    before = Sampler(plan).suggest(trials, {})
-    monkeypatch.setattr(Sampler, "observations", lambda *_: pytest.fail("the history is told"))
-    assert Sampler(plan).suggest(trials, {}) == before
-    assert Sampler(plan).suggest(trials[:3], {}) != before  # each trial has a draw of its own
-    assert Sampler(plan).suggest(trials, {"x": 0.25})[0] == {"x": 0.25}
+    before = OptunaSuggester(plan).suggest(trials, {})
+    monkeypatch.setattr(OptunaSuggester, "observations", lambda *_: pytest.fail("the history is told"))
+    assert OptunaSuggester(plan).suggest(trials, {}) == before
+    assert OptunaSuggester(plan).suggest(trials[:3], {}) != before  # each trial has a draw of its own
+    assert OptunaSuggester(plan).suggest(trials, {"x": 0.25})[0] == {"x": 0.25}

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtune.config import rungs
-from rtune.pareto.fronts import Fronts, spread
+from rtune.pareto.fronts import Fronts, contributions
 from rtune.search.halving import ParetoHalving
 
 # Coarse, so that equal points and equal coordinates are frequent.
@@ -45,7 +45,7 @@ class SlowHalving:
         gain = np.empty(len(points))
         for rank in set(ranks):
             members = [i for i, r in enumerate(ranks) if r == rank]
-            gain[members] = spread(np.array([points[i] for i in members]))
+            gain[members] = contributions(np.array([points[i] for i in members]))
         return [names[i] for i in sorted(range(len(names)), key=lambda i: (ranks[i], -round(gain[i], 9)))]
 
     def quota(self, leniency: Fraction = Fraction(1)) -> int:
@@ -111,7 +111,7 @@ def test_the_fast_rung_decides_as_the_slow_one(
         else:
             # Contributions that are equal in exact arithmetic may part by rounding: leave those cases.
             keep = slow.report(f"t{i}", point)
-            gains = spread(np.array(list(slow.points.values())))
+            gains = contributions(np.array(list(slow.points.values())))
             if len({round(g, 9) for g in gains}) < len(gains):
                 return
             assert fast.report(f"t{i}", 1, point).keep == keep
@@ -161,7 +161,7 @@ def test_what_a_point_adds_to_its_front_does_not_hang_on_units_or_labels(
     points: list[tuple[float, ...]], scale: tuple[float, ...], relabel: list[int]
 ) -> None:
     front = np.array([p for p, rank in zip(points, slow_ranks(points), strict=True) if rank == 0])
-    assert spread((front * scale)[:, relabel]) == pytest.approx(spread(front), abs=1e-12)
+    assert contributions((front * scale)[:, relabel]) == pytest.approx(contributions(front), abs=1e-12)
 
 
 # As accuracies over ten images: points that add the same to a front are common.
@@ -259,7 +259,7 @@ def test_brackets_take_turns_and_compare_their_own_trials_only() -> None:
 
 def test_more_than_three_objectives_are_spread_by_distance() -> None:
     points = np.array([[0, 0, 0, 1.0], [0, 0, 1.0, 0], [0, 1.0, 0, 0], [0, 0.9, 0.05, 0]])
-    gains = spread(points)
+    gains = contributions(points)
     assert gains.shape == (4,)
     assert gains[3] < gains[0]
-    assert spread(points[:1]).tolist() == [0.0]
+    assert contributions(points[:1]).tolist() == [0.0]

@@ -20,7 +20,7 @@ from rtune.run.folder import RunFolder
 from rtune.run.ledger import Ledger, fold
 from rtune.search import explain
 from rtune.search.plan import of_spec
-from rtune.search.replicates import Asked
+from rtune.search.replicates import ReplicateRequest
 from rtune.search.state import Search
 from tests.support.launches import launched
 from tests.support.plans import make_plan, make_spec, metrics, picture
@@ -92,7 +92,7 @@ def lived(sampler: str, cuts: list[int], asks: list[tuple[int, int, int]], draw:
         if i < min(len(asks), len(cuts)):
             every, seeds, more = asks[i]
             again = opened(log, sampler, only=True)
-            again.replicate(Asked(tuple(list(again.ledger.own)[::every]), seeds))
+            again.replicate(ReplicateRequest(tuple(list(again.ledger.own)[::every]), seeds))
             drive(again, more, draw)
             rebuilt = opened(log, sampler, only=True)
             assert picture(rebuilt) == picture(again)
@@ -142,7 +142,7 @@ class Killed(Exception):
 
 
 def test_cut_after_any_record_the_same_command_ends_with_the_same_log() -> None:
-    asked = Asked(("t0001", "t0003", "t0004"), 3)
+    asked = ReplicateRequest(("t0001", "t0003", "t0004"), 3)
 
     def repeated(cut: bool) -> Records:
         log = searched()
@@ -169,7 +169,7 @@ def test_each_setting_gets_its_seeds_and_each_replicate_its_originals_epochs() -
     originals = ended(log)
     assert len(set(originals.values())) > 1  # some were stopped
     search = opened(log, only=True)
-    search.replicate(Asked(tuple(originals), 4))
+    search.replicate(ReplicateRequest(tuple(originals), 4))
     assert search.remaining() == 3 * len(originals)
     # Each has its second seed before any has its third.
     assert [t.id[-2:] for t in search._unfinished] == [f"r{n}" for n in (1, 2, 3) for _ in originals]
@@ -178,7 +178,7 @@ def test_each_setting_gets_its_seeds_and_each_replicate_its_originals_epochs() -
         again = [t for t in search.ledger.trials.values() if t.of == name]
         assert {(t.status, t.epoch, t.sampler) for t in again} == {("finished", epochs, "replicate")}
         assert all(t.values == search.ledger.trials[name].values for t in again)
-    search.replicate(Asked(tuple(originals), 4))
+    search.replicate(ReplicateRequest(tuple(originals), 4))
     assert search.remaining() == 0
 
 
@@ -186,11 +186,11 @@ def outcomes(fates: dict[str, int], seeds: int = 3) -> list[str]:
     """t0001's replicates, after each has met its fate, and what the same command begins then."""
     log = searched(1)
     search = opened(log, only=True)
-    search.replicate(Asked(("t0001",), seeds))
+    search.replicate(ReplicateRequest(("t0001",), seeds))
     for found in iter(search.next_trial, None):
         while train(search, found.id, fates.get(found.id, 9)):
             pass
-    search.replicate(Asked(("t0001",), seeds))
+    search.replicate(ReplicateRequest(("t0001",), seeds))
     return [t.id for t in iter(search.next_trial, None)]
 
 
@@ -209,7 +209,7 @@ def test_trials_that_the_search_gave_the_same_values_count_if_they_are_as_long()
             record["values"] = values
     epochs = ended(log)
     search = opened(log, only=True, trials=3)
-    search.replicate(Asked(("t0001",), 3))
+    search.replicate(ReplicateRequest(("t0001",), 3))
     alike = sum(length == epochs["t0001"] for length in epochs.values())
     assert search.remaining() == 3 - alike
 
@@ -219,7 +219,7 @@ def test_replicates_follow_an_original_that_has_gone_on() -> None:
     first = launched(log, [9], 6)
     drive(first)
     only = Search(first.plan, log, log.append, replicates_only=True)
-    only.replicate(Asked(tuple(ended(log)), 2))
+    only.replicate(ReplicateRequest(tuple(ended(log)), 2))
     drive(only)
     before = ended(log)
     longer = launched(log, [9, 27], 6)
@@ -229,7 +229,7 @@ def test_replicates_follow_an_original_that_has_gone_on() -> None:
     assert gone_on
     assert not any("r" in name for name in gone_on)  # a longer training is the search's alone
     search = Search(longer.plan, log, log.append, replicates_only=True)
-    search.replicate(Asked(tuple(gone_on), 2))
+    search.replicate(ReplicateRequest(tuple(gone_on), 2))
     assert [t.id for t in search._unfinished] == [f"{name}r1" for name in gone_on]  # none new
     drive(search)
     for name in gone_on:
@@ -237,14 +237,14 @@ def test_replicates_follow_an_original_that_has_gone_on() -> None:
         assert [r["epoch"] for r in search.ledger.trials[f"{name}r1"].epochs] == list(
             range(1, after[name] + 1)
         )
-    search.replicate(Asked(tuple(gone_on), 2))
+    search.replicate(ReplicateRequest(tuple(gone_on), 2))
     assert search.remaining() == 0
 
 
 def test_a_seed_that_is_taken_is_passed_over() -> None:
     def seed(log: Records) -> int:
         search = opened(log.copy(), only=True)
-        search.replicate(Asked(("t0001",), 2))
+        search.replicate(ReplicateRequest(("t0001",), 2))
         return search.ledger.trials["t0001r1"].seed
 
     log = searched(3)
@@ -261,7 +261,7 @@ def with_replicates() -> tuple[Records, Ledger]:
     """Three trials and one replicate each: of t0001 finished, of t0002 begun, of t0003 waiting."""
     log = searched(3)
     search = opened(log, only=True)
-    search.replicate(Asked(tuple(ended(log)), 2))
+    search.replicate(ReplicateRequest(tuple(ended(log)), 2))
     assert list(search.ledger.trials)[3:] == ["t0001r1", "t0002r1", "t0003r1"]
     while train(search, "t0001r1"):
         pass
@@ -320,7 +320,7 @@ def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
         while search.report(name, epoch, dict.fromkeys(schema.epoch(), level) | {"images": 100}):
             epoch += 1
     again = Search(search.plan, log, log.append, replicates_only=True)
-    again.replicate(Asked(("t0001", "t0002"), 2))
+    again.replicate(ReplicateRequest(("t0001", "t0002"), 2))
     for found in iter(again.next_trial, None):
         for epoch in range(1, found.length + 1):
             again.report(found.id, epoch, dict.fromkeys(schema.epoch(), 0.4) | {"images": 100})

@@ -111,7 +111,7 @@ def test_a_stopped_trial_is_told_with_its_forecast_never_with_its_early_figures(
     search = Search(make_plan("tpe", trials=40), [], lambda record: None)
     drive(search, None, workers=2)
     trials = list(search.ledger.trials.values())
-    told = search.sampler.observations(trials)
+    told = search.suggester.observations(trials)
     grew = 0
     for trial, frozen in zip(trials, told, strict=True):
         last = trial.point(search.plan.objectives)

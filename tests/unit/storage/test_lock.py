@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from rtune.storage import lock
-from rtune.storage.lock import InUseError, Lost
+from rtune.storage.lock import InUseError, LockLost
 from rtune.storage.places import Place, StorageError, place
 from tests.support.services import s3
 from tests.support.waiting import wait_for
@@ -203,9 +203,9 @@ def test_a_holder_that_was_asleep_too_long_finds_out(remote: Place, monkeypatch:
     time.sleep(1.1)
     monkeypatch.setattr(lock, "RENEWED", 0.5)
     second = lock.take(remote)
-    with pytest.raises(Lost, match=f"process {os.getpid()} on .* has it"):
+    with pytest.raises(LockLost, match=f"process {os.getpid()} on .* has taken it over"):
         first.confirm()
-    with pytest.raises(Lost):
+    with pytest.raises(LockLost):
         first.check()
     second.confirm()
     first.release()
@@ -226,10 +226,10 @@ def test_a_void_claim_that_comes_back_to_life_is_void_again(
     second = lock.take(remote)
     first._renew(remote / "leases")
     assert isinstance(second, lock._Lease)
-    second._ask()
+    second._check_and_renew()
     second.check()
-    first._ask()
-    with pytest.raises(Lost):
+    first._check_and_renew()
+    with pytest.raises(LockLost):
         first.check()
     first.release()
     second.release()

@@ -236,7 +236,7 @@ def test_an_outage_is_waited_for_and_told_once(how: str, store: s3.Server, remot
     end.join()
     assert (folder / "a").read() == b"x"
     assert len(told) == 1
-    assert " now and is tried again: " in told[0]
+    assert " now; retrying: " in told[0]
 
 
 def test_a_passing_failure_is_not_worth_a_word(store: s3.Server, remote: RemotePlace) -> None:

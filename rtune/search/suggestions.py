@@ -1,7 +1,7 @@
-"""Suggestions from an Optuna study that is made anew from the trials so far.
+"""Suggested values of new trials, from an Optuna study that is rebuilt from the trials so far.
 
-A trial that is not finished has only early figures, which would mislead the sampler if told as they are.
-It is told with its forecast: where finished trials that stood where it stands have ended.
+The early results of an unfinished trial would mislead the sampler. The study therefore holds a forecast of
+its final objectives (`rtune.search.forecast`).
 """
 
 import json
@@ -23,32 +23,34 @@ from rtune.search.plan import Plan, Values
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-# A diverged trial is told this far below the worst of all others, in spans of an objective (at least 1).
+# A diverged trial is this far below the worst of all others, in ranges of each objective (at least 1).
 _BROKEN = 1.0
 
 
-class Suggests(Protocol):
-    """What a search needs of a sampler; `Sampler` is the one that searches use."""
+class Suggester(Protocol):
+    """Suggests values of new trials."""
 
     def suggest(self, known: Iterable[Trial], point: Values) -> tuple[Values, dict[str, Any], str]:
-        """See `Sampler.suggest`."""
+        """See `OptunaSuggester.suggest`."""
 
 
-class Sampler:
-    """Suggests values. Remembers nothing: a suggestion depends on the plan and the trials alone."""
+class OptunaSuggester:
+    """Suggests values by a plan's sampler. Stateless: suggestions depend on the plan and the trials alone."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._distributions = {path: optuna_space.distribution(r) for path, r in plan.ranges.items()}
 
     def suggest(self, known: Iterable[Trial], point: Values) -> tuple[Values, dict[str, Any], str]:
-        """Searched values of a new trial, facts to be kept with it, and where the values come from.
-
-        That is `point` if any value is given, else the sampler used; facts are for later suggestions.
+        """Searched values of a new trial (dotted path -> value), facts and source.
 
         Args:
             known: the trials so far.
-            point: values that are given (dotted path -> value); the others are sampled.
+            point: given values (dotted path -> value); the others are sampled.
+
+        Returns:
+            The values; Optuna's attributes of the trial, which later suggestions need; and the source:
+            `point` if any value was given, else the name of the sampler.
         """
         trials = list(known)
         seed, draw = np.random.SeedSequence([self._plan.seed, len(trials)]).generate_state(2).tolist()
@@ -66,14 +68,16 @@ class Sampler:
         asked = study.ask()
         values = dict(point)
         for path, domain in self._plan.ranges.items():
-            given = path in point and path not in inside  # outside of the range: none of the study's
+            given = (
+                path in point and path not in inside
+            )  # a given value outside its range is not part of the study
             if not given and self._plan.is_active(path, values):
                 values[path] = optuna_space.suggest(asked, path, domain)
         facts = study.get_trials(deepcopy=False)[asked.number].system_attrs
         return values, facts, "point" if point else part.name
 
     def observations(self, trials: list[Trial]) -> list[FrozenTrial]:
-        """What the study is told of trials: forecasts of unfinished ones, among them the stopped."""
+        """The trials as the study holds them: stopped and running ones with their forecast."""
         objectives, end = self._plan.objectives, self._plan.max_epochs
         finished = [t.curve(objectives) for t in trials if t.status == "finished" and t.epoch == end]
         forecast = Forecast(finished)
@@ -108,7 +112,7 @@ class Sampler:
 
 
 def _drawn(part: catalog.Sampler, draw: float) -> catalog.Sampler:
-    """The sampler itself, or that of those it mixes which a number in [0, 1) stands for."""
+    """The sampler itself or, if it mixes several, the one that `draw` in [0, 1) selects by their shares."""
     if not part.mixes:
         return part
     *others, last = part.mixes
