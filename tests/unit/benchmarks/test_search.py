@@ -106,7 +106,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     common = ["--table", str(file), "--seeds", "3", "--workers", "2", "--budget", "30", "--processes", "1"]
     assert search.main([*common, "--json", str(figures)]) == 0
     out, err = capsys.readouterr()
-    assert "trained to their end" in out
+    assert "Only fully trained networks count" in out
     assert "reference point" in out
     assert "nearest" in out
     assert "without replacement" in out
