@@ -85,7 +85,7 @@ def test_the_command_with_a_share(tmp_path: Path, capsys: pytest.CaptureFixture[
     file, figures = generated(tmp_path / "tiny.csv"), tmp_path / "figures.json"
     common = ["--table", str(file), "--seeds", "2", "--budget", "200", "--processes", "1"]
     assert search.main([*common, "--share", "0.5", "--json", str(figures)]) == 0
-    assert "its own random 0.5 of the settings" in capsys.readouterr().out
+    assert "a random fraction 0.5 of the settings" in capsys.readouterr().out
     random, *_ = json.loads(figures.read_text())
     assert random["final_hypervolume_quartiles"] == [1, 1]
 
@@ -106,7 +106,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     common = ["--table", str(file), "--seeds", "3", "--workers", "2", "--budget", "30", "--processes", "1"]
     assert search.main([*common, "--json", str(figures)]) == 0
     out, err = capsys.readouterr()
-    assert "trained to their end" in out
+    assert "Only fully trained networks count" in out
     assert "reference point" in out
     assert "nearest" in out
     assert "without replacement" in out
