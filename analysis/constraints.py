@@ -34,7 +34,7 @@ class Constraint:
 
 def parse_constraint(text: str) -> Constraint:
     """Raises ObjectiveError for what is no constraint on a metric."""
-    match = re.fullmatch(r"\s*([a-z_]+)\s*(>=|<=|==|>|<)\s*([^\s=]\S*)\s*", text)
+    match = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|==|>|<)\s*([^\s=]\S*)\s*", text)
     if match is None:
         raise ObjectiveError(
             f"constraint {text!r} is not a metric, one of >= <= > < == and a number, "

@@ -1,4 +1,7 @@
-"""The exceptions of rtune. Every error that rtune raises on purpose is an `RtuneError`."""
+"""The exceptions of rtune: an error for users is an `RtuneError`, but for those of `rtune.robust`.
+
+That room stands alone; its `DataError` and `Diverged` become one of these, or a trial's status, above it.
+"""
 
 
 class RtuneError(Exception):

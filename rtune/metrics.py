@@ -58,6 +58,12 @@ def _fraction(name: str, label: str, measure: str, of_images: bool = False) -> M
     return Metric(name, label, True, measure, high=1.0, of_images=of_images, core=True)
 
 
+# Other columns of logs, results and reports.
+_COLUMNS = (
+    *("trial", "epoch", "status", "seed", "sampler", "images", "time", "error", "decision", "run"),
+    *("rung", "rung_position", "rung_size", "rung_quota", "notes", "kind"),
+)
+
 METRICS = Registry(
     "metric",
     "metrics",
@@ -73,6 +79,8 @@ METRICS = Registry(
         Metric("train_seconds", "train seconds", False, unit="s", core=True),
         Metric("eval_seconds", "eval seconds", False, unit="s", core=True),
     ],
+    name=r"[a-z][a-z0-9_]*",
+    reserved=_COLUMNS,
 )
 
 

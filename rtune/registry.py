@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from rtune.errors import UsageError
@@ -34,16 +35,28 @@ class Registry(Generic[E]):
         group: group of the entry points, without `rtune.`.
         type_: class of the parts.
         own: the parts that come with rtune.
+        name: regular expression that names must match.
+        reserved: names that no part may have.
 
     Attributes:
         version: incremented when a part is added or removed; caches of derived objects depend on it.
     """
 
-    def __init__(self, kind: str, group: str, type_: type[E], own: Iterable[E]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        type_: type[E],
+        own: Iterable[E],
+        name: str = r"[a-z][a-z0-9_-]*",
+        reserved: Collection[str] = (),
+    ) -> None:
         self.kind = kind
         self.group = f"rtune.{group}"
         self.version = 0
         self._type = type_
+        self._name = re.compile(name)
+        self._reserved = reserved
         self._parts: dict[str, E] = {}
         self._sources: dict[str, str] = {}
         self._complete = False
@@ -93,6 +106,15 @@ class Registry(Generic[E]):
         return len(self.names())
 
     def _add(self, part: E, source: str) -> None:
+        if not self._name.fullmatch(part.name):
+            raise PartError(
+                f"a {self.kind} of {source} is called {part.name!r}; a name must match {self._name.pattern}"
+            )
+        if part.name in self._reserved:
+            raise PartError(
+                f"a {self.kind} of {source} is called {part.name!r}, which is another column of the results; "
+                "choose another name"
+            )
         if part.name in self._parts:
             raise PartError(
                 f"two parts are called {part.name!r}: a {self.kind} of {self._sources[part.name]} and one of "

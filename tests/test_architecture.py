@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,30 @@ def test_the_walls_hold() -> None:
     from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml")) == EXIT_STATUS_SUCCESS
+
+
+def test_every_room_is_in_the_prohibitions_that_name_rooms() -> None:
+    """The layers are exhaustive; the contracts on Ray, torch and analysis/ name rooms."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == ["rtune"])
+    rooms = {f"rtune.{room.strip()}" for layer in layers for room in layer.split("|")}
+    may_use = {
+        "ray": {"rtune.cluster"},
+        "torch": {
+            "rtune.cli",
+            "rtune.dryrun",
+            "rtune.cluster",
+            "rtune.evaluate",
+            "rtune.worker",
+            "rtune.robust",
+        },
+        "analysis": {"rtune.cli"},
+    }
+    for module, users in may_use.items():
+        named = [c for c in contracts if c["type"] == "forbidden" and module in c["forbidden_modules"]]
+        assert rooms - users <= {source for contract in named for source in contract["source_modules"]}, (
+            module
+        )
 
 
 @pytest.mark.parametrize(

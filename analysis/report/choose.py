@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import constraints
 from analysis.front import knee
-from analysis.objectives import ObjectiveLike, parse
+from analysis.objectives import Objective, ObjectiveLike, parse
 from analysis.report import details, tables, text
 from analysis.report.run_set import RunSet, damage
 from rtune.errors import RunFailure
@@ -24,12 +24,14 @@ class Choice:
         found: networks that meet the constraints, best first; or those on their front.
         chosen: the best, or the knee of the front; None where no network meets the constraints.
         sentence: which was chosen, and of how many.
+        aim: the objective in which it is the best; None for the front.
     """
 
     seen: RunSet
     found: pd.DataFrame
     chosen: "pd.Series[Any] | None"
     sentence: str
+    aim: Objective | None = None
 
     def damage(self) -> list[str]:
         """A sentence for each run whose log is damaged."""
@@ -53,7 +55,8 @@ class Choice:
         if self.chosen is None:
             return self.sentence
         settings = {p: self.chosen[p] for p in self.seen.searched if tables.value(self.chosen[p])}
-        lines = [(name, text.figure(self.chosen[name], name)) for name in tables.metrics(self.seen)]
+        names = dict.fromkeys([*([self.aim.name] if self.aim else []), *tables.metrics(self.seen)])
+        lines = [(name, text.figure(self.chosen[name], name)) for name in names]
         lines += [(path, tables.value(v)) for path, v in settings.items()]
         lines.append(("validation images", text.images(self.seen, self.chosen["images"])))
         lines += details.describe(self.seen, self.chosen)
@@ -84,6 +87,8 @@ def choose(
     seen = RunSet.of(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
+    if aim is not None:
+        seen.require(aim)
     kept = constraints.where(seen.networks, asked)
     total = len(seen.networks)
     if not total:
@@ -98,7 +103,7 @@ def choose(
         ranked = constraints.best(kept, aim)
         most = "most" if aim.maximise else "least"
         sentence = f"{ranked['trial'].iloc[0]} has the {most} {aim.label} of {among}:"
-        return Choice(seen, ranked, ranked.iloc[0], sentence)
+        return Choice(seen, ranked, ranked.iloc[0], sentence, aim)
     narrowed = RunSet(seen.runs, kept, seen.objectives, seen.searched)
     middle = knee(kept, seen.objectives)
     assert middle is not None

@@ -77,7 +77,17 @@ class RunSet:
             elif together[path].dtype == object:  # a run that lacks the path makes numbers objects
                 together[path] = together[path].infer_objects()
         together["kind"] = _kinds(together, searched, names)
-        return cls(runs, together, asked, searched)
+        made = cls(runs, together, asked, searched)
+        for objective in asked:
+            made.require(objective)
+        return made
+
+    def require(self, objective: Objective) -> None:
+        """Raises ObjectiveError if there are networks and none has the metric: it is newer than the run."""
+        if len(self.networks) and self.networks[objective.name].isna().all():
+            raise ObjectiveError(
+                f"no network of {self.name} has {objective.name}: the run is older than this metric"
+            )
 
     @property
     def names(self) -> list[str]:

@@ -158,5 +158,5 @@ def _is_minimised(run_set: RunSet, name: str) -> bool:
 def _latex_figure(found: Any, name: str, is_best: bool) -> str:
     if pd.isna(found):
         return "--"
-    text = f"{100 * found:.1f}" if Objective(name, True).is_fraction else f"{found:,.0f}"
+    text = f"{100 * found:.1f}" if Objective(name, True).is_fraction else Objective(name).format(found)
     return rf"\textbf{{{text}}}" if is_best else text

@@ -14,12 +14,8 @@ _NAMED = 6
 
 
 def figure(value: Any, name: str) -> str:
-    """A metric: three decimals of a fraction, whole numbers with commas; empty where it is missing."""
-    if pd.isna(value):
-        return ""
-    if Objective(name, True).is_fraction:
-        return f"{value:.3f}"
-    return f"{value:,.0f}" if name in ("macs", "parameters") else f"{value:.3g}"
+    """A metric as its row in `rtune.metrics` formats it; empty where it is missing."""
+    return "" if pd.isna(value) else Objective(name).format(value)
 
 
 def metric(name: str) -> str:
@@ -29,11 +25,11 @@ def metric(name: str) -> str:
 
 def attack(config: EvaluationConfig) -> str:
     """`PGD-20 (epsilon 0.031, step size 0.0078)`."""
-    name = ATTACKS[config.method].label
-    if config.method == "pgd" and not config.random_start:
-        name = ATTACKS["ifgsm"].label
+    part = ATTACKS["ifgsm" if config.method == "pgd" and not config.random_start else config.method]
+    steps = "" if part.steps is None else f"-{config.steps}"
+    length = f", step size {config.step_size:.4g}" if part.steps_have_length else ""
     loss = "" if config.loss == "cross_entropy" else f", {ATTACK_LOSSES[config.loss].label} loss"
-    return f"{name}-{config.steps} (epsilon {config.epsilon:.4g}, step size {config.step_size:.4g}{loss})"
+    return f"{part.label}{steps} (epsilon {config.epsilon:.4g}{length}{loss})"
 
 
 def listed(parts: list[str]) -> str:

@@ -32,7 +32,8 @@ def _parts() -> Iterator[str]:
         yield "| name | what it is | its settings |"
         yield "|---|---|---|"
         for part in own:
-            yield f"| `{part.name}` | {part.about} | {_settings(part)} |"
+            only = "" if getattr(part, "trains", True) else " (`rtune evaluate` only)"
+            yield f"| `{part.name}` | {part.about}{only} | {_settings(part)} |"
         yield f"\nEntry points: `{registry.group}`.\n"
 
 

@@ -7,6 +7,7 @@ an old run.
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +22,8 @@ from rtune.config.sections import (
     slots,
     trial_config,
 )
+
+_NAMED = 4
 
 
 def dump(config: TrialConfig) -> dict[str, Any]:
@@ -45,6 +48,16 @@ def as_today(tree: dict[str, Any]) -> dict[str, Any] | None:
 def are_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a trial's saved settings, by whatever version of rtune, are those that `dump` gives now."""
     return before == now or as_today(before) == now
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between two trees of settings: `training.lr is 0.2 and was 0.1`; empty if nothing does.
+
+    At most four differences are named.
+    """
+    found = [f"{path} is {new} and was {old}" for path, old, new in _differing(before, now, "")]
+    more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
 
 
 def fill_search_file(tree: dict[str, Any]) -> None:
@@ -80,3 +93,19 @@ def _drop_unused(tree: dict[str, Any]) -> None:
         for name in [n for n, value in found.items() if isinstance(value, dict)]:
             if name not in named and name not in fields:
                 del found[name]
+
+
+def _differing(before: Any, now: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        if before != now:
+            yield path, repr(before), repr(now)
+        return
+    for key in [*before, *(key for key in now if key not in before)]:
+        inner = f"{path}.{key}".lstrip(".")
+        if key in before and key in now:
+            yield from _differing(before[key], now[key], inner)
+        else:
+            old, new = (repr(tree[key]) if key in tree else "not given" for tree in (before, now))
+            yield inner, old, new

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from rtune.config import rungs
@@ -204,7 +204,9 @@ def _objective(text: str) -> str:
     except ObjectiveError:
         known = ", ".join(METRICS.names())
         raise PydanticCustomError(
-            "objective", "Input should be a metric ({known}), optionally with :min or :max", {"known": known}
+            "objective",
+            "Input should be a metric, alone or followed by :min or :max; metrics are {known}",
+            {"known": known},
         ) from None
     return text
 
@@ -293,8 +295,20 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
                 f"{part.kind} {part.name!r} has settings, which would be in {name}.{part.name}; a field "
                 "or another part has that name already: choose another name"
             )
-        fields[part.name] = (part.settings, part.settings())
+        fields[part.name] = (part.settings, _defaults(part.settings, part))
     return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+
+
+def _defaults(settings: type[Section], part: Part) -> Section:
+    """Settings with their default values. Raises PartError if these break the rules of their own fields."""
+    try:
+        return settings.model_validate(settings().model_dump())
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise PartError(
+            f"{part.kind} {part.name!r} has a setting without a valid default: {name}: {first['msg']}"
+        ) from None
 
 
 def parts_with_settings(section: str) -> Iterator[Part]:

@@ -308,6 +308,7 @@ def _rule(message: str) -> str:
     """pydantic's message as the end of an rtune sentence."""
     rule = re.sub(r"^[A-Z]\w+ should ", "it must ", message)
     rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in")
+    rule = re.sub(r" after validation, not \d+$", "", rule)
     return rule.replace("a valid integer", "a whole number").replace("valid ", "")
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
+from rtune.errors import UsageError
 
-class YamlError(Exception):
+
+class YamlError(UsageError):
     """The text is not YAML, or not a mapping of plain values; the message names file and line."""
 
 

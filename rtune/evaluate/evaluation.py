@@ -116,9 +116,12 @@ def _jobs(
     for name in names:
         if name.unfit(noisy):
             continue
-        facts = settings.of(name, noisy)
+        facts, own_settings = settings.of(name, noisy), _own_settings(name.part, own)
         record = {"kind": "evaluation", "images": len(split), **facts}
-        yield record, _evaluation(network, split, name, facts, _own_settings(name.part, own)), 1
+        if own_settings:  # part of the name: with other settings it is another attack
+            told = ", ".join(f"{key}={value}" for key, value in own_settings.items())
+            record["attack"] = f"{record['attack']}({told})"
+        yield record, _evaluation(network, split, name, facts, own_settings), 1
     if diagnose:
         attack = PGD(settings.epsilon, settings.step_size, 20)
         facts = {

@@ -43,8 +43,8 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         )
     if not saved.are_same(found.config, identity):
         raise CheckpointError(
-            f"{path} belongs to another network: its settings, with data set {_dataset(found)}, are not "
-            f"those of {trial.id} in this run, with data set {config.data.dataset}"
+            f"{path} belongs to another network: "
+            f"{saved.differences(saved.as_today(found.config) or found.config, identity)}"
         )
     network = build.model(config.model, config.data)
     weights = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
@@ -58,11 +58,6 @@ def load_network(folder: RunFolder, trial: Trial) -> Network:
         if tensor.dtype != kinds[name] or not tensor.isfinite().all():
             raise CheckpointError(f"{path} holds no network: {name} is not finite, or not {kinds[name]}")
     return network.eval()
-
-
-def _dataset(found: checkpoint.Checkpoint) -> str:
-    data = found.config.get("data")
-    return str(data.get("dataset")) if isinstance(data, dict) else "unknown data"
 
 
 def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:

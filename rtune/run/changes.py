@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from rtune.config import saved
@@ -22,7 +21,6 @@ FREE = (
     "search.max_failures",
     "search.report_timeout",
 )
-_NAMED = 4
 
 
 def fixed(spec: Spec) -> dict[str, Any]:
@@ -45,9 +43,7 @@ def differences(before: dict[str, Any], spec: Spec) -> str:
         spec: the current search file.
     """
     then, now = _as_today(before), fixed(spec)
-    found = [f"{path} is {new} and was {old}" for path, old, new in _differing(then, now, "")]
-    more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
+    return saved.differences(then, now)
 
 
 def _as_today(before: dict[str, Any]) -> dict[str, Any]:
@@ -58,19 +54,3 @@ def _as_today(before: dict[str, Any]) -> dict[str, Any]:
         return fixed(from_tree(tree, {}, "the log"))
     except (SpecError, AttributeError, TypeError):
         return before
-
-
-def _differing(before: Any, now: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        before, now = dict(enumerate(before)), dict(enumerate(now))
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        if before != now:
-            yield path, repr(before), repr(now)
-        return
-    for key in [*before, *(key for key in now if key not in before)]:
-        inner = f"{path}.{key}".lstrip(".")
-        if key in before and key in now:
-            yield from _differing(before[key], now[key], inner)
-        else:
-            old, new = (repr(tree[key]) if key in tree else "not given" for tree in (before, now))
-            yield inner, old, new

@@ -11,9 +11,12 @@ import pytest
 from pydantic import create_model
 
 import analysis
+from analysis.report.choose import choose
+from analysis.report.run_set import RunSet
 from rtune.config import saved, sections
 from rtune.config.catalog import NETWORKS, PRUNERS, Network, Pruner
 from rtune.config.section import Before, Count, Section
+from rtune.errors import ObjectiveError
 from rtune.evaluate.network import load_network
 from rtune.metrics import METRICS, Metric
 from rtune.run import changes, schema
@@ -108,6 +111,15 @@ def test_tables_have_the_new_metric_and_the_old_figures(old: Path) -> None:
     assert rows["toy"].isna().all()
     assert rows.drop(columns="toy").to_csv(index=False) == before
     assert not analysis.read(old).notes
+
+
+@pytest.mark.usefixtures("grown")
+def test_an_old_run_is_not_asked_for_a_metric_that_it_lacks(old: Path) -> None:
+    sentence = f"no network of {old.name} has toy: the run is older than this metric"
+    with pytest.raises(ObjectiveError, match=sentence):
+        RunSet.of([RunFolder(old)], ["robust_accuracy", "toy"])
+    with pytest.raises(ObjectiveError, match=sentence):
+        choose([RunFolder(old)], None, "toy:min", [])
 
 
 @pytest.mark.usefixtures("grown")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rtune.metrics import METRICS, Metric
 from rtune.registry import PartError, Registry, resolve
 
 
@@ -86,6 +87,16 @@ def test_names_are_taken_once_and_the_version_tells_of_changes() -> None:
     assert found.version == 2
     with pytest.raises(PartError, match="thing 'new' is unknown; known are own"):
         found["new"]
+
+
+def test_names_can_be_written_in_search_files_and_are_no_other_columns() -> None:
+    with pytest.raises(PartError, match="a thing of rtune is called 'Two words'; a name must match"):
+        Registry("thing", "things", Thing, [Thing("Two words")])
+    for taken in ("images", "epoch"):
+        with pytest.raises(PartError, match=f"is called '{taken}', which is another column of the results"):
+            METRICS.add(Metric(taken, "a label", True))
+    with pytest.raises(PartError, match="a name must match"):
+        METRICS.add(Metric("two-words", "a label", True))
 
 
 @pytest.mark.parametrize(

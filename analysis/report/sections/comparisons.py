@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import paper
+from analysis.labels import label_words
 from analysis.report import plot_data, text
 from analysis.report.facts import Facts
 from analysis.report.run_set import RunSet
@@ -109,7 +110,7 @@ def _fronts(run_set: RunSet) -> Iterator[Comparison]:
                 [part[part[path] == value] for value in (a, b)] for part in (own, run_set.networks)
             )
             yield (
-                f"{path.partition('.')[2].capitalize()}: {a} and {b}",
+                f"{path.partition('.')[2].capitalize()}: {label_words(a)} and {label_words(b)}",
                 _compared(run_set, sides, whole, (a, b)),
             )
 

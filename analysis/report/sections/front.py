@@ -101,7 +101,9 @@ def _extremes(run_set: RunSet) -> str:
 def _sparsest(run_set: RunSet) -> str | None:
     """The sparsest network that keeps most of the best robust accuracy; None where either is no objective."""
     sparsities = [
-        o.name for o in run_set.objectives if o.name.endswith("sparsity") or o.name.startswith("remov")
+        o.name
+        for o in run_set.objectives
+        if o.maximise and (o.name.endswith("sparsity") or o.name == "removable_channels")
     ]
     if "robust_accuracy" not in run_set.names or not sparsities or len(run_set.members) < 2:
         return None

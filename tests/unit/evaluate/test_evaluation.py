@@ -250,9 +250,9 @@ def _five_classes(path: Path) -> None:
         (lambda p: _of(p, trial="t0002"), "belongs to another network: it holds t0002 at epoch 2"),
         (
             lambda p: _of(p, {"data": {"dataset": "cifar10"}}),
-            "its settings, with data set cifar10, are not",
+            "belongs to another network: data.dataset is 'digits' and was 'cifar10'",
         ),
-        (lambda p: _of(p, {"training": {"lr": 0.3}}), "its settings, with data set digits, are not"),
+        (lambda p: _of(p, {"training": {"lr": 0.3}}), "training.lr is 0.1 and was 0.3"),
         (_five_classes, "does not fit the network of its settings"),
         (_not_finite, "holds no network"),
         (_whole_numbers, "holds no network"),
