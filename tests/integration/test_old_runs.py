@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -79,12 +80,15 @@ def test_the_status_says_how_to_go_on_and_what_diverged(folder: Path) -> None:
 
 
 # A worker killed; stopped, then let go on; a replicate.
+def facts(line: str) -> list[str]:
+    """Trials, places, epochs and figures of a sentence, in order; the words around them may change."""
+    return re.findall(r"t\d{4}(?:r\d+)?|\d+(?:\.\d+)?(?:e-?\d+)?", line)
+
+
 @pytest.mark.parametrize("trial", ["t0001", "t0003", "t0003r1"])
-def test_a_trial_is_explained_in_the_same_words(folder: Path, trial: str) -> None:
-    assert (
-        said(folder, "status", "mixed", "--explain", trial).splitlines()
-        == expected("mixed")["explain"][trial]
-    )
+def test_a_trial_is_explained_with_the_same_places_and_figures(folder: Path, trial: str) -> None:
+    now = said(folder, "status", "mixed", "--explain", trial).splitlines()
+    assert list(map(facts, now)) == list(map(facts, expected("mixed")["explain"][trial]))
 
 
 @pytest.mark.parametrize(("options", "key"), [([], "best"), (record.CONSTRAINED, "constrained")])
