@@ -163,7 +163,7 @@ def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
     for path in (tmp_path / "none", tmp_path / "other"):
         (line,) = ask(guarded, there, RAY_AUTH_TOKEN_PATH=str(path))
         assert line.startswith(
-            f"the Ray cluster at {there} does not take this machine's token: put that of its"
+            f"the Ray cluster at {there} does not accept this machine's token: put that of its"
         )
     assert ask(guarded, there) == ["connected"]
     pretend = f"""
