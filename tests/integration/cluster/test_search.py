@@ -116,7 +116,7 @@ def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune
     assert facts["interrupted"] > 0
     with (run / "results" / "0001.jsonl").open("ab") as log:
         log.write(b'{"kind":"epoch","trial":"t00')  # the record that was being written
-    assert "left out, the record is torn" in rtune("status", str(run)).stdout
+    assert "left out, the record is incomplete" in rtune("status", str(run)).stdout
     done = rtune("resume", str(run))
     assert done.returncode == 0, done.stderr
     after = check_whole(run, 4)
