@@ -128,7 +128,8 @@ def prune_checkpoints(run: str, runs: str) -> None:
 def _print_status(facts: dict[str, Any], ledger: Ledger, folder: RunFolder) -> None:
     max_epochs = summary.max_epochs(ledger, folder.spec)
     again = facts["replicates"]
-    replicates = f"; {sum(again.values())} replicates: {_states(again)}" if any(again.values()) else ""
+    count = sum(again.values())
+    replicates = f"; {count} replicate{'s' * (count != 1)}: {_states(again)}" if count else ""
     click.echo(f"{facts['run']}: {facts['trials']} trials: {_states(facts)}{replicates}")
     objectives = ", ".join(facts["objectives"])
     click.echo(summary.saving(ledger, max_epochs))
