@@ -1,5 +1,6 @@
 """Dotted paths of a search file, such as `pruning.rgsm.beta`: what they name and when they apply."""
 
+import copy
 import difflib
 from typing import Any, NamedTuple
 
@@ -75,3 +76,15 @@ def hint(path: str) -> str:
     close = difflib.get_close_matches(last, model.model_fields, 1)
     known = ", ".join(k for k in model.model_fields if k != "provenance")
     return f"; did you mean {close[0]}?" if close else f"; known here: {known}"
+
+
+def replaced(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a tree with other values at some dotted paths."""
+    tree = copy.deepcopy(tree)
+    for dotted, value in values.items():
+        *parents, last = dotted.split(".")
+        node = tree
+        for key in parents:
+            node = node[key]
+        node[last] = value
+    return tree

@@ -22,6 +22,7 @@ from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import OutputRedirect
 from rtune.config import spec
+from rtune.config.reading.overrides import OPTION
 from rtune.errors import LaunchError, ResourceError, RunError, SpecError
 from rtune.run import changes, schema, summary
 from rtune.run.folder import RunFolder, find_run, new_run, storage_errors
@@ -218,7 +219,7 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limit
     tree = folder.spec.to_tree()
     tree["training"]["max_epochs"] = max_epochs
     tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
-    settings = spec.from_tree(tree, {}, spec.OPTION).search
+    settings = spec.from_tree(tree, {}, OPTION).search
     trials = options.get("trials", summary.trials(ledger, folder.spec))
     if trials < len(ledger.own):
         raise RunError(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rtune.config import ranges, spec
 from rtune.config.json_schema import search_file_schema
+from rtune.config.reading import texts
 from rtune.errors import SpecError
 
 GOOD = """\
@@ -231,7 +232,7 @@ def test_no_content_gives_a_traceback(value: Any) -> None:
 
 
 def test_times() -> None:
-    assert [spec.seconds(t) for t in ("90", "90s", "1.5m", "2h", "1d")] == [90, 90, 90, 7200, 86400]
+    assert [texts.seconds(t) for t in ("90", "90s", "1.5m", "2h", "1d")] == [90, 90, 90, 7200, 86400]
 
 
 def test_names_agree_with_the_science() -> None:
