@@ -21,6 +21,15 @@ def section_type(annotation: Any) -> type[Section] | None:
     return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
 
 
+def section_at(model: type[Section], path: str) -> type[Section] | None:
+    """The section class at a dotted path below a section; None if there is no section."""
+    found: type[Section] | None = model
+    for key in path.split("."):
+        field = found.model_fields.get(key) if found else None
+        found = section_type(field.annotation) if field else None
+    return found
+
+
 def is_selector(path: str) -> bool:
     """Whether a path is a field that names a part, such as `pruning.method`."""
     return any(path == slot.path for slot in SLOTS)
@@ -66,11 +75,8 @@ def requirement(path: str) -> Requirement | None:
 
 def hint(path: str) -> str:
     """`; did you mean ...?` with the closest field of the same section, or a list of its fields."""
-    *parents, last = path.split(".")
-    model: type[Section] | None = search_file()
-    for key in parents:
-        field = model.model_fields.get(key) if model else None
-        model = section_type(field.annotation) if field else None
+    parents, _, last = path.rpartition(".")
+    model = section_at(search_file(), parents) if parents else search_file()
     if model is None:
         return ""
     close = difflib.get_close_matches(last, model.model_fields, 1)

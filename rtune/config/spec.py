@@ -12,8 +12,7 @@ from typing import Any
 
 from rtune.config import fields, ranges, saved, yaml_file
 from rtune.config.catalog import Part
-from rtune.config.reading import texts
-from rtune.config.reading.overrides import override
+from rtune.config.reading import overrides, texts
 from rtune.config.reading.reader import Reader
 from rtune.config.sections import (
     SLOTS,
@@ -36,10 +35,12 @@ class Spec:
         file: all settings as plain values; a searched one has some value of its range.
         ranges: dotted path -> range. A path that names a part, such as `pruning.method`, comes before the
             settings of that part.
+        notes: sentences for whoever starts the search: what of the file does not apply, and what looks odd.
     """
 
     file: SearchFile
     ranges: dict[str, ranges.Range]
+    notes: tuple[str, ...] = ()
 
     @property
     def search(self) -> SearchSettings:
@@ -108,12 +109,13 @@ class Spec:
         return fields.replaced(tree, {path: ranges.dump(domain) for path, domain in self.ranges.items()})
 
 
-def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
+def load(path: Path, replaced: Iterable[tuple[str, Any]] = ()) -> Spec:
     """Reads and validates a search file.
 
     Args:
         path: a YAML file; numbers may be written as fractions such as `8/255`.
-        overrides: pairs (dotted path, value) that replace values of the file.
+        replaced: pairs (dotted path, value) from the command line. They hold in every trial: points that
+            contradict them are left out.
 
     Raises:
         SpecError: the file cannot be read or is not valid.
@@ -122,13 +124,12 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
         tree, origins = yaml_file.read(path)
     except yaml_file.YamlError as error:
         raise SpecError(str(error)) from None
-    for dotted, value in overrides:
-        override(tree, origins, dotted, value)
+    given = overrides.apply(tree, origins, replaced)
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str):
         # `rtune resume` and workers run in other working directories.
         data["folder"] = str(Path(data["folder"]).expanduser().absolute())
-    return from_tree(tree, origins, str(path))
+    return _validated(tree, origins, str(path), given)
 
 
 def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spec:
@@ -142,6 +143,11 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     Raises:
         SpecError: the content is not valid.
     """
+    return _validated(tree, origins, source, {})
+
+
+def _validated(tree: dict[str, Any], origins: dict[str, str], source: str, given: overrides.Given) -> Spec:
+    """As `from_tree`; `given` are the values of the command line (`overrides.apply`)."""
     reader = Reader(origins, source)
     tree = texts.numbers(copy.deepcopy(tree))
     reader.read_times(tree)
@@ -151,9 +157,14 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     for path, domain in found.items():
         for value in domain.probes():
             reader.validate(fields.replaced(tree, {path: value}), report_at=path)
-    ordered = sorted(found, key=lambda path: not fields.is_selector(path))
-    spec = Spec(file, {path: found[path] for path in ordered})
-    reader.check(spec)
+    ordered = {path: found[path] for path in sorted(found, key=lambda path: not fields.is_selector(path))}
+    kept, reasons = overrides.split_points(file, given, ordered)
+    if reasons and "points" in given:
+        index, reason = next(iter(reasons.items()))
+        raise reader.error(f"points.{index}", f"is given, and the command line says otherwise: {reason}")
+    notes = [overrides.left_out(reasons, len(file.points))] if reasons else []
+    spec = Spec(file.model_copy(update={"points": kept}), ordered, tuple(notes))
+    reader.check(spec, [file.points[index] for index in reasons])
     return spec
 
 

@@ -1,7 +1,7 @@
 """Validates the content of a search file; every error is a sentence that names the place of the value."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -79,16 +79,16 @@ class Reader:
             path = report_at
         raise self.error(path, f"is {value!r}; {rule}")
 
-    def check(self, spec: "Spec") -> None:
-        """Checks the rules that involve several fields."""
-        self._check_sections(spec)
+    def check(self, spec: "Spec", left_out: Sequence[dict[str, Any]] = ()) -> None:
+        """Checks the rules that involve several fields; `left_out` are points that do not apply."""
+        self._check_sections(spec, left_out)
         self._check_points(spec)
         self._check_needs(spec)
         search = spec.search
         if not spec.ranges and not spec.points:
             raise SpecError(
                 f"{self.source}: nothing is searched; give at least one range, such as "
-                "{log_uniform: [1e-3, 1]}, or points"
+                "{log_uniform: [1e-3, 1]}, or points" + _why(spec)
             )
         if len({parse(text).name for text in search.objectives}) < len(search.objectives):
             raise self.error(
@@ -118,7 +118,7 @@ class Reader:
                 + (f" (epochs {', '.join(map(str, levels))})" if levels else ""),
             )
 
-    def _check_sections(self, spec: "Spec") -> None:
+    def _check_sections(self, spec: "Spec", left_out: Sequence[dict[str, Any]]) -> None:
         """A part's own section may be given only if some trial can use the part."""
         for path in self.origins:
             required = fields.requirement(path) if path.count(".") == 1 else None
@@ -128,13 +128,14 @@ class Reader:
             if set(required.names) & set(possible):
                 continue
             written = {origin for p, origin in self.origins.items() if p == path or p.startswith(path + ".")}
-            if self.origins.get(selector) == OPTION and OPTION not in written:
+            once = {point.get(selector) for point in left_out} & set(required.names)
+            if (once or self.origins.get(selector) == OPTION) and OPTION not in written:
                 for inside in [p for p in spec.ranges if f"{p}.".startswith(f"{path}.")]:
                     del spec.ranges[inside]
                 continue
             chosen = " or ".join(map(str, possible))
             never = " or ".join(required.names)
-            raise self.error(path, f"is given, but {selector} is {chosen}, never {never}")
+            raise self.error(path, f"is given, but {selector} is {chosen}, never {never}{_why(spec)}")
 
     def _check_needs(self, spec: "Spec") -> None:
         """In every possible combination, the network must offer what the other parts need."""
@@ -167,6 +168,10 @@ class Reader:
                 path = ".".join(map(str, first["loc"]))
                 rule = _rule(first["msg"])
                 raise self.error(f"{where}.{path}", f"is {first['input']!r}; {rule}") from None
+
+
+def _why(spec: "Spec") -> str:
+    return "".join(f"; {note}" for note in spec.notes)
 
 
 def _rule(message: str) -> str:
