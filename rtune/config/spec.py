@@ -3,7 +3,6 @@
 Every error is a `SpecError` whose message names the file and line, the field, its value and the rule.
 """
 
-import copy
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -126,14 +125,14 @@ def load(path: Path, replaced: Iterable[tuple[str, Any]] = ()) -> Spec:
         raise SpecError(str(error)) from None
     given = overrides.apply(tree, origins, replaced)
     data = tree.get("data")
-    if isinstance(data, dict) and isinstance(data.get("folder"), str):
+    if isinstance(data, dict) and isinstance(data.get("folder"), str) and data["folder"].strip():
         # `rtune resume` and workers run in other working directories.
         data["folder"] = str(Path(data["folder"]).expanduser().absolute())
-    return _validated(tree, origins, str(path), given)
+    return _validated(Reader(origins, str(path), new=True), tree, given)
 
 
 def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spec:
-    """Validates the content of a search file.
+    """Validates the content of a saved search file; rules for new searches only do not apply.
 
     Args:
         tree: the content, as `Spec.to_tree` returns it.
@@ -143,13 +142,19 @@ def from_tree(tree: dict[str, Any], origins: dict[str, str], source: str) -> Spe
     Raises:
         SpecError: the content is not valid.
     """
-    return _validated(tree, origins, source, {})
+    return _validated(Reader(origins, source), tree, {})
 
 
-def _validated(tree: dict[str, Any], origins: dict[str, str], source: str, given: overrides.Given) -> Spec:
+def check_options(values: dict[str, Any]) -> None:
+    """Checks options that change a run's settings, dotted path -> value. Raises SpecError."""
+    tree: dict[str, Any] = {}
+    overrides.apply(tree, {}, values.items())
+    Reader({}, overrides.OPTION, new=True).validate(tree)
+
+
+def _validated(reader: Reader, tree: dict[str, Any], given: overrides.Given) -> Spec:
     """As `from_tree`; `given` are the values of the command line (`overrides.apply`)."""
-    reader = Reader(origins, source)
-    tree = texts.numbers(copy.deepcopy(tree))
+    tree = texts.understood(tree)
     reader.read_times(tree)
     found = dict(reader.extract_ranges(tree, search_file(), ""))
     file = reader.validate(tree)

@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rtune.config import saved, spec, yaml_file
 from rtune.errors import RunError, SpecError
 from rtune.run import log, schema
@@ -75,7 +73,7 @@ class RunFolder:
         """
         target = new_run(runs, name)
         tree = search.to_tree() | {"provenance": provenance | {"schema": schema.VERSION}}
-        text = yaml.safe_dump(tree, sort_keys=False).encode()
+        text = yaml_file.dump(tree).encode()
         with storage_errors(f"run folder {target} cannot be made"):
             if isinstance(target, LocalPlace):
                 _make(target.path, text)

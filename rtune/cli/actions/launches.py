@@ -210,6 +210,8 @@ def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
     """Limits of this launch: from the options, else from the latest launch, else from the search file."""
     longest = summary.max_epochs(ledger, folder.spec)
+    sections = {"max_epochs": "training"}
+    spec.check_options({f"{sections.get(key, 'search')}.{key}": value for key, value in options.items()})
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
         raise RunError(

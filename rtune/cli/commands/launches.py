@@ -140,10 +140,10 @@ def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | No
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
+    path, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not path:
-        raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
+        raise UsageFailure(f"--set {text[:80]!r} must be PATH=VALUE, such as model.width=8")
     try:
         return path, yaml_file.parse_value(value)
     except yaml_file.YamlError as error:
-        raise UsageFailure(f"--set {path}: {error}") from None
+        raise UsageFailure(f"--set {path[:80]}: {error}") from None

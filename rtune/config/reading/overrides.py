@@ -31,12 +31,14 @@ def apply(tree: dict[str, Any], origins: dict[str, str], overrides: Iterable[tup
     given: Given = {}
     for dotted, whole in asked:
         for path, value in _leaves(dotted, whole):
+            value = texts.understood(value, path)
             if path in given and not _same(given[path], value):
-                raise SpecError(f"{OPTION}: {path} is given twice, as {given[path]} and as {value}")
+                one, other = texts.shown(given[path]), texts.shown(value)
+                raise SpecError(f"{OPTION}: {path} is given twice, as {one} and as {other}")
             given[path] = value
     for path in given:
         for outer in (other for other in given if path.startswith(f"{other}.")):
-            raise SpecError(f"{OPTION}: {path} is given, and so is {outer}, as {given[outer]}")
+            raise SpecError(f"{OPTION}: {path} is given, and so is {outer}, as {texts.shown(given[outer])}")
     for dotted, value in asked:
         _replace(tree, origins, dotted, value)
     return given
@@ -52,7 +54,7 @@ def split_points(
         given: as `apply` returns it.
         found: the ranges, dotted path -> range.
     """
-    fixed = {path: found.get(path, texts.numbers(v)) for path, v in given.items() if _is_searchable(path)}
+    fixed = {path: found.get(path, v) for path, v in given.items() if _is_searchable(path)}
     against = {i: _contradiction(point, fixed, file) for i, point in enumerate(file.points)}
     kept = [point for i, point in enumerate(file.points) if against[i] is None]
     return kept, {i: reason for i, reason in against.items() if reason is not None}
@@ -74,7 +76,7 @@ def _is_searchable(path: str) -> bool:
 def _contradiction(point: dict[str, Any], fixed: Given, file: SearchFile) -> str | None:
     for path, value in fixed.items():
         if path in point and not _holds(value, point[path]):
-            return f"{path} is {point[path]}"
+            return f"{path} is {texts.shown(point[path])}"
     for path in point:
         required = fields.requirement(path)
         if required is not None and required.slot.path in fixed:
@@ -91,7 +93,6 @@ def _holds(value: Any, of_point: Any) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    one, other = texts.numbers(one), texts.numbers(other)
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 

@@ -10,7 +10,7 @@ from rtune.config import fields, ranges
 from rtune.config.catalog import NETWORKS, Part
 from rtune.config.reading import texts
 from rtune.config.reading.overrides import OPTION
-from rtune.config.section import Section
+from rtune.config.section import NEW, Section
 from rtune.config.sections import FIXED, SEARCHABLE, SLOTS, SearchFile, search_file, trial_config
 from rtune.errors import SpecError
 from rtune.pareto.objectives import parse
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Reader:
     """Validates a tree; errors become sentences with the place of the value."""
 
-    def __init__(self, origins: dict[str, str], source: str) -> None:
+    def __init__(self, origins: dict[str, str], source: str, new: bool = False) -> None:
         self.origins = origins
         self.source = source
+        self.context = NEW if new else None
 
     def error(self, path: str, rest: str) -> SpecError:
         parts = path.split(".")
@@ -57,27 +58,31 @@ class Reader:
                 yield from self.extract_ranges(value, inner, path + ".")
                 continue
             if path.split(".")[0] not in SEARCHABLE or path in FIXED:
-                raise self.error(path, f"is {value}; it cannot be searched, a plain value is expected")
+                wrong = f"is {texts.shown(value)}; it cannot be searched, a plain value is expected"
+                raise self.error(path, wrong)
             try:
                 domain = ranges.parse(value)
             except ValueError as error:
                 raise self.error(path, str(error)) from None
+            if self.context and isinstance(domain, ranges.Choice) and domain.repeats():
+                raise self.error(path, f"has choice: {texts.shown(list(domain.values))}; two are the same")
             tree[key] = domain.probes()[0]
             yield path, domain
 
     def validate(self, tree: dict[str, Any], report_at: str | None = None) -> SearchFile:
         try:
-            return search_file().model_validate(tree)
+            return search_file().model_validate(tree, context=self.context)
         except ValidationError as failure:
             first = failure.errors()[0]
-        path = ".".join(str(p) for p in first["loc"])
-        value = first["input"]
-        if first["type"] == "extra_forbidden":
-            raise self.error(path, f"is an unknown field{fields.hint(path)}")
-        rule = _rule(first["msg"])
+        path, message = ".".join(str(p) for p in first["loc"]), first["msg"]
+        if first["type"] in ("extra_forbidden", "invalid_key") or path.endswith(".[key]"):
+            path = path.removesuffix(".[key]")
+            raise self.error(texts.cut(path), f"is an unknown field{fields.hint(path)}")
         if report_at is not None and not path.startswith(report_at):
             path = report_at
-        raise self.error(path, f"is {value!r}; {rule}")
+        if path.startswith("points.") and len(first["loc"]) > 3:  # one of the types that a value may have
+            path, message = path.rpartition(".")[0], "Input should be a number, a text, true or false"
+        raise self.error(texts.cut(path), _wrong(first["input"], message))
 
     def check(self, spec: "Spec", left_out: Sequence[dict[str, Any]] = ()) -> None:
         """Checks the rules that involve several fields; `left_out` are points that do not apply."""
@@ -157,26 +162,33 @@ class Reader:
             for path in point:
                 if path.split(".")[0] not in SEARCHABLE or path in FIXED or not fields.is_leaf(path):
                     raise self.error(
-                        f"{where}.{path}", f"is not a field that can be searched{fields.hint(path)}"
+                        texts.cut(f"{where}.{path}"),
+                        f"is not a field that can be searched{fields.hint(path)}",
                     )
                 if (reason := fields.inactive_reason(path, point, spec.file)) is not None:
                     raise self.error(f"{where}.{path}", f"is given, but {reason}")
             try:
-                trial_config().model_validate(fields.replaced(tree, point))
+                trial_config().model_validate(fields.replaced(tree, point), context=self.context)
             except ValidationError as failure:
                 first = failure.errors()[0]
                 path = ".".join(map(str, first["loc"]))
-                rule = _rule(first["msg"])
-                raise self.error(f"{where}.{path}", f"is {first['input']!r}; {rule}") from None
+                raise self.error(f"{where}.{path}", _wrong(first["input"], first["msg"])) from None
 
 
 def _why(spec: "Spec") -> str:
     return "".join(f"; {note}" for note in spec.notes)
 
 
+def _wrong(value: Any, message: str) -> str:
+    """`is VALUE; RULE`, with pydantic's message as the rule."""
+    hint = texts.hint(value) if isinstance(value, str) else ""
+    return f"is {texts.shown(value)}; {_rule(message)}{hint}"
+
+
 def _rule(message: str) -> str:
     """pydantic's message as the end of an rtune sentence."""
     rule = re.sub(r"^[A-Z]\w+ should ", "it must ", message)
     rule = rule.replace("a valid dictionary or instance of", "a mapping of fields as in")
+    rule = rule.replace("a valid boolean", "true or false")
     rule = re.sub(r" after validation, not \d+$", "", rule)
     return rule.replace("a valid integer", "a whole number").replace("valid ", "")

@@ -77,7 +77,7 @@ def test_points_that_contradict_the_command_line_are_left_out_and_named_once() -
     ]
     assert found.notes == (
         "left out of the file's 4 points, because the command line says otherwise: points.0 "
-        "(pruning.rgsm.lambda_1 is 0.07); points.2 (pruning.method is rvsm); points.3 "
+        "(pruning.rgsm.lambda_1 is 0.07); points.2 (pruning.method is 'rvsm'); points.3 "
         "(pruning.rgsm.lambda_1 is 0.05)",
     )
     # A saved search file has the points that are left, so a resume says nothing and agrees.
