@@ -84,6 +84,25 @@ def hint(path: str) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known here: {known}"
 
 
+def value_at(tree: dict[str, Any], path: str) -> Any:
+    """The value at a dotted path of a tree."""
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def plain(tree: dict[str, Any], model: type[Section], prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value of all plain fields of a tree of the class `model`."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = section_at(model, name)
+        if inner is not None and isinstance(value, dict):
+            found |= plain(value, inner, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
 def replaced(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A copy of a tree with other values at some dotted paths."""
     tree = copy.deepcopy(tree)

@@ -4,14 +4,15 @@ Every error is a `SpecError` whose message names the file and line, the field, i
 """
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtune.config import fields, ranges, saved, yaml_file
+from rtune.config import fields, finite, ranges, saved, yaml_file
 from rtune.config.catalog import Part
-from rtune.config.reading import overrides, texts
+from rtune.config.reading import notes, overrides, texts
 from rtune.config.reading.reader import Reader
 from rtune.config.sections import (
     SLOTS,
@@ -35,11 +36,13 @@ class Spec:
         ranges: dotted path -> range. A path that names a part, such as `pruning.method`, comes before the
             settings of that part.
         notes: sentences for whoever starts the search: what of the file does not apply, and what looks odd.
+        given: dotted paths of the values that come from the command line.
     """
 
     file: SearchFile
     ranges: dict[str, ranges.Range]
     notes: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     @property
     def search(self) -> SearchSettings:
@@ -55,8 +58,29 @@ class Spec:
 
     @property
     def trials(self) -> int:
-        """Number of trials to run. Without ranges it is at most the number of points."""
-        return self.search.trials if self.ranges else min(self.search.trials, len(self.points))
+        """Number of trials to run: no more than there are settings."""
+        return self.most_trials(self.search.trials)
+
+    @functools.cached_property
+    def space(self) -> finite.Space:
+        """The searched values, which may be finitely many."""
+        tree = self.trial_tree()
+        base = {path: fields.value_at(tree, path) for path in self.searched()}
+        return finite.Space(self.ranges, self.points, base, self.is_active)
+
+    @functools.cached_property
+    def settings(self) -> int | None:
+        """Number of different settings; None if there is no end of them."""
+        found = self.space.settings if self.space.is_finite else None
+        return None if found is None else len(found)
+
+    def most_trials(self, wanted: int, tried: Iterable[dict[str, Any]] = ()) -> int:
+        """Number of trials, `wanted` at most, of which each that is not among `tried` has new settings."""
+        if self.settings is None:
+            return wanted
+        earlier = list(tried)
+        listed = self.space.settings or {}
+        return min(wanted, len(earlier) + len(listed.keys() - {self.space.key(v) for v in earlier}))
 
     def searched(self) -> list[str]:
         """Dotted paths of all searched values: those with ranges, then those that only points give."""
@@ -167,10 +191,10 @@ def _validated(reader: Reader, tree: dict[str, Any], given: overrides.Given) -> 
     if reasons and "points" in given:
         index, reason = next(iter(reasons.items()))
         raise reader.error(f"points.{index}", f"is given, and the command line says otherwise: {reason}")
-    notes = [overrides.left_out(reasons, len(file.points))] if reasons else []
-    spec = Spec(file.model_copy(update={"points": kept}), ordered, tuple(notes))
+    found_notes = [overrides.left_out(reasons, len(file.points))] if reasons else []
+    spec = Spec(file.model_copy(update={"points": kept}), ordered, tuple(found_notes), tuple(given))
     reader.check(spec, [file.points[index] for index in reasons])
-    return spec
+    return notes.added(spec) if reader.context else spec
 
 
 def find(name: str) -> Path:

@@ -81,6 +81,7 @@ class Search:
         values, facts, source = self.suggester.suggest(self.ledger.own.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
+        values, source = self._untried(values, source, point, number)
         trial = Trial(_name(number), self._seed(number), values, source, facts)
         self._write(
             {
@@ -93,6 +94,16 @@ class Search:
             }
         )
         return trial
+
+    def _untried(
+        self, values: dict[str, Any], source: str, point: dict[str, Any], number: int
+    ) -> tuple[dict[str, Any], str]:
+        """The suggested values and their source or, in a finite space, others if a trial has had them."""
+        space, tried = self.plan.space, [trial.values for trial in self.ledger.own.values()]
+        if space is None or space.key(values) not in {space.key(earlier) for earlier in tried}:
+            return values, source
+        other = space.untried(tried, point, [self.plan.seed, number])
+        return (values, source) if other is None else (other, "point" if point else "random")
 
     def replicate(self, asked: replicates.ReplicateRequest) -> None:
         """Records the replicates that are missing. They are handed out after the unfinished trials."""

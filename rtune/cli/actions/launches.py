@@ -227,7 +227,8 @@ def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limit
         raise RunError(
             f"--trials is {trials}, but {folder.place} has already started {len(ledger.own)} trials"
         )
-    return Limits.of(settings, trials, max_epochs)
+    most = folder.spec.most_trials(trials, [trial.values for trial in ledger.own.values()])
+    return Limits.of(settings, most, max_epochs)
 
 
 def _left(
