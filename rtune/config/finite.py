@@ -1,7 +1,7 @@
 """Search spaces with finitely many settings: those whose ranges are choices and whole numbers."""
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -61,21 +61,21 @@ class Space:
         """Whether a point leaves nothing to be sampled."""
         return all(path in point for path in self.ranges if self.is_active(path, point))
 
-    def untried(self, tried: Iterable[Values], point: Values, seed: list[int]) -> Values | None:
+    def untried(self, tried: Set[Hashable], point: Values, seed: list[int]) -> Values | None:
         """A setting that is not among `tried`, drawn at random; None if none is left.
 
         Args:
-            tried: values of earlier trials.
+            tried: keys of the settings of earlier trials.
             point: values that the setting has if any untried one has them.
             seed: seed of the draw.
         """
-        known, rng = {self.key(values) for values in tried}, np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         listed = self.settings
         if listed is None:
             free = {} if self.is_complete(point) else point
             draws = (self._draw(rng, dict(free)) for _ in range(_DRAWS))
-            return next((values for values in draws if self.key(values) not in known), None)
-        left = [values for key, values in listed.items() if key not in known]
+            return next((values for values in draws if self.key(values) not in tried), None)
+        left = [values for key, values in listed.items() if key not in tried]
         fitting = [v for v in left if all(v.get(path, self.base[path]) == x for path, x in point.items())]
         choices = fitting or left
         return dict(choices[int(rng.integers(len(choices)))]) if choices else None

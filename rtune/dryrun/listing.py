@@ -23,7 +23,7 @@ def lines(spec: Spec) -> Iterator[str]:
             continue
         if path in spec.ranges:
             yield f"{path} = {json.dumps(ranges.dump(spec.ranges[path]), ensure_ascii=False)}"
-        elif path in spec.given or default.get(path) != value:
+        elif path in spec.given or path not in default or default[path] != value:
             seconds = f" seconds ({summary.clock(value)})" if path in _TIMES and value is not None else ""
             yield f"{path} = {json.dumps(value, ensure_ascii=False)}{seconds}"
     for index, point in enumerate(spec.points[:_MOST_POINTS]):
