@@ -37,6 +37,12 @@ class _Loader(yaml.SafeLoader):
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    yaml_constructors = {
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag in {None, *(f"{_TAG}{kind}" for kind in ("null", "str", "seq", "map"))}
+    }
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         own = [(key, value) for key, value in node.value if key.tag != f"{_TAG}merge"]
         super().flatten_mapping(node)
@@ -44,6 +50,11 @@ class _Loader(yaml.SafeLoader):
         for key, _ in own:
             merged.pop(str(key.value), None)
         node.value = [*merged.values(), *own]
+
+    def truth(self, node: yaml.ScalarNode) -> Any:
+        """A truth value; the text itself if it is none."""
+        text = str(self.construct_scalar(node))
+        return text.lower() == "true" if re.fullmatch(_PLAIN["bool"], text) else text
 
     def number(self, node: yaml.ScalarNode) -> Any:
         """A decimal number; the text itself if it is none, or would become infinity or zero."""
@@ -67,6 +78,7 @@ for _kind, _pattern in _PLAIN.items():
     _first = "tTfF" if _kind == "bool" else "-+0123456789."
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(f"{_TAG}bool", _Loader.truth)
 _Loader.add_constructor(f"{_TAG}int", _Loader.number)
 _Loader.add_constructor(f"{_TAG}float", _Loader.number)
 

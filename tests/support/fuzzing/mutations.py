@@ -111,4 +111,4 @@ def options(draw: st.DrawFn, lists: list[list[str]]) -> list[str]:
             found.insert(at, found[at])
         else:
             found[at] = found[at][: draw(st.integers(0, len(found[at])))]
-    return found
+    return [word.replace("\x00", "") for word in found]  # the operating system passes none

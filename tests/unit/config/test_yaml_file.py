@@ -41,6 +41,7 @@ from rtune.config.yaml_file import YamlError, parse, parse_value
         ("9" * 5000, "9" * 5000),
         ("!!int 010", "010"),
         ("!!float 1_0.5", "1_0.5"),
+        ("!!bool maybe", "maybe"),
     ],
 )
 def test_scalars(text: str, value: Any) -> None:
@@ -80,6 +81,9 @@ both: {<<: [{one: 1, two: 1}, {two: 2, three: 2}], three: 3}
         ("[" * 5000, "f: not valid YAML: it is nested too deeply"),
         ("a: " + "[" * 60 + "]" * 60, "it is nested too deeply: more than 50 levels"),
         ("a: \0", "f: not valid YAML: unacceptable character"),
+        ("a: !!timestamp x", "f:1: not valid YAML: could not determine a constructor for the tag"),
+        ("a: !!set {b}", "f:1: not valid YAML: could not determine a constructor for the tag"),
+        ("a: !!binary eA==", "f:1: not valid YAML: could not determine a constructor for the tag"),
         ("a: 1\n---\nb: 2", "f:2: not valid YAML: but found another document"),
         ("a: [b\n", "f:2: not valid YAML"),
         ("? [a]\n: 1", "f:1: not valid YAML: found unhashable key"),
