@@ -42,7 +42,7 @@ def test_throughput_has_a_row_for_each_implementation(tmp_path: Path) -> None:
         )
         assert row["images_per_second"] > 0
         assert f"{row['images_per_second']:,.0f} images/s" in said
-    assert "where rtune's time goes" in said
+    assert "fraction of rtune's time in each operation" in said
 
 
 def test_the_work_of_a_training_counts_no_product_with_the_padding() -> None:
