@@ -1,4 +1,4 @@
-"""Throughput of adversarial training: a textbook loop, the authors' released code, and rtune.
+"""Throughput of adversarial training: a textbook loop, the authors' version, and rtune.
 
     python -m benchmarks.throughput --threads 1 2 --json benchmarks/results/throughput-cpu.json
     python -m benchmarks.throughput --device cuda --json benchmarks/results/throughput-h100.json

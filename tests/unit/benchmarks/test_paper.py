@@ -214,7 +214,7 @@ def test_interrupted_run_continues_to_the_same_results(
 def test_run_with_other_settings_is_not_continued(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.with_suffix(".partial.jsonl").write_text('{"preset": {}, "device": "cuda"}\n')
-    with pytest.raises(ResultsError, match="another run"):
+    with pytest.raises(ResultsError, match="a run with another"):
         tiny(file, TWO)
 
 
