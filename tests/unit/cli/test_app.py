@@ -47,7 +47,7 @@ BAD = {
     "search digits --no-such-option": "No such option",
     "search": "Missing argument 'SPACE'",
     "find": "No such command 'find'",
-    "search digits --set model.width=&a [*a]": "is not a YAML value: Circular reference",
+    "search digits --set model.width=&a [*a]": "is not a YAML value: a value contains itself",
     f"search {'x' * 300}": "no file has so long a name",
     f"status {'x' * 300}": "no folder has so long a name",
     "search missing.yaml": "search file missing.yaml does not exist",
