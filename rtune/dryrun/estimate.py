@@ -177,6 +177,8 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
             resources.concurrency(limits, here)
         except ResourceError as error:
             click.echo(f"note: on this machine the search would not start: {error}", err=True)
+    for note in search_spec.notes:
+        click.echo(f"note: {note}", err=True)
     for failure in measured.failures:
         click.echo(f"rtune: {failure}", err=True)
     return 1 if measured.failures and not measured.seconds else 0

@@ -210,14 +210,14 @@ def _originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
 def _limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
     """Limits of this launch: from the options, else from the latest launch, else from the search file."""
     longest = summary.max_epochs(ledger, folder.spec)
-    sections = {"max_epochs": "training"}
-    spec.check_options({f"{sections.get(key, 'search')}.{key}": value for key, value in options.items()})
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
         raise RunError(
             f"--max-epochs is {max_epochs}, but a full training of {folder.place} already has {longest} "
             "epochs; it can only be increased"
         )
+    sections = {"max_epochs": "training"}
+    spec.check_options({f"{sections.get(key, 'search')}.{key}": value for key, value in options.items()})
     tree = folder.spec.to_tree()
     tree["training"]["max_epochs"] = max_epochs
     tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
@@ -313,6 +313,8 @@ def _launch(
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
+                for note in search_spec.notes:
+                    output.console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
                 with _launch_log(folder, output), watchdog.exit_if_ray_dies(interrupt.screen, if_ray_dies):
                     asked = None if repeats is None else repeats.asked
                     reason = launch.launch(

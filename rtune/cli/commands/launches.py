@@ -77,8 +77,6 @@ def search(
     with failures():
         file = spec.find(space)
         search_spec, asked = spec.load(file, overrides), None
-        for note in search_spec.notes:
-            click.echo(f"note: {note}", err=True)
         if dry_run:
             from rtune.dryrun.estimate import DryRunOptions
 

@@ -256,3 +256,12 @@ def test_a_million_trials_are_estimated_in_a_moment(monkeypatch: pytest.MonkeyPa
     few, many = (estimate.searches(plan(n, 9, EarlyStopping()), 4)[0] for n in (100, 10_000))
     assert many.epochs == pytest.approx(100 * few.epochs)
     assert many.wall == pytest.approx(100 * few.wall)
+
+
+def test_a_dry_run_names_the_points_that_the_command_line_contradicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = run("digits --epoch-seconds 1 --set model.network=mobilenet", tmp_path, monkeypatch)
+    (note,) = (line for line in printed if line.startswith("note: "))
+    assert note.startswith("note: left out of the file's 4 points, because the command line says otherwise: ")
+    assert not any("points." in line for line in printed if line != note)

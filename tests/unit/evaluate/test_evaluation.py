@@ -171,7 +171,7 @@ def test_a_diagnosis_is_recorded_and_reported(run: Path) -> None:
         (["--epsilon", f"1/{'9' * 400}"], "a number such as 0.03 or 8/255 is expected"),
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999; it must be from 0"),
         (["--epsilon", "-8/255"], "--epsilon is '-8/255'; a number such as 0.03 or 8/255 is expected"),
-        (["--epsilon", "nan"], "--epsilon is nan; it must be above 0"),
+        (["--epsilon", "nan"], "--epsilon is nan; it must be from 1e-06"),
         (["--step-size", "0"], "--step-size is 0.0"),
         (["--attacks", "pgd-0"], "attack 'pgd-0' has 0 steps; it must be from 1 to 100000"),
         (["--attacks", "pdg"], "attack 'pdg' is unknown"),
