@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtune.config import yaml_file
@@ -131,6 +131,7 @@ texts = st.text() | st.sampled_from(odd)
 plain = texts | st.floats(allow_nan=False) | st.integers(-(2**60), 2**60) | st.booleans()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(texts.filter(lambda key: "." not in key), plain))
 def test_what_is_saved_is_read_back(tree: dict[str, Any]) -> None:
     assert parse(yaml_file.dump(tree), "f")[0] == tree
