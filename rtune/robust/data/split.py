@@ -19,9 +19,20 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
 
-    def every(self, step: int) -> "Split":
-        """The first image and each `step`-th from there."""
-        return Split(self.images[::step], self.labels[::step])
+    def part(self, step: int, stratified: bool = True) -> "Split":
+        """One image of `step`, always the same ones, in the same order.
+
+        Args:
+            step: at least 1; 1 gives all images.
+            stratified: whether the part has 1 / `step` of the images of each class, rounded up or down.
+                If not, it is the first image and each `step`-th from there.
+        """
+        if step == 1:
+            return self
+        if not stratified:
+            return Split(self.images[::step], self.labels[::step])
+        index = self.labels.argsort(stable=True)[::step].sort().values
+        return Split(self.images[index], self.labels[index])
 
 
 def to_float(images: Tensor) -> Tensor:

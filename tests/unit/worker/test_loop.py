@@ -14,9 +14,45 @@ from ray.exceptions import ActorDiedError
 from rtune.cluster import failures
 from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
-from rtune.worker import build, checkpoint, machine, messages, trainable
+from rtune.worker import build, checkpoint, loop, machine, messages, trainable
 from rtune.worker.messages import Note
 from tests.support.tasks import epochs, figures, task
+
+
+def test_a_worker_reads_no_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy may be torn or lacking: the images come from the driver, which has checked them."""
+    splits = data.load("digits")
+
+    def read(*_: Any) -> None:
+        raise AssertionError("a worker reads data")
+
+    broken = replace(data.DIGITS, read=read)
+    monkeypatch.setattr(build, "source", lambda config: broken)
+    assert [epoch for epoch, _ in loop.epochs(task(tmp_path / "trial"), *splits)] == [1, 2, 3]
+
+
+def test_between_rungs_a_quarter_of_each_class_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    measure = loop.measure_epoch
+
+    def noting(trainer: Any, part: Any, config: Any) -> Any:
+        seen.append(part.labels.bincount(minlength=10).tolist())
+        return measure(trainer, part, config)
+
+    monkeypatch.setattr(loop, "measure_epoch", noting)
+    told = replace(task(tmp_path / "trial"), rungs=(2,))
+    _, validation = data.load("digits")
+    counts = validation.labels.bincount().tolist()
+    strided = copy.deepcopy(told.config)
+    strided["evaluation"]["between_rungs"] = "strided"
+    list(epochs(told))
+    list(epochs(replace(told, config=strided, folder=str(tmp_path / "strided"))))
+    first, rung, last, as_before, *_ = seen
+    assert rung == last == counts
+    assert all(abs(part - whole / 4) < 1 for part, whole in zip(first, counts, strict=True))
+    assert as_before == validation.labels[::4].bincount(minlength=10).tolist() != first
 
 
 def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:

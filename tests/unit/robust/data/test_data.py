@@ -48,6 +48,25 @@ def test_the_seed_draws_the_validation_split_and_never_the_test_split() -> None:
             assert not rows(split) & test
 
 
+@pytest.mark.parametrize("counts", [[40, 40, 40], [17, 3, 90, 1], [0, 5], [9]])
+@pytest.mark.parametrize("step", [1, 2, 4, 7])
+def test_a_part_has_its_share_of_each_class(counts: list[int], step: int) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+    whole = Split(torch.arange(len(labels)).view(-1, 1, 1, 1), labels)
+    part = whole.part(step)
+    assert len(part) == -(-len(labels) // step)
+    own = part.labels.bincount(minlength=len(counts))
+    for found, count in zip(own.tolist(), counts, strict=True):
+        assert abs(found - count / step) < 1
+    places = part.images.flatten()
+    assert torch.equal(part.labels, labels[places])
+    assert torch.equal(places, places.unique())  # each once, in the order of the whole
+    assert torch.equal(whole.part(step).images, part.images)
+    strided = whole.part(step, stratified=False)
+    assert torch.equal(strided.images.flatten(), torch.arange(0, len(labels), step))
+
+
 def test_a_small_validation_split_is_remarked_on() -> None:
     few, enough = (Split(torch.zeros(n, 1, 1, 1), torch.zeros(n)) for n in (10, 100))
     assert data.remarks(enough) == []
