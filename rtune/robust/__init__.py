@@ -21,6 +21,7 @@ from rtune.robust.models import (
     is_noisy,
     quiet,
 )
+from rtune.robust.path import PenaltyPath, ladder
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.random import deterministic, seeded
 from rtune.robust.training import Diverged, Recipe, Trainer
@@ -44,6 +45,7 @@ __all__ = [
     "Measurement",
     "MobileNet",
     "Network",
+    "PenaltyPath",
     "PlainNet",
     "PreActResNet",
     "Pruner",
@@ -61,6 +63,7 @@ __all__ = [
     "footprint",
     "ifgsm",
     "is_noisy",
+    "ladder",
     "load",
     "load_test",
     "outcomes",

@@ -16,7 +16,7 @@ def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.images}
 
 
-def test_digits_are_split_apart_and_stratified() -> None:
+def test_digits_splits_are_disjoint_and_stratified() -> None:
     train, validation = data.load("digits", seed=3)
     test = data.load_test("digits")
     assert (len(train), len(validation), len(test)) == (1077, 360, 360)
@@ -38,7 +38,7 @@ def _digits() -> np.ndarray:
     return np.round(load_digits().images * (255 / 16)).astype(np.uint8)
 
 
-def test_the_seed_draws_the_validation_split_and_never_the_test_split() -> None:
+def test_seed_changes_the_validation_split_but_not_the_test_split() -> None:
     first, again, other = (data.load("digits", seed=s)[1] for s in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     assert rows(first) != rows(other)
@@ -50,7 +50,7 @@ def test_the_seed_draws_the_validation_split_and_never_the_test_split() -> None:
 
 @pytest.mark.parametrize("counts", [[40, 40, 40], [17, 3, 90, 1], [0, 5], [9]])
 @pytest.mark.parametrize("step", [1, 2, 4, 7])
-def test_a_part_has_its_share_of_each_class(counts: list[int], step: int) -> None:
+def test_part_has_its_share_of_each_class(counts: list[int], step: int) -> None:
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     whole = Split(torch.arange(len(labels)).view(-1, 1, 1, 1), labels)
@@ -67,7 +67,7 @@ def test_a_part_has_its_share_of_each_class(counts: list[int], step: int) -> Non
     assert torch.equal(strided.images.flatten(), torch.arange(0, len(labels), step))
 
 
-def test_a_small_validation_split_is_remarked_on() -> None:
+def test_small_validation_split_gives_a_remark() -> None:
     few, enough = (Split(torch.zeros(n, 1, 1, 1), torch.zeros(n)) for n in (10, 100))
     assert data.remarks(enough) == []
     (remark,) = data.remarks(few)
@@ -88,7 +88,7 @@ def test_a_small_validation_split_is_remarked_on() -> None:
         (OSError(5, "Input/output error"), None, "cannot be read: OSError: .*Input/output error"),
     ],
 )
-def test_what_a_reader_of_others_returns_is_checked(images: Any, labels: Any, reason: str) -> None:
+def test_result_of_a_reader_is_checked(images: Any, labels: Any, reason: str) -> None:
     def read(train: bool, folder: Path, download: bool) -> Any:
         if isinstance(images, Exception):
             raise images
@@ -109,7 +109,7 @@ def test_batches_cover_the_split_once_and_evenly() -> None:
     assert torch.allclose(images * 255, labels.float())
 
 
-def test_crop_moves_each_image_by_its_own_offset() -> None:
+def test_crop_uses_a_separate_offset_for_each_image() -> None:
     images = torch.randint(1, 255, (200, 2, 5, 6), dtype=torch.uint8)
     cropped = data.random_crop(images, 2, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, [2] * 4)
@@ -123,7 +123,7 @@ def test_crop_moves_each_image_by_its_own_offset() -> None:
     assert len(offsets) == 25
 
 
-def test_flip_mirrors_about_half_of_the_images_whole() -> None:
+def test_flip_mirrors_about_half_of_the_images() -> None:
     images = torch.arange(400 * 12, dtype=torch.int32).view(400, 1, 3, 4)
     flipped = data.random_flip(images, torch.Generator().manual_seed(0))
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, images, strict=True)]

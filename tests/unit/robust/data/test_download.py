@@ -72,7 +72,7 @@ def cache(tmp_path: Path) -> Path:
     return folder
 
 
-def test_fashion_mnist_downloads_what_is_lacking(
+def test_fashion_mnist_download_adds_missing_files(
     served: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(served) as url:
@@ -94,7 +94,7 @@ def _umask() -> int:
     return mask
 
 
-def test_cifar_downloads_its_archive(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_download_is_its_archive(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_cifar(tmp_path / "served", monkeypatch, "CIFAR10", 1200)
     archive = tmp_path / "served" / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -110,7 +110,7 @@ def test_cifar_downloads_its_archive(tmp_path: Path, cache: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("fault", ["no server", "no file", "cut", "another file"])
-def test_a_download_that_fails_leaves_nothing(
+def test_failed_download_leaves_no_file(
     served: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     reason = {
@@ -137,7 +137,7 @@ def test_a_download_that_fails_leaves_nothing(
     assert everything(cache) == []
 
 
-def test_a_full_disk_leaves_no_torn_file(tmp_path: Path, disk: Path) -> None:
+def test_full_disk_leaves_no_partial_file(tmp_path: Path, disk: Path) -> None:
     (tmp_path / "served").mkdir()
     content = np.random.default_rng(0).bytes(2**20)
     (tmp_path / "served" / "file").write_bytes(content)
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_no_torn_file(tmp_path: Path, disk: Path) -> None:
     assert everything(disk) == ["filler"]
 
 
-def test_several_may_download_the_same_file_at_once(tmp_path: Path) -> None:
+def test_concurrent_downloads_of_one_file(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     content = np.random.default_rng(0).bytes(2**22)
     (tmp_path / "served" / "file").write_bytes(content)

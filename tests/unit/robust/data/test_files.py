@@ -38,7 +38,7 @@ def refusal(folder: Path, name: str = "fashion-mnist", download: bool = False) -
 
 @pytest.mark.parametrize("ending", [".gz", ""])
 @pytest.mark.parametrize("place", ["", "raw", "FashionMNIST", "FashionMNIST/raw", "fashion-mnist"])
-def test_fashion_mnist_is_read_where_its_files_usually_are(tmp_path: Path, place: str, ending: str) -> None:
+def test_fashion_mnist_is_read_from_all_usual_folders(tmp_path: Path, place: str, ending: str) -> None:
     images = write_fashion_mnist(tmp_path / place, ending)
     train, validation = data.load("fashion-mnist", tmp_path, download=False)
     assert (len(train), len(validation)) == (90, 10)
@@ -48,7 +48,7 @@ def test_fashion_mnist_is_read_where_its_files_usually_are(tmp_path: Path, place
     assert torch.equal(test.images[7, 0], torch.tensor(images[107]))
 
 
-def test_the_files_of_an_installed_package_are_read_if_no_folder_is_given(
+def test_system_package_is_read_if_no_folder_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = write_fashion_mnist(tmp_path / "package")
@@ -82,7 +82,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_wrong_file_of_images_is_named(tmp_path: Path, damage: str, packed: bool) -> None:
+def test_wrong_image_file_is_named_in_the_error(tmp_path: Path, damage: str, packed: bool) -> None:
     raw, reason = DAMAGED[damage]
     folder = tmp_path / "FashionMNIST" / "raw"
     write_fashion_mnist(folder, "")
@@ -106,7 +106,9 @@ def test_a_wrong_file_of_images_is_named(tmp_path: Path, damage: str, packed: bo
     ],
     ids=["cut", "checksum", "more", "bytes"],
 )
-def test_damaged_compression_is_found(tmp_path: Path, change: Callable[[bytes], bytes], reason: str) -> None:
+def test_damaged_gzip_file_is_named_in_the_error(
+    tmp_path: Path, change: Callable[[bytes], bytes], reason: str
+) -> None:
     write_fashion_mnist(tmp_path)
     file = tmp_path / f"{IMAGES}.gz"
     file.write_bytes(change(file.read_bytes()))
@@ -123,9 +125,7 @@ def test_damaged_compression_is_found(tmp_path: Path, change: Callable[[bytes], 
     ],
     ids=["range", "one class", "no class 3", "more"],
 )
-def test_wrong_labels_are_refused_and_their_file_is_named(
-    tmp_path: Path, labels: np.ndarray, reason: str
-) -> None:
+def test_wrong_label_file_is_named_in_the_error(tmp_path: Path, labels: np.ndarray, reason: str) -> None:
     write_fashion_mnist(tmp_path)
     write_idx(tmp_path / f"{LABELS}.gz", labels)
     found = refusal(tmp_path)
@@ -133,7 +133,7 @@ def test_wrong_labels_are_refused_and_their_file_is_named(
     assert str(tmp_path / f"{LABELS}.gz") in found
 
 
-def test_a_class_that_one_of_the_splits_would_lack_is_named(tmp_path: Path) -> None:
+def test_class_absent_from_a_split_is_an_error(tmp_path: Path) -> None:
     write_idx(tmp_path / IMAGES, PICTURES)
     write_idx(tmp_path / LABELS, np.where(np.arange(100) == 7, 9, np.arange(100) % 9))
     assert "and 1 of class 9, the rarest: too few to hold out" in refusal(tmp_path)
@@ -158,7 +158,7 @@ def test_copies_of_a_file_must_agree(tmp_path: Path) -> None:
     assert "hold different images" in refusal(tmp_path)
 
 
-def test_the_training_images_are_no_test_images(tmp_path: Path) -> None:
+def test_training_images_as_test_images_are_an_error(tmp_path: Path) -> None:
     write_fashion_mnist(tmp_path)
     (tmp_path / f"{IMAGES}.gz").rename(tmp_path / "t10k-images-idx3-ubyte.gz")
     (tmp_path / f"{IMAGES}.gz").write_bytes((tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes())
@@ -167,14 +167,14 @@ def test_the_training_images_are_no_test_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_one_of_two_files_is_not_taken_for_none(tmp_path: Path, download: bool) -> None:
+def test_images_without_labels_are_an_error(tmp_path: Path, download: bool) -> None:
     write_fashion_mnist(tmp_path)
     (tmp_path / f"{LABELS}.gz").unlink()
     found = refusal(tmp_path, download=download)
     assert found == (f"{tmp_path / IMAGES}.gz is there, but {tmp_path / LABELS}, with or without .gz, is not")
 
 
-def test_half_a_download_counts_as_missing(tmp_path: Path) -> None:
+def test_incomplete_download_counts_as_missing(tmp_path: Path) -> None:
     """A dry run tells that the search would download it."""
     write_fashion_mnist(tmp_path / "FashionMNIST" / "raw")
     (tmp_path / "FashionMNIST" / "raw" / f"{LABELS}.gz").unlink()
@@ -216,7 +216,9 @@ def locked(path: Path) -> None:
         (locked, "cannot be read: Permission denied"),
     ],
 )
-def test_what_is_no_readable_file_is_named(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+def test_unreadable_file_is_named_in_the_error(
+    tmp_path: Path, make: Callable[[Path], None], reason: str
+) -> None:
     write_fashion_mnist(tmp_path)
     file = tmp_path / f"{IMAGES}.gz"
     file.unlink()
@@ -224,7 +226,7 @@ def test_what_is_no_readable_file_is_named(tmp_path: Path, make: Callable[[Path]
     assert refusal(tmp_path) == f"{file} {reason}"
 
 
-def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
+def test_wrong_data_folder_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to("loop")
     for name, reason in {
@@ -238,7 +240,7 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
             assert refusal(tmp_path / name, dataset) == f"the data folder {tmp_path / name} {reason}"
 
 
-def test_who_has_no_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_data_folder_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "expanduser", lambda self: (_ for _ in ()).throw(RuntimeError("no home")))
     assert len(data.load("digits")[0]) == 1077
     with pytest.raises(DataError, match=r"this user has no home folder: set data\.folder"):
@@ -279,7 +281,7 @@ def test_cifar_from_files_in_its_format(
     assert torch.equal(data.load_test(name, folder).images[0].flatten(), torch.tensor(raw[6000]))
 
 
-def test_damaged_files_of_cifar_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_cifar_files_are_named_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, monkeypatch, "CIFAR10", 1200)
     folder = tmp_path / "cifar-10-batches-py"
     batch = folder / "data_batch_3"
@@ -297,7 +299,9 @@ def test_damaged_files_of_cifar_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     assert refusal(tmp_path, "cifar10") == f"{batch} is a folder; a file is expected"
 
 
-def test_damaged_archives_of_cifar_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_cifar_archives_are_named_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_cifar(tmp_path / "made", monkeypatch, "CIFAR10", 1200)
     folder, archive = tmp_path / "made" / "cifar-10-batches-py", tmp_path / "cifar-10-python.tar.gz"
     pack(folder, archive)
@@ -313,7 +317,7 @@ def test_damaged_archives_of_cifar_are_named(tmp_path: Path, monkeypatch: pytest
     assert f"data_batch_2 in {archive} is damaged or not the published file" in found
 
 
-def test_a_pickle_runs_nothing_even_with_the_right_checksum(
+def test_cifar_pickle_cannot_run_code_even_with_the_right_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cifar(tmp_path, monkeypatch, "CIFAR100", 60)
@@ -333,7 +337,7 @@ def test_a_pickle_runs_nothing_even_with_the_right_checksum(
     assert not trap.exists()
 
 
-def test_missing_data_is_said_with_the_folder(tmp_path: Path) -> None:
+def test_missing_data_error_names_the_folder(tmp_path: Path) -> None:
     for name in ("cifar10", "cifar100", "fashion-mnist"):
         with pytest.raises(
             MissingDataError, match=re.escape(f"{name} is not in {tmp_path}, and downloading is off")
