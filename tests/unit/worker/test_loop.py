@@ -109,11 +109,9 @@ def test_unsupported_gpu_is_noted_with_the_reason(tmp_path: Path, monkeypatch: p
 
 
 def test_trial_never_loads_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
-    test = {
-        image.numpy().tobytes()
-        for image in data._as_split(*data._read_digits(False, tmp_path, False), slice(None)).images
-    }
+    test = {image.numpy().tobytes() for image in data.load_test("digits").images}
+    for module in (data, data.loading):
+        monkeypatch.setattr(module, "load_test", lambda *_: pytest.fail("the test split was read"))
     seen: set[bytes] = set()
     original = data.to_float
 
@@ -121,7 +119,7 @@ def test_trial_never_loads_the_test_split(tmp_path: Path, monkeypatch: pytest.Mo
         seen.update(image.numpy().tobytes() for image in images)
         return original(images)
 
-    monkeypatch.setattr(data, "to_float", watched)
+    monkeypatch.setattr("rtune.robust.data.augmentation.to_float", watched)
     monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
     next(epochs(replace(task(tmp_path), rungs=(1,))))
     assert len(seen) > 1400
