@@ -24,7 +24,7 @@ from rtune.config.catalog import (
     SAMPLERS,
     Part,
 )
-from rtune.config.section import Count, NonNegative, Positive, Section
+from rtune.config.section import Before, Count, NonNegative, Positive, Section
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
 from rtune.pareto.objectives import parse
@@ -144,6 +144,11 @@ class EvaluationConfig(PartsSection):
     step_size: Positive = 2 / 255
     steps: Count = 20
     random_start: bool = False
+    between_rungs: Annotated[Literal["stratified", "strided"], Before("strided")] = Field(
+        "stratified",
+        description="which quarter of the validation images is measured between rungs: a quarter of each "
+        "class, or every fourth image, as in runs of version 0.1",
+    )
 
 
 class PruningConfig(PartsSection):

@@ -126,7 +126,8 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str):
         # `rtune resume` and workers run in other working directories.
-        data["folder"] = str(Path(data["folder"]).expanduser().absolute())
+        with contextlib.suppress(RuntimeError):  # `~nobody`: an error where the data is read
+            data["folder"] = str(Path(data["folder"]).expanduser().absolute())
     return from_tree(tree, origins, str(path))
 
 

@@ -55,7 +55,8 @@ def epochs(
         yield from list(enumerate(history, start=1))[task.logged :]
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
-        history = [*history, measure_epoch(trainer, validation.every(step), config)]
+        part = validation.part(step, config.evaluation.between_rungs == "stratified")
+        history = [*history, measure_epoch(trainer, part, config)]
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict()),

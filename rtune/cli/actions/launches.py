@@ -274,7 +274,7 @@ def _launch(
                 concurrency = resources.concurrency(limits, resources.local())
             else:
                 preflight.check(address)
-            data = _check_data(search_spec)
+            data, remarks = _check_data(search_spec)
 
             def if_ray_dies() -> tuple[str, int]:
                 assert folder is not None
@@ -309,6 +309,8 @@ def _launch(
                     f"{folder.place / 'report' / 'index.html'}",
                     soft_wrap=True,
                 )
+                for remark in remarks:
+                    output.console.print(f"note: {remark}", soft_wrap=True)
                 with _launch_log(folder, output), watchdog.exit_if_ray_dies(interrupt.screen, if_ray_dies):
                     asked = None if repeats is None else repeats.asked
                     reason = launch.launch(
@@ -350,11 +352,11 @@ def _launch_log(folder: RunFolder, output: OutputRedirect) -> Iterator[None]:
                 target.write(before + words.read_bytes())
 
 
-def _check_data(search_spec: spec.Spec) -> str:
+def _check_data(search_spec: spec.Spec) -> tuple[str, list[str]]:
     """Imports the parts and downloads the data if necessary, before anything is written.
 
     Returns:
-        The fingerprint of the data.
+        The fingerprint of the data, and sentences on what is odd about it.
 
     Raises:
         PartError, SpecError: a part cannot be imported, or the data is not available.
@@ -363,8 +365,9 @@ def _check_data(search_spec: spec.Spec) -> str:
     from rtune.worker import build
 
     build.check_parts(search_spec)
+    config, seed = search_spec.file.data, search_spec.search.seed
     try:
-        return build.fingerprint(search_spec.file.data, search_spec.search.seed)
+        return build.fingerprint(config, seed), build.remarks(config, seed)
     except DataError as error:
         raise SpecError(str(error)) from None
 

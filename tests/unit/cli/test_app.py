@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from rtune.cli.app import main
 from rtune.config import spec
+from tests.support.image_files import write_fashion_mnist
 
 BAD = {
     "search digits --set model.widht=8": "unknown field; did you mean width?",
@@ -79,6 +80,24 @@ def test_bad_input_is_one_sentence_and_exit_2(
     assert "Traceback" not in result.output
     left = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
     assert left == []
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_torn_data_is_one_sentence_and_exit_2_and_nothing_starts(
+    dry: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_fashion_mnist(tmp_path / "images" / "FashionMNIST" / "raw", "")
+    file = tmp_path / "images" / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["search", "fashion-mnist-rgsm", "--set", "data.folder=images", *dry]
+    for content in (b"", file.read_bytes()[:-1]):
+        file.write_bytes(content)
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2, result.output
+        assert str(file) in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_spaces_and_schema_are_printed() -> None:

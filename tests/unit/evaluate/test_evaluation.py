@@ -76,6 +76,8 @@ def test_a_noisy_network_gets_mean_and_spread_and_eot(run: Path) -> None:
     assert found["t0001", "natural"]["noise_draws"] == 1
     assert found["t0002", "eot-pgd-2"]["eot_draws"] == 2
     assert "±" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "depends on the images beside it" in line]
+    assert line.startswith("t0002 is evaluated on batches of 256 images: its noise is scaled over the batch")
     page = (run / "report" / "index.html").read_text()
     assert "Final evaluation, test split" in page
     assert f"{found['t0002', 'eot-pgd-2']['accuracy']:.3f} ±" in page

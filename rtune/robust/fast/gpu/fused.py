@@ -21,9 +21,14 @@ _CHUNK = 4096
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether there are kernels for all layers of this network, and `chain.fits` is true."""
-    return chain.fits(model, attack) and all(
-        convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d)
+    """Whether there are kernels for all layers of this network, and `chain.fits` is true.
+
+    There are none for noise that is scaled by each image.
+    """
+    return (
+        chain.fits(model, attack)
+        and all(block.noise.gamma == 0 or block.noise.scale == "batch" for block in model.blocks)
+        and all(convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d))
     )
 
 
