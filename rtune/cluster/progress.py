@@ -72,10 +72,7 @@ class Progress:
 
     def on_retry(self, name: str, error: str) -> None:
         """A trial has failed and is retried from its checkpoint."""
-        self._console.print(
-            f"trial {name} broke and is tried again from its checkpoint: {error}",
-            soft_wrap=True,
-        )
+        self._console.print(f"{name}: the worker failed; the trial is retried: {error}", soft_wrap=True)
 
     def on_note(self, note: str) -> None:
         """Something unusual happened that needs no action."""

@@ -100,7 +100,7 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
     why = "it cannot run rtune: ModuleNotFoundError: No module named 'tests'"
     assert f"machine {bare.ip} (host5) is left out: {why}" in output
     assert output.count("is left out") == 2
-    assert "broke and is tried again from its checkpoint: the actor" in output.lower()
+    assert "the worker failed; the trial is retried: the actor" in output.lower()
     assert check_whole(run, 8)["status"].tolist() == ["finished"] * 64
     trials = fold(RunFolder(run).read().records).trials
     (moved,) = [t for t in trials.values() if any(r["epoch"] > 1 for r in t.retries)]
