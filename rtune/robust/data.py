@@ -6,6 +6,7 @@ The test split has a loader of its own, `load_test`, which the search never call
 import contextlib
 import gzip
 import math
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DEFAULT_FOLDER = Path("~/.cache/rtune/data").expanduser()
+
+def _home() -> Path:
+    """The home folder; where a container's user has none, the one for temporary files."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
+
+
+DEFAULT_FOLDER = _home() / ".cache" / "rtune" / "data"
 
 
 class DataError(Exception):

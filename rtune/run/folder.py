@@ -27,6 +27,7 @@ from rtune.errors import RunError, SpecError
 from rtune.run import log, schema
 from rtune.run.log import Log, Writer
 from rtune.storage import lock
+from rtune.storage.home import expand
 from rtune.storage.places import LocalPlace, Place, StorageError, place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -196,7 +197,7 @@ def find_run(run: str, runs: str = "runs") -> RunFolder:
     """The run folder at a path or URI, or the run of that name in the folder `runs`. Raises RunError."""
     if "://" in run:
         return RunFolder(run)
-    path = Path(run)
+    path = expand(run)
     if len(run) > 1000 or max(map(len, path.parts), default=0) > 255:
         raise RunError(f"{run[:40]}... is not a run folder: no folder has so long a name")
     if not path.exists() and _NAME.fullmatch(run):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rtune.errors import RtuneError
+from rtune.storage.home import expand
 
 T = TypeVar("T")
 Report = Callable[[str], None]  # takes a sentence for the user
@@ -121,7 +122,7 @@ def place(where: "str | Path | Place") -> Place:
     text = str(where)
     scheme, found, rest = text.partition("://")
     if not found:
-        return LocalPlace(Path(text))
+        return LocalPlace(expand(text))
     if scheme == "file":
         return LocalPlace(Path(urllib.parse.unquote(rest)))
     base, _, query = text.partition("?")
