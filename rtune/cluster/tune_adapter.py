@@ -1,6 +1,5 @@
 """Adapters between Ray Tune and a `Search`: a stopper, a searcher, a scheduler and a callback."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from rtune import clock
 from rtune.cluster.failures import FailurePolicy, faulty_machine, last_line, readable
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.machines import Machines
@@ -22,7 +22,6 @@ from rtune.storage.places import StorageError
 from rtune.worker import messages
 from rtune.worker.task import Task
 
-
 class _NoState:
     """Ray Tune pickles its parts for `Tuner.restore`, which rtune never uses: this saves an empty state."""
 
@@ -32,6 +31,8 @@ class _NoState:
 
 class LaunchStopper(_NoState, Stopper):
     """Ends the launch on an interrupt, after its time budget, or after a failure that concerns all trials.
+
+    The time budget is of the time in which this process runs: a stop (Ctrl-Z, a suspended laptop) uses none.
 
     Attributes:
         reason: why the launch ends without a failure: `interrupted` or `time budget`; None while it goes on.
@@ -43,7 +44,7 @@ class LaunchStopper(_NoState, Stopper):
         self.failure: str | None = None
         self._interrupt = interrupt
         self._watchdog = watchdog
-        self._deadline = None if time_budget is None else time.monotonic() + time_budget
+        self._deadline = None if time_budget is None else clock.running() + time_budget
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -51,7 +52,7 @@ class LaunchStopper(_NoState, Stopper):
     def stop_all(self) -> bool:
         if self._interrupt.requested:
             self.reason = "interrupted"
-        elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+        elif self.reason is None and self._deadline is not None and clock.running() > self._deadline:
             self.reason = "time budget"
         if not self.is_stopping:
             return False

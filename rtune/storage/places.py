@@ -8,7 +8,6 @@ import ctypes
 import os
 import re
 import shutil
-import threading
 import time
 import urllib.parse
 import uuid
@@ -18,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rtune import clock
 from rtune.errors import RtuneError
 from rtune.storage.home import expand
+from rtune.storage.waiting import Report, WaitReporter
 
 T = TypeVar("T")
-Report = Callable[[str], None]  # takes a sentence for the user
 
 # Suffix of incomplete files, which a killed writer may leave behind; they are never read.
 PARTIAL = ".partial"
@@ -30,8 +30,8 @@ PARTIAL = ".partial"
 RETRY_SECONDS = 600.0
 SHORT_RETRY_SECONDS = 10.0
 _READERS = 16
-# Seconds of failure before it is reported, and between reports.
-_REPORT_AFTER, _REPORT_INTERVAL = 1.0, 60.0
+# Seconds of failure before it is reported.
+_REPORT_AFTER = 1.0
 # Texts of pyarrow's errors that no retry resolves.
 _FINAL = re.compile(
     r"access.?denied|forbidden|no.?such.?bucket|bucket.{0,100} not found|invalid.?access.?key"
@@ -179,7 +179,6 @@ class LocalPlace(Place):
     """A place on a disk of this machine, or on one that all machines mount."""
 
     path: Path
-
     def __str__(self) -> str:
         return str(self.path)
 
@@ -262,7 +261,7 @@ class RemotePlace(Place):
     base: str  # the URI without its query
     query: str
     retry_seconds: float = SHORT_RETRY_SECONDS
-    reporter: "_WaitReporter | None" = field(default=None, compare=False)
+    reporter: WaitReporter | None = field(default=None, compare=False)
     guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -277,7 +276,7 @@ class RemotePlace(Place):
         return replace(self, path=f"{self.path}/{name}", base=base)
 
     def with_retries(self, on_wait: Report | None = None, seconds: float | None = None) -> "RemotePlace":
-        reporter = None if on_wait is None else _WaitReporter(on_wait)
+        reporter = None if on_wait is None else WaitReporter(on_wait)
         return replace(self, retry_seconds=RETRY_SECONDS if seconds is None else seconds, reporter=reporter)
 
     def report_wait(self, why: str) -> None:
@@ -351,7 +350,7 @@ class RemotePlace(Place):
         """The result of `action`, retried with growing pauses while its error may be temporary."""
         import pyarrow
 
-        begun, pause, reported = time.monotonic(), 0.5, False
+        begun, pause, reported = clock.running(), 0.5, False
         while True:
             try:
                 if self.guard is not None:
@@ -360,7 +359,7 @@ class RemotePlace(Place):
             except FileNotFoundError:
                 raise
             except (OSError, pyarrow.ArrowException) as error:
-                reason, waited = _line(error), time.monotonic() - begun
+                reason, waited = _line(error), clock.running() - begun
                 final = self._is_final(error)
                 if final or waited + pause > self.retry_seconds:
                     tried = "" if final else f" in {max(1, round(waited))} seconds"
@@ -375,23 +374,6 @@ class RemotePlace(Place):
         # Without the names of buckets and keys, which pyarrow quotes.
         words = re.sub(r"'[^']*'", "", str(error)).replace(self.path, "")
         return not isinstance(error, OSError) or _FINAL.search(words) is not None
-
-
-class _WaitReporter:
-    """Reports why a launch waits, once per outage for all threads."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._lock = threading.Lock()
-        self._reported = -_REPORT_INTERVAL
-
-    def report_wait(self, why: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._reported < _REPORT_INTERVAL:
-                return
-            self._reported = now
-        self._report(why)
 
 
 def _line(error: BaseException) -> str:
