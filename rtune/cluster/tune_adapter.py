@@ -22,6 +22,10 @@ from rtune.storage.places import StorageError
 from rtune.worker import messages
 from rtune.worker.task import Task
 
+# Seconds between two checks whether the log may still be written.
+_CHECK_PERIOD = 2.0
+
+
 class _NoState:
     """Ray Tune pickles its parts for `Tuner.restore`, which rtune never uses: this saves an empty state."""
 
@@ -44,15 +48,25 @@ class LaunchStopper(_NoState, Stopper):
         self.failure: str | None = None
         self._interrupt = interrupt
         self._watchdog = watchdog
+        self._check: Callable[[], None] = lambda: None
+        self._next_check = 0.0
         self._deadline = None if time_budget is None else clock.running() + time_budget
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
+    def watch(self, check: Callable[[], None]) -> None:
+        """Ends the launch when `check`, called now and then, raises StorageError."""
+        self._check = check
+
     def stop_all(self) -> bool:
+        if (now := clock.running()) >= self._next_check:
+            self._next_check = now + _CHECK_PERIOD
+            with self.writing_log():
+                self._check()
         if self._interrupt.requested:
             self.reason = "interrupted"
-        elif self.reason is None and self._deadline is not None and clock.running() > self._deadline:
+        elif self.reason is None and self._deadline is not None and now > self._deadline:
             self.reason = "time budget"
         if not self.is_stopping:
             return False

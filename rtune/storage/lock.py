@@ -21,6 +21,7 @@ from typing import Any
 
 from rtune import clock
 from rtune.errors import RtuneError
+from rtune.storage.anchor import Anchor
 from rtune.storage.places import SHORT_RETRY_SECONDS, LocalPlace, Place, StorageError
 
 # Seconds between renewals of a claim, and seconds without renewal after which it may be stale ...
@@ -43,7 +44,7 @@ class Lock:
     """A held lock, made by `take`."""
 
     def check(self) -> None:
-        """Raises LockLost if the lock is known to be lost."""
+        """Raises LockLost if the lock is known to be lost, StorageError if the folder has been moved."""
 
     def confirm(self) -> None:
         """As `check`, after asking the store if that is due. Raises OSError if the store does not answer."""
@@ -61,7 +62,7 @@ def take(folder: Place) -> Lock:
         StorageError: the folder cannot be written or has no locks.
     """
     if isinstance(folder, LocalPlace):
-        return _FileLock(folder.path / "lock")
+        return _FileLock(folder.path)
     return _Lease(folder / _LEASES)
 
 
@@ -86,9 +87,10 @@ def is_held(folder: Place) -> bool:
 
 
 class _FileLock(Lock):
-    """A lock of the kernel on a file."""
+    """A lock of the kernel on a file in a folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._path = path = folder / "lock"
         try:
             # Open for writing: NFS requires it for an exclusive lock.
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -99,9 +101,19 @@ class _FileLock(Lock):
             with contextlib.suppress(OSError):  # on a full disk the lock works without this text
                 os.ftruncate(self._descriptor, 0)
                 os.write(self._descriptor, json.dumps(_own()).encode())
+            self._folder = Anchor(folder)
         except BaseException:
             os.close(self._descriptor)
             raise
+
+    def check(self) -> None:
+        self._folder.check()
+        try:
+            same = os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            same = False
+        if not same:  # another process could take it
+            raise LockLost("its lock file has been deleted or replaced")
 
     def _lock(self, path: Path) -> None:
         for pause in (0.1, 0.4, 0.0):  # `is_held` of another process takes the lock for a moment
@@ -120,6 +132,7 @@ class _FileLock(Lock):
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+        self._folder.close()
 
 
 class _Lease(Lock):

@@ -82,11 +82,11 @@ class Place:
         """Reports a reason to wait to the `on_wait` of `with_retries`."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
-        """The same place, with `guard` called before each request to a store; a disk ignores it.
+        """The same place, with `guard` called before each request to a store, or change on a disk.
 
-        If `guard` raises OSError, the request is retried; other exceptions are passed on.
+        If `guard` raises OSError, the request to a store is retried; other exceptions are passed on.
         """
-        return self
+        raise NotImplementedError
 
     def exists(self) -> bool:
         raise NotImplementedError
@@ -179,6 +179,8 @@ class LocalPlace(Place):
     """A place on a disk of this machine, or on one that all machines mount."""
 
     path: Path
+    guard: Callable[[], None] | None = field(default=None, compare=False)
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -195,7 +197,10 @@ class LocalPlace(Place):
         return str(self.path.resolve())
 
     def __truediv__(self, name: str) -> "LocalPlace":
-        return LocalPlace(self.path / name)
+        return replace(self, path=self.path / name)
+
+    def guarded(self, guard: Callable[[], None]) -> "LocalPlace":
+        return replace(self, guard=guard)
 
     def exists(self) -> bool:
         with self._errors("read"):
@@ -206,6 +211,7 @@ class LocalPlace(Place):
             return self.path.read_bytes()
 
     def write(self, data: bytes) -> None:
+        self._check()
         # A unique name: a worker whose driver has ended may write the same file at the same time.
         temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
         with self._errors("written"):
@@ -222,6 +228,7 @@ class LocalPlace(Place):
                 raise
 
     def delete(self) -> None:
+        self._check()
         with self._errors("deleted"):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
@@ -241,6 +248,10 @@ class LocalPlace(Place):
                         path = Path(folder, name)
                         found[path.relative_to(self.path).as_posix()] = path.stat().st_size
             return dict(sorted(found.items()))
+
+    def _check(self) -> None:
+        if self.guard is not None:
+            self.guard()
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

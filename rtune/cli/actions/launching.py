@@ -1,6 +1,7 @@
 """One launch from the command line: checks, Ray, the run folder, the trials, and the output at the end."""
 
 import contextlib
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from rtune.config import spec
 from rtune.errors import LaunchError, ResourceError, SpecError
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.search.limits import Limits
-from rtune.storage.places import Place, StorageError
+from rtune.storage.anchor import Anchor
+from rtune.storage.places import Place, StorageError, place
 
 if TYPE_CHECKING:
     from rtune.search.replicates import ReplicateRequest
@@ -67,6 +69,7 @@ class Launch:
         self._repeats = repeats
         self._interrupt = Interrupt()
         self._folder: RunFolder | None = None
+        self._anchor: Anchor | None = None
 
     def run(self) -> int:
         """Runs the launch; nothing is written before all checks have passed.
@@ -81,6 +84,7 @@ class Launch:
             with self._interrupt:
                 data = self._check()
                 reason = self._run_trials(data)
+                self._check_folder()
         except ResourceError as error:
             raise SpecError(str(error)) from None
         except LaunchError as error:
@@ -90,7 +94,7 @@ class Launch:
             click.echo(f"rtune: {self._interrupted()}", err=True)
             return 130
         assert self._folder is not None
-        return conclusion.conclude(self._folder, reason, self._command())
+        return conclusion.conclude(self._folder, reason, self._command(self._folder))
 
     def _check(self) -> str:
         """Checks the resources and the data, the cheapest first; the fingerprint of the data."""
@@ -120,7 +124,7 @@ class Launch:
                 them.check_all(self._interrupt)
             if self._interrupt.requested:
                 raise KeyboardInterrupt
-            folder = self._folder = self._open_folder(data)
+            folder = self._open(data)
             output.console.print(self._opening(concurrency), soft_wrap=True)
             with (
                 _launch_log(folder, output),
@@ -130,6 +134,40 @@ class Launch:
                 return launch.launch(
                     folder, self._limits, concurrency, data, progress, self._interrupt, them, asked
                 )
+
+    def _open(self, data: str) -> RunFolder:
+        """Creates or opens the run folder; from now on nothing is written once it is not where it was."""
+        folder = self._open_folder(data)
+        if folder.place.local is not None:
+            with storage_errors():
+                self._anchor = Anchor(folder.place.local)
+            folder = copy.copy(folder)
+            folder.place = folder.place.guarded(self._anchor.check)
+        self._folder = folder
+        return folder
+
+    def _check_folder(self) -> None:
+        """Raises LaunchError if the run folder is no longer where it was."""
+        if self._anchor is not None:
+            try:
+                self._anchor.check()
+            except StorageError as error:
+                raise LaunchError(str(error)) from None
+
+    def _present_folder(self) -> RunFolder | None:
+        """The run folder, where it is now; None if it is gone."""
+        assert self._folder is not None
+        try:
+            self._check_folder()
+            return self._folder
+        except LaunchError:
+            pass
+        now = None if self._anchor is None else self._anchor.now()
+        if now is None:
+            return None
+        found = copy.copy(self._folder)
+        found.place = place(now)
+        return found
 
     def _opening(self, concurrency: int | None) -> str:
         """The first line of a launch."""
@@ -143,14 +181,13 @@ class Launch:
             f"report at the end in {self._folder.place / 'report' / 'index.html'}"
         )
 
-    def _command(self) -> str:
+    def _command(self, folder: RunFolder) -> str:
         """The command line that continues this launch."""
-        assert self._folder is not None
         if self._repeats is None:
-            return self._folder.resume_command(self._address)
+            return folder.resume_command(self._address)
         seeds = self._repeats.asked.seeds
         options = {"--trials": self._repeats.which, "--seeds": seeds, "--address": self._address}
-        return self._folder.command("replicate", options)
+        return folder.command("replicate", options)
 
     def _if_ray_dies(self) -> tuple[str, int]:
         if self._interrupt.requested:
@@ -160,11 +197,12 @@ class Launch:
     def _interrupted(self) -> str:
         if self._folder is None:
             return "nothing was started"
-        return conclusion.how_to_go_on("interrupted", self._command())
+        return conclusion.how_to_go_on("interrupted", self._command(self._folder))
 
     def _broken_off(self, reason: str) -> str:
-        assert self._folder is not None
-        return conclusion.broken_off(reason, self._folder, self._command())
+        if (folder := self._present_folder()) is None:
+            return conclusion.gone(reason)
+        return conclusion.broken_off(reason, folder, self._command(folder))
 
 
 @contextlib.contextmanager
