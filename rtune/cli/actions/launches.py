@@ -15,6 +15,7 @@ from rtune.cli.actions import conclusion, continuation
 from rtune.cli.actions.launching import Launch, Repeats
 from rtune.config import spec
 from rtune.errors import SpecError
+from rtune.run import claim
 from rtune.run.folder import RunFolder, new_run
 from rtune.search.limits import Limits
 from rtune.storage.places import place
@@ -49,19 +50,20 @@ def search(
     Raises:
         SpecError, RunError: the search cannot start; nothing has been written.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
-    name = name if name is not None else f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    new_run(runs, name)
+    wanted = name if name is not None else _default_name(stem)
+    new_run(runs, wanted)
     limits = Limits.of(search_spec.search, search_spec.trials, search_spec.max_epochs)
     if asked is not None:
         from rtune.dryrun import estimate
 
         return estimate.dry_run(search_spec, limits, address, asked)
 
-    def make(data: str) -> RunFolder:
-        return RunFolder.create(runs, name, search_spec, _provenance())
+    with claim.claim_free(runs, wanted) if name is None else claim.claim(runs, wanted) as claimed:
 
-    return Launch(search_spec, make, limits, address, place(runs)).run()
+        def make(data: str) -> RunFolder:
+            return claimed.make(search_spec, _provenance())
+
+        return Launch(search_spec, make, limits, address, place(runs)).run()
 
 
 def resume(run: str, runs: str, address: str | None, options: dict[str, Any]) -> int:
@@ -123,6 +125,12 @@ def replicate(
     same_data = continuation.same_data(folder, ledger)
     repeats = Repeats(asked, which, left)
     return Launch(folder.spec, same_data, limits, address, folder.place, repeats).run()
+
+
+def _default_name(stem: str) -> str:
+    """The name of a run that is given none: letters and digits of the search file's name, and the time."""
+    short = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:80] or "search"
+    return f"{short}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _provenance() -> dict[str, Any]:
