@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from rtune.cli.actions import conclusion
-from rtune.cluster import preflight, resources
+from rtune.cluster import resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import OutputRedirect
+from rtune.cluster.start import preflight
 from rtune.config import spec
-from rtune.errors import LaunchError, ResourceError, SpecError
+from rtune.errors import LaunchError, ResourceError, SpecError, StartError
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.search.limits import Limits
 from rtune.storage.anchor import Anchor
@@ -47,7 +48,7 @@ class Launch:
         search_spec: the search.
         open_folder: creates or opens the run folder, given the fingerprint of the data.
         limits: of this launch.
-        address: of a Ray cluster; None for this machine.
+        address: of a Ray cluster; None or `local` for this machine.
         storage: folder that all machines must share.
         repeats: only these replicates are trained. None: the search and unfinished replicates are.
     """
@@ -64,7 +65,7 @@ class Launch:
         self._spec = search_spec
         self._open_folder = open_folder
         self._limits = limits
-        self._address = address
+        self._address = None if address == "local" else address  # `local`: as Ray calls it
         self._storage = storage
         self._repeats = repeats
         self._interrupt = Interrupt()
@@ -90,6 +91,9 @@ class Launch:
         except LaunchError as error:
             click.echo(f"rtune: {self._broken_off(str(error))}", err=True)
             return 1
+        except StartError as error:
+            click.echo(f"rtune: {error}; nothing has been written", err=True)
+            return 1
         except KeyboardInterrupt:
             click.echo(f"rtune: {self._interrupted()}", err=True)
             return 130
@@ -98,6 +102,7 @@ class Launch:
 
     def _check(self) -> str:
         """Checks the resources and the data, the cheapest first; the fingerprint of the data."""
+        preflight.check_environment()
         if self._address is None:
             resources.concurrency(self._limits, resources.local())
         else:
@@ -176,8 +181,11 @@ class Launch:
         what = f"{self._limits.trials} trials"
         if self._repeats is not None:
             what = f"{self._repeats.trials} replicate{'s' * (self._repeats.trials != 1)}"
+        where = ""
+        if preflight.from_environment(self._address):
+            where = f" on the Ray cluster at {self._address}, which RAY_ADDRESS in the environment names"
         return (
-            f"{what} on {self._spec.file.data.dataset}, {at_once}; run folder {self._folder.place}, "
+            f"{what} on {self._spec.file.data.dataset}, {at_once}{where}; run folder {self._folder.place}, "
             f"report at the end in {self._folder.place / 'report' / 'index.html'}"
         )
 

@@ -114,7 +114,8 @@ def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewher
 
 ASK = """
 import sys
-from rtune.cluster import connection, preflight
+from rtune.cluster import connection
+from rtune.cluster.start import preflight
 from rtune.errors import ResourceError
 for address in sys.argv[1:]:
     try:
