@@ -1,4 +1,4 @@
-"""Time that stands still: Ctrl-Z, a frozen container, a suspended machine. Healthy workers are let be."""
+"""Time that stands still: Ctrl-Z, a frozen container, a suspended machine. Healthy workers are not killed."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def test_a_stop_longer_than_the_timeout_costs_no_worker(tmp_path: Path, all_of_t
     assert [len(trial.retries) for trial in trials.values()] == [0, 0]
 
 
-def test_a_worker_that_alone_is_stopped_hangs(tmp_path: Path) -> None:
+def test_a_worker_that_alone_is_stopped_counts_as_hung(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "run"
     process = start(tmp_path, "search", "digits", "--name", "run", "--max-epochs", "12", *OPTIONS)
     wait_for(logged(run, 3))

@@ -53,7 +53,7 @@ def test_a_claimed_name_is_taken_and_free_names_have_numbers(runs: Place) -> Non
             pass
 
 
-def test_who_makes_no_run_leaves_nothing(runs: Place, tmp_path: Path) -> None:
+def test_a_claim_without_a_run_leaves_nothing(runs: Place, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), claim(runs, "run"):
         raise ZeroDivisionError
     assert runs.files() == {}
@@ -62,7 +62,7 @@ def test_who_makes_no_run_leaves_nothing(runs: Place, tmp_path: Path) -> None:
     create(runs, "run", SEARCH, {})  # and the name is free
 
 
-def test_what_others_have_made_meanwhile_stays(tmp_path: Path) -> None:
+def test_files_of_others_are_kept_when_a_claim_ends(tmp_path: Path) -> None:
     with claim(tmp_path / "runs", "run"):
         (tmp_path / "runs" / "other").mkdir()
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["other"]

@@ -18,7 +18,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_in_its_place_is_let_be(run: Path) -> None:
+def test_a_folder_in_its_place_passes_the_check(run: Path) -> None:
     anchor = Anchor(run)
     anchor.check()
     (run / "another").mkdir()
@@ -71,7 +71,7 @@ def test_a_link_to_another_folder_is_another_folder(run: Path) -> None:
     anchor.close()
 
 
-def test_what_is_no_folder_has_no_anchor(run: Path) -> None:
+def test_a_file_or_a_missing_path_is_refused(run: Path) -> None:
     for path in (run / "file", run / "none"):
         with pytest.raises(StorageError, match=f"{path} cannot be used: "):
             Anchor(path)

@@ -317,7 +317,7 @@ def test_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path / "seen")], check=True)
 
 
-def test_a_holder_that_wakes_before_its_claim_is_deleted_finds_out(
+def test_a_holder_that_wakes_before_its_claim_is_deleted_loses_the_lock(
     remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another has taken over, but has not got as far as deleting the void claim."""

@@ -29,7 +29,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(tempfile.mkdtemp(prefix="rt-", dir="/tmp"))
 
 
-def test_a_folder_that_does_is_used_as_ray_would(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_usable_folder_is_the_one_that_ray_would_take(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with local_ray.prepared() as found:
         assert found == Path("/tmp/ray")
     monkeypatch.setenv("TMPDIR", str(short))
@@ -44,7 +44,7 @@ def test_a_folder_that_does_is_used_as_ray_would(short: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
 @pytest.mark.parametrize("kind", ["long", "absent", "file", "relative", "device"])
-def test_another_is_used_and_removed_where_it_does_not(
+def test_an_unusable_folder_is_replaced_by_one_that_is_removed_at_the_end(
     short: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
     (short / "file").touch()
@@ -85,7 +85,7 @@ def test_without_any_folder_the_launch_is_refused(short: Path, monkeypatch: pyte
         pass
 
 
-def test_a_user_without_a_token_gets_one_and_the_home_is_let_be(short: Path) -> None:
+def test_a_launch_without_a_token_makes_one_and_writes_no_home(short: Path) -> None:
     with local_ray.prepared():
         first = os.environ["RAY_AUTH_TOKEN"]
         assert len(first) >= 32
@@ -96,7 +96,7 @@ def test_a_user_without_a_token_gets_one_and_the_home_is_let_be(short: Path) -> 
 
 
 @pytest.mark.parametrize("home", ["absent", "file"])
-def test_nor_is_a_home_needed(short: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_no_home_is_needed(short: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     (short / "file").touch()
     monkeypatch.setenv("HOME", str(short / home))
     with local_ray.prepared():
