@@ -14,7 +14,7 @@ import yaml
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_exists
 
-from rtune.cluster import resources
+from rtune.cluster import SETTINGS, resources
 from rtune.cluster.resources import Room
 from rtune.cluster.start import local_ray
 from rtune.errors import ResourceError, StartError
@@ -56,11 +56,10 @@ def _start(folder: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         logs = [str(found / "logs") for found in folder.glob(f"session_*_{os.getpid()}")]
-        given = sorted(name for name in os.environ if name.startswith("RAY_") and name != "RAY_AUTH_TOKEN")
         raise StartError(
             f"Ray could not be started on this machine: {_reason(error)}"
             + (f"; its logs are in {logs[-1]}" if logs else "")
-            + (f"; the environment sets {', '.join(given)}" if given else "")
+            + (f"; the environment sets {', '.join(SETTINGS)}" if SETTINGS else "")
         ) from None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import psutil
 
+from rtune.cluster import SETTINGS
 from rtune.errors import ResourceError
 
 _TIMEOUT = 5.0
@@ -27,7 +28,7 @@ def check_environment() -> None:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise ResourceError(f"{error.strerror}; set TMPDIR to a folder that can be written") from None
-    settings = [name for name in os.environ if re.match("RAY_[a-z]", name)]
+    settings = [name for name in SETTINGS if re.match("RAY_[a-z]", name)]
     if not settings or _can_import_ray(os.environ):
         return
     others = {name: value for name, value in os.environ.items() if name not in settings}

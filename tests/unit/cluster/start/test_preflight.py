@@ -9,7 +9,11 @@ from rtune.errors import ResourceError
 
 
 def test_settings_that_ray_cannot_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        preflight, "SETTINGS", ["RAY_ADDRESS", "RAY_health_check_period_ms", "RAY_memory_usage_threshold"]
+    )
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.9")
     preflight.check_environment()
     monkeypatch.setenv("RAY_memory_usage_threshold", "nonsense")
     with pytest.raises(
