@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from rtune.config import spec
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
 
@@ -50,7 +51,7 @@ def make(runs: Path, trials: int, epochs: int) -> RunFolder:
 
     overrides = [("points", []), ("search.sampler", "random"), ("training.max_epochs", epochs)]
     search_spec = spec.load(spec.find("digits"), overrides)
-    folder = RunFolder.create(runs, "large", search_spec, {})
+    folder = create(runs, "large", search_spec, {})
     limits = Limits.of(search_spec.search, trials, epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.launch_record(search_spec, planned, limits, _ABREAST, "0" * 64, (1437, 360), "search")

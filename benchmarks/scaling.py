@@ -30,6 +30,7 @@ from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
 from rtune.config import spec
 from rtune.run import summary
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.retention import CheckpointCleaner
@@ -96,7 +97,7 @@ def drive(
     found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
     found["megabytes_before"] = round(process.memory_info().rss / 1e6)
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w", encoding="utf-8") as nowhere:
-        folder = RunFolder.create(scratch, "large", search_spec, {})
+        folder = create(scratch, "large", search_spec, {})
         progress = Progress(Console(file=nowhere))
         with folder.launch() as writer:
             writer.append(begin)

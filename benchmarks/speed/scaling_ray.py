@@ -24,7 +24,7 @@ from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.progress import Progress
 from rtune.config import spec
 from rtune.run import schema
-from rtune.run.folder import RunFolder
+from rtune.run.claim import create
 from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import messages, trainable
@@ -73,7 +73,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         connection.connect(None),
         Interrupt() as interrupt,
     ):
-        folder = RunFolder.create(scratch, "ray", search_spec, {})
+        folder = create(scratch, "ray", search_spec, {})
         launch.launch(folder, limits, workers, "", Progress(Console(file=nowhere)), interrupt)
     steady = np.array(seen[_SETTLED:])
     quarter = len(steady) // 4

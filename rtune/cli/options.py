@@ -1,12 +1,15 @@
 """Options that several commands share, and the types of their values."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from rtune.cli.failures import UsageFailure
 from rtune.config import spec
+from rtune.errors import UsageError
+from rtune.storage.home import expand
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
@@ -36,6 +39,18 @@ class Seconds(click.ParamType[float]):
             return value if isinstance(value, float) else spec.seconds(str(value))
         except ValueError as error:
             raise UsageFailure(f"--time-budget {error}") from None
+
+
+class OutputPath(click.ParamType[Path]):
+    """A path; `~` stands for the home folder, also where a shell leaves it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return expand(value)
+        except UsageError as error:
+            raise UsageFailure(str(error)) from None
 
 
 class Number(click.ParamType[float]):

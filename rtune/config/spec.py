@@ -30,6 +30,7 @@ from rtune.config.sections import (
 )
 from rtune.errors import SpecError
 from rtune.pareto.objectives import Objective, parse, parse_all
+from rtune.storage.home import expand
 
 # Origin of values that are given on the command line.
 OPTION = "command line"
@@ -126,8 +127,7 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str):
         # `rtune resume` and workers run in other working directories.
-        with contextlib.suppress(RuntimeError):  # `~nobody`: an error where the data is read
-            data["folder"] = str(Path(data["folder"]).expanduser().absolute())
+        data["folder"] = str(expand(data["folder"]).absolute())
     return from_tree(tree, origins, str(path))
 
 
@@ -323,7 +323,7 @@ def seconds(text: str) -> float:
 
 def find(name: str) -> Path:
     """The search file at a path, or the built-in search space of that name. Raises SpecError."""
-    path = Path(name)
+    path = expand(name)
     if len(name) > 1000 or max(map(len, path.parts), default=0) > 255:
         raise SpecError(f"search file {name[:40]}... does not exist: no file has so long a name")
     if path.suffix in (".yaml", ".yml") or "/" in name:

@@ -90,10 +90,7 @@ class Writer:
     def append(self, record: dict[str, Any]) -> None:
         """Appends a record. Raises StorageError if it or an earlier one cannot be written."""
         line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
-        try:
-            self._lock.check()
-        except LockLost as error:
-            raise _lost(self._folder, error) from None
+        self.check()
         if self._segment is None:
             taken = [int(n[:-6]) for n in _segments(self._folder) if n[:-6].isdecimal()]
             number = max(taken, default=0) + 1  # also if segments before it have been deleted
@@ -102,6 +99,13 @@ class Writer:
             else:
                 self._segment = _StoreSegments(self._folder.guarded(self._lock.confirm), number)
         self._segment.append(line)
+
+    def check(self) -> None:
+        """Raises StorageError if the lock is lost, or the folder is no longer where it was."""
+        try:
+            self._lock.check()
+        except LockLost as error:
+            raise _lost(self._folder, error) from None
 
     def __enter__(self) -> "Writer":
         return self

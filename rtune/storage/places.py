@@ -8,7 +8,6 @@ import ctypes
 import os
 import re
 import shutil
-import threading
 import time
 import urllib.parse
 import uuid
@@ -18,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rtune import clock
 from rtune.errors import RtuneError
+from rtune.storage.home import expand
+from rtune.storage.waiting import Report, WaitReporter
 
 T = TypeVar("T")
-Report = Callable[[str], None]  # takes a sentence for the user
 
 # Suffix of incomplete files, which a killed writer may leave behind; they are never read.
 PARTIAL = ".partial"
@@ -29,8 +30,8 @@ PARTIAL = ".partial"
 RETRY_SECONDS = 600.0
 SHORT_RETRY_SECONDS = 10.0
 _READERS = 16
-# Seconds of failure before it is reported, and between reports.
-_REPORT_AFTER, _REPORT_INTERVAL = 1.0, 60.0
+# Seconds of failure before it is reported.
+_REPORT_AFTER = 1.0
 # Texts of pyarrow's errors that no retry resolves.
 _FINAL = re.compile(
     r"access.?denied|forbidden|no.?such.?bucket|bucket.{0,100} not found|invalid.?access.?key"
@@ -81,11 +82,11 @@ class Place:
         """Reports a reason to wait to the `on_wait` of `with_retries`."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
-        """The same place, with `guard` called before each request to a store; a disk ignores it.
+        """The same place, with `guard` called before each request to a store, or change on a disk.
 
-        If `guard` raises OSError, the request is retried; other exceptions are passed on.
+        If `guard` raises OSError, the request to a store is retried; other exceptions are passed on.
         """
-        return self
+        raise NotImplementedError
 
     def exists(self) -> bool:
         raise NotImplementedError
@@ -121,7 +122,7 @@ def place(where: "str | Path | Place") -> Place:
     text = str(where)
     scheme, found, rest = text.partition("://")
     if not found:
-        return LocalPlace(Path(text))
+        return LocalPlace(expand(text))
     if scheme == "file":
         return LocalPlace(Path(urllib.parse.unquote(rest)))
     base, _, query = text.partition("?")
@@ -178,6 +179,7 @@ class LocalPlace(Place):
     """A place on a disk of this machine, or on one that all machines mount."""
 
     path: Path
+    guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -195,7 +197,10 @@ class LocalPlace(Place):
         return str(self.path.resolve())
 
     def __truediv__(self, name: str) -> "LocalPlace":
-        return LocalPlace(self.path / name)
+        return replace(self, path=self.path / name)
+
+    def guarded(self, guard: Callable[[], None]) -> "LocalPlace":
+        return replace(self, guard=guard)
 
     def exists(self) -> bool:
         with self._errors("read"):
@@ -206,6 +211,7 @@ class LocalPlace(Place):
             return self.path.read_bytes()
 
     def write(self, data: bytes) -> None:
+        self._check()
         # A unique name: a worker whose driver has ended may write the same file at the same time.
         temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
         with self._errors("written"):
@@ -222,6 +228,7 @@ class LocalPlace(Place):
                 raise
 
     def delete(self) -> None:
+        self._check()
         with self._errors("deleted"):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
@@ -242,6 +249,10 @@ class LocalPlace(Place):
                         found[path.relative_to(self.path).as_posix()] = path.stat().st_size
             return dict(sorted(found.items()))
 
+    def _check(self) -> None:
+        if self.guard is not None:
+            self.guard()
+
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
@@ -261,7 +272,7 @@ class RemotePlace(Place):
     base: str  # the URI without its query
     query: str
     retry_seconds: float = SHORT_RETRY_SECONDS
-    reporter: "_WaitReporter | None" = field(default=None, compare=False)
+    reporter: WaitReporter | None = field(default=None, compare=False)
     guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -276,7 +287,7 @@ class RemotePlace(Place):
         return replace(self, path=f"{self.path}/{name}", base=base)
 
     def with_retries(self, on_wait: Report | None = None, seconds: float | None = None) -> "RemotePlace":
-        reporter = None if on_wait is None else _WaitReporter(on_wait)
+        reporter = None if on_wait is None else WaitReporter(on_wait)
         return replace(self, retry_seconds=RETRY_SECONDS if seconds is None else seconds, reporter=reporter)
 
     def report_wait(self, why: str) -> None:
@@ -350,7 +361,7 @@ class RemotePlace(Place):
         """The result of `action`, retried with growing pauses while its error may be temporary."""
         import pyarrow
 
-        begun, pause, reported = time.monotonic(), 0.5, False
+        begun, pause, reported = clock.running(), 0.5, False
         while True:
             try:
                 if self.guard is not None:
@@ -359,7 +370,7 @@ class RemotePlace(Place):
             except FileNotFoundError:
                 raise
             except (OSError, pyarrow.ArrowException) as error:
-                reason, waited = _line(error), time.monotonic() - begun
+                reason, waited = _line(error), clock.running() - begun
                 final = self._is_final(error)
                 if final or waited + pause > self.retry_seconds:
                     tried = "" if final else f" in {max(1, round(waited))} seconds"
@@ -374,23 +385,6 @@ class RemotePlace(Place):
         # Without the names of buckets and keys, which pyarrow quotes.
         words = re.sub(r"'[^']*'", "", str(error)).replace(self.path, "")
         return not isinstance(error, OSError) or _FINAL.search(words) is not None
-
-
-class _WaitReporter:
-    """Reports why a launch waits, once per outage for all threads."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._lock = threading.Lock()
-        self._reported = -_REPORT_INTERVAL
-
-    def report_wait(self, why: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._reported < _REPORT_INTERVAL:
-                return
-            self._reported = now
-        self._report(why)
 
 
 def _line(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from rtune.config.sections import trial_config
 from rtune.robust import (
     Split,
 )
-from rtune.storage.places import place
+from rtune.storage import anchor
+from rtune.storage.places import Place, place
 from rtune.worker import build, checkpoint
 from rtune.worker.measures import measure_epoch
 from rtune.worker.messages import Note
@@ -38,8 +39,14 @@ def epochs(
         Diverged: see `Trainer`.
     """
     notes = [] if notes is None else notes
+    with anchor.watched(place(task.run)) as check:
+        yield from _epochs(task, train, validation, notes, place(task.folder).with_retries().guarded(check))
+
+
+def _epochs(
+    task: Task, train: Split, validation: Split, notes: list[Note], folder: Place
+) -> Iterator[tuple[int, dict[str, Any]]]:
     config = trial_config().model_validate(task.config)
-    folder = place(task.folder).with_retries()
     device = torch.device(task.device)
     trainer = build.trainer(config, train, task.seed)
     if (obstacle := trainer.engine.obstacle) is not None:

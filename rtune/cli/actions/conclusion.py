@@ -92,6 +92,11 @@ def how_to_go_on(reason: str, command: str) -> str:
     return f"ended early ({reason}); every finished epoch is saved. Go on with: {command}"
 
 
+def gone(reason: str) -> str:
+    """The sentence for a launch that failed because its run folder is gone."""
+    return f"the launch broke off: {reason}; if the folder is elsewhere, go on with: rtune resume FOLDER"
+
+
 def broken_off(reason: str, folder: RunFolder, command: str) -> str:
     """The sentence for a launch that failed, with the log file and the command that continues the run."""
     return (

@@ -11,6 +11,7 @@ from rtune.cli.options import (
     RUNS,
     WHICH_HELP,
     Number,
+    OutputPath,
 )
 from rtune.config import attack_names
 from rtune.config.catalog import ATTACKS
@@ -44,9 +45,7 @@ packages can add attacks.
 @click.argument("run")
 @click.argument("trial")
 @RUNS
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File, ending in .pt2. Default: TRIAL.pt2."
-)
+@click.option("--output", "-o", type=OutputPath(), help="File, ending in .pt2. Default: TRIAL.pt2.")
 def export(run: str, trial: str, runs: str, output: Path | None) -> None:
     """Write the network of TRIAL to a file.
 

@@ -69,7 +69,7 @@ def made(folder: Path, said: list[str]) -> Machines:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(machines, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(machines, "clock", SimpleNamespace(running=lambda: now[0]))
     return now
 
 
