@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.evaluations import evaluations
-from analysis.objectives import ObjectiveLike
-from analysis.report import figures
-from analysis.report import tables as fronts
-from analysis.report.page import page
-from analysis.report.run_set import RunSet, damage
 from rtune.errors import ObjectiveError, RunError, RunFailure
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.storage.places import Place, place
+
+from ..evaluations import evaluations
+from ..objectives import ObjectiveLike
+from . import figures
+from . import tables as fronts
+from .page import page
+from .run_set import RunSet, damage
 
 # Format -> file name.
 FORMATS = {

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import analysis
 from rtune import __version__
 from rtune.cli.actions import conclusion, selection
+from rtune.cli.own_analysis import analysis
 from rtune.cluster import preflight, resources
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.output import OutputRedirect

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-import analysis
 from rtune.cli.actions import selection
+from rtune.cli.own_analysis import analysis
 from rtune.config import attack_names
 from rtune.errors import SpecError
 from rtune.run.folder import RunFolder, find_run
@@ -60,7 +60,7 @@ def evaluate(
             "step_size": default_step if settings["step_size"] is None else settings["step_size"],
         }
     )
-    from analysis.report.write import write
+    from rtune.cli.own_analysis import write
     from rtune.console import make_console
     from rtune.evaluate import evaluation
     from rtune.robust import DataError
@@ -83,7 +83,7 @@ def evaluate(
         click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
         return 1
     console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
+    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
     for trouble in troubles:
         click.echo(f"rtune: {trouble}", err=True)
     return 1 if troubles else 0

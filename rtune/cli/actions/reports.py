@@ -33,7 +33,7 @@ def report(
     Raises:
         RunError: a run, format or objective does not exist, or the report cannot be written.
     """
-    from analysis.report import write as making
+    from rtune.cli.own_analysis import write as making
 
     wanted = making.parse_formats(formats)
     folders = [find_run(run, runs) for run in named]
@@ -77,7 +77,7 @@ def best(
     Raises:
         RunError: a run, metric or constraint is wrong.
     """
-    from analysis.report import choose
+    from rtune.cli.own_analysis import choose
 
     if maximize is not None and minimize is not None:
         raise RunError("--maximize and --minimize are both given; only one of them is allowed")

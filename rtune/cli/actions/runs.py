@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-import analysis
+from rtune.cli.own_analysis import analysis
 from rtune.errors import RunFailure, SpecError, UnknownTrialError
 from rtune.run import schema, summary
 from rtune.run.folder import RunFolder, find_run, storage_errors
