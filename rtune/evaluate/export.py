@@ -1,7 +1,6 @@
 """Export of a compacted network to a file that runs without rtune, in the format of `torch.export`."""
 
-import os
-import tempfile
+import io
 import warnings
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from rtune.robust.compaction import compact, footprint
 from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 from rtune.worker import build
 
 
@@ -60,10 +61,9 @@ def export(folder: RunFolder, name: str, output: Path) -> str:
 
 
 def _save(program: "torch.export.ExportedProgram", output: Path) -> None:
+    made = io.BytesIO()
+    torch.export.save(program, made)
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".rtune-") as scratch:
-            made = Path(scratch) / output.name
-            torch.export.save(program, made)
-            os.replace(made, output)
-    except OSError as error:
-        raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from None
+        paths.write_output(output, made.getvalue())
+    except StorageError as error:
+        raise RunFailure(str(error)) from None
