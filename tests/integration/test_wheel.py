@@ -106,9 +106,9 @@ def test_its_files_are_the_packages_and_the_license(wheel: Path) -> None:
 def test_it_and_not_the_clone_is_imported(environment: Path, tmp_path: Path) -> None:
     code = """
 import importlib.metadata, json, sys
-import analysis, rtune.config.spec as spec
+import analysis, rtune.config.spaces as spaces
 print(json.dumps({
-    "files": [analysis.__file__, spec.__file__, *map(str, spec.built_in().values())],
+    "files": [analysis.__file__, spaces.__file__, *map(str, spaces.built_in().values())],
     "metadata": str(importlib.metadata.distribution("rtune").locate_file("")),
     "path": sys.path,
     "finders": [str(getattr(finder, "__module__", "")) for finder in sys.meta_path],
