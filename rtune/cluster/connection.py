@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import ray
 import yaml
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_exists
+from ray.job_config import JobConfig
 
 from rtune.cluster import resources
 from rtune.cluster.resources import Room
@@ -36,6 +38,7 @@ def connect(address: str | None) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=256 * 1024**2,
+                job_config=_same_search_path(),
             )
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -49,6 +52,15 @@ def connect(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _same_search_path() -> JobConfig:
+    """Makes this machine's workers look for modules where this process does, in the same order.
+
+    Ray would put the working directory first: a `random.py` there would replace that of the standard library.
+    `_client_job` has no other effect.
+    """
+    return JobConfig(_client_job=True, _py_driver_sys_path=sys.path[::-1])  # each is put before the others
 
 
 def room() -> Room:
