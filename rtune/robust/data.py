@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DEFAULT_FOLDER = Path("~/.cache/rtune/data").expanduser()
+DEFAULT_FOLDER = Path("~/.cache/rtune/data")
 
 
 class DataError(Exception):
@@ -173,7 +173,8 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     if folder is not None and not folder.is_dir():
         raise DataError(f"the data folder {folder} does not exist")
-    images, labels = source.read(train, DEFAULT_FOLDER if folder is None else folder, download)
+    where = folder or (Path() if source is DIGITS else _default_folder())
+    images, labels = source.read(train, where, download)
     top = labels.max(initial=0)
     if images.shape[1:] != source.image_shape or top >= source.classes or not len(images):
         raise DataError(
@@ -182,6 +183,13 @@ def _read(
             f"{source.classes} classes are expected"
         )
     return images, labels
+
+
+def _default_folder() -> Path:
+    try:
+        return DEFAULT_FOLDER.expanduser().absolute()
+    except RuntimeError:  # a user without a home, as in some containers
+        raise DataError(f"no home folder is known for {DEFAULT_FOLDER}; set data.folder") from None
 
 
 def _split(labels: np.ndarray, held_out: float | int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rtune.console import complain
 from rtune.errors import RunError
 from rtune.run.folder import find_run
 
@@ -41,14 +42,14 @@ def report(
         output = Path("report")
     asked = _asked(objectives)
     if not follow:
-        for path in making.write(folders, output, wanted, asked, on_damage=_note):
+        for path in making.write(folders, output, wanted, asked, on_damage=complain):
             click.echo(path)
         return 0
     try:
         for path in making.follow(folders, output, wanted, asked):
             click.echo(path)
     except KeyboardInterrupt:
-        click.echo("rtune: interrupted; the page shows the state of its last update", err=True)
+        complain("interrupted; the page shows the state of its last update")
         return 130
     return 0
 
@@ -85,13 +86,9 @@ def best(
     folders = [find_run(run, runs) for run in named]
     found = choose.choose(folders, _asked(objectives), one, constraints)
     for sentence in found.damage():
-        _note(sentence)
+        complain(sentence)
     click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())
     return 0 if found.any() else 1
-
-
-def _note(sentence: str) -> None:
-    click.echo(f"rtune: {sentence}", err=True)
 
 
 def _asked(objectives: str | None) -> list[str] | None:
