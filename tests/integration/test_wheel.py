@@ -122,10 +122,11 @@ print(json.dumps({
     assert not [name for name in found["finders"] if "editable" in name]
 
 
-def test_it_lists_its_search_spaces_and_prints_its_schema(installed: Installed) -> None:
-    spaces = installed("spaces")
-    for file in (ROOT / "search_spaces").glob("*.yaml"):
-        assert file.stem in spaces
+def test_it_lists_its_search_spaces_and_prints_its_schema(environment: Path, installed: Installed) -> None:
+    (found,) = environment.glob("lib/python*/site-packages/search_spaces")
+    (found / "foreign.yaml").write_text("of another package: that has such a folder too")
+    listed = [line.split()[0] for line in installed("spaces").splitlines()]
+    assert listed == sorted(file.stem for file in (ROOT / "search_spaces").glob("*.yaml"))
     assert "pruning" in json.loads(installed("schema"))["properties"]
 
 

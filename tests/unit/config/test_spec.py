@@ -244,10 +244,3 @@ def test_names_agree_with_the_science() -> None:
 
     assert tuple(part.name for part in DATASETS.own()) == tuple(SOURCES)
     assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
-
-
-def test_unknown_space_names_the_near_one() -> None:
-    with pytest.raises(SpecError, match="did you mean digits"):
-        spaces.find("digit")
-    with pytest.raises(SpecError, match=r"nowhere/x\.yaml does not exist"):
-        spaces.find("nowhere/x.yaml")
