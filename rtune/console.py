@@ -6,9 +6,10 @@ import os
 import select
 import sys
 from collections.abc import Mapping
-from typing import IO, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Width in columns if the output is not a terminal: tables need more than 80.
 _PLAIN_WIDTH = 160
@@ -94,12 +95,14 @@ def complain(text: str) -> None:
         print(shown, file=sys.stderr, flush=True)
 
 
-def make_console(file: IO[str]) -> Console:
+def make_console(file: IO[str]) -> "Console":
     """A console that prints plain text, without markup, to a stream.
 
     It is 160 columns wide if the stream is not a terminal, whatever the environment says of colors.
     Characters that the stream's encoding lacks are printed as question marks.
     """
+    from rich.console import Console
+
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="replace")
     is_terminal = file.isatty()
