@@ -6,9 +6,10 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import ObjectiveLike, parse_all, values
 from rtune.pareto.hypervolume import hypervolume as volume
 from rtune.pareto.objectives import references
+
+from .objectives import ObjectiveLike, parse_all, values
 
 
 def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.DataFrame:

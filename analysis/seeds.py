@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import ObjectiveLike, parse_all, values
+from .objectives import ObjectiveLike, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
@@ -50,7 +50,7 @@ def make(runs: Path, trials: int, epochs: int) -> RunFolder:
     from rtune.search import plan  # not at the top: its import would count in `load`
 
     overrides = [("points", []), ("search.sampler", "random"), ("training.max_epochs", epochs)]
-    search_spec = spec.load(spec.find("digits"), overrides)
+    search_spec = spec.load(spaces.find("digits"), overrides)
     folder = create(runs, "large", search_spec, {})
     limits = Limits.of(search_spec.search, trials, epochs)
     planned = plan.of_spec(search_spec, trials)

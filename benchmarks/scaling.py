@@ -28,7 +28,7 @@ import analysis
 from benchmarks.resume import figures
 from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.run import summary
 from rtune.run.claim import create
 from rtune.run.folder import RunFolder
@@ -89,7 +89,7 @@ def drive(
         repeats: suggestions of each sampler at each of these numbers.
         samplers: names of the samplers.
     """
-    search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
+    search_spec = spec.load(spaces.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.launch_record(search_spec, planned, limits, concurrent, "", (1, 1), "search")

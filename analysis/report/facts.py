@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import plot_data
-from analysis.report.run_set import RunSet
-from analysis.settings import setting
-from analysis.statistics.attainment import attainment
-from analysis.statistics.threshold import FORMULAS, Band, band, threshold
-from analysis.statistics.uncertainty import membership, wilson
 from rtune import metrics
 from rtune.config.catalog import PRUNERS
+
+from ..settings import setting
+from ..statistics.attainment import attainment
+from ..statistics.threshold import FORMULAS, Band, band, threshold
+from ..statistics.uncertainty import membership, wilson
+from . import plot_data
+from .run_set import RunSet
 
 # How often accuracies are drawn again; less often for a large run set, where each draw takes long.
 DRAWS, LARGE = 1000, 10_000

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.objectives import Objective
-from analysis.report.run_set import RunSet
-from analysis.report.text import attack, figure
+from ..objectives import Objective
+from .run_set import RunSet
+from .text import attack, figure
 
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "removable_channels")
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")

@@ -11,8 +11,8 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Objective, ObjectiveLike, parse_all, values
-from analysis.seeds import replicate_sets
+from ..objectives import Objective, ObjectiveLike, parse_all, values
+from ..seeds import replicate_sets
 
 
 def attainment(

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.labels import label_words
-from analysis.objectives import Objective, ObjectiveLike, parse
-from analysis.statistics.dominance import near_front
+from ..labels import label_words
+from ..objectives import Objective, ObjectiveLike, parse
+from .dominance import near_front
 
 Verdict = Literal["above", "below", "undecided"]
 

@@ -9,12 +9,13 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.front import front, reference
-from analysis.objectives import Objective, ObjectiveLike, number, parse_all, values
-from analysis.seeds import replicates
-from analysis.statistics.attainment import attainment_difference, divisions, mask
-from analysis.statistics.dominance import near_front
 from rtune import metrics
+
+from ..front import front, reference
+from ..objectives import Objective, ObjectiveLike, number, parse_all, values
+from ..seeds import replicates
+from .attainment import attainment_difference, divisions, mask
+from .dominance import near_front
 
 # Fewer trials a side cannot be halved in a useful way.
 LEAST = 3

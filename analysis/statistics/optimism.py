@@ -9,11 +9,12 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.front import front
-from analysis.objectives import Objective, ObjectiveLike, parse_all
-from analysis.statistics.uncertainty import as_field, candidates, complete
 from rtune import metrics
 from rtune.config.sections import EvaluationConfig
+
+from ..front import front
+from ..objectives import Objective, ObjectiveLike, parse_all
+from .uncertainty import as_field, candidates, complete
 
 
 @dataclass(frozen=True)

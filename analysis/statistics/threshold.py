@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.front import front
-from analysis.objectives import ObjectiveLike, parse_all, values
-from analysis.settings import judged, numbers, once, setting, thinned
-from analysis.statistics.importance import membership
 from rtune.config.catalog import PRUNERS
 from rtune.config.ranges import Uniform
 from rtune.config.spec import Spec
+
+from ..front import front
+from ..objectives import ObjectiveLike, parse_all, values
+from ..settings import judged, numbers, once, setting, thinned
+from .importance import membership
 
 Formula = Callable[[np.ndarray], np.ndarray]
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.front import front
-from analysis.objectives import Objective, ObjectiveLike, parse_all, values
-from analysis.seeds import replicates
-from analysis.statistics.dominance import REACH, Field, chances, could_matter
 from rtune import metrics
+
+from ..front import front
+from ..objectives import Objective, ObjectiveLike, parse_all, values
+from ..seeds import replicates
+from .dominance import REACH, Field, chances, could_matter
 
 # Below this probability to be on the front a member is within noise; also the level of the intervals.
 LEVEL = 0.95

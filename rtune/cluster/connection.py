@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import ray
 import yaml
 from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.experimental.internal_kv import _internal_kv_exists
+from ray.job_config import JobConfig
 
 from rtune.cluster import SETTINGS, resources
 from rtune.cluster.resources import Room
@@ -52,6 +54,7 @@ def _start(folder: Path) -> None:
             logging_level=logging.ERROR,
             object_store_memory=256 * 1024**2,
             _temp_dir=str(folder),
+            job_config=_same_search_path(),
         )
     except Exception as error:
         traceback.print_exc()
@@ -76,6 +79,15 @@ def _join(address: str | None) -> None:
 def _reason(error: Exception) -> str:
     """Ray's words in one line, 300 characters at most."""
     return (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+
+
+def _same_search_path() -> JobConfig:
+    """Makes this machine's workers look for modules where this process does, in the same order.
+
+    Ray would put the working directory first: a `random.py` there would replace that of the standard library.
+    `_client_job` has no other effect.
+    """
+    return JobConfig(_client_job=True, _py_driver_sys_path=sys.path[::-1])  # each is put before the others
 
 
 def room() -> Room:

@@ -43,7 +43,7 @@ class Progress:
         self._concurrency = concurrency
         self._start, self._printed = clock.running(), time.monotonic()
         self._ended = {}
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
             return
         # Not redirecting: Live would draw Ray's output, which `OutputRedirect` sends to a file.

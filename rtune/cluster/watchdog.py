@@ -1,5 +1,6 @@
 """Detects what Ray Tune does not: workers that hang, and the death of Ray itself."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -97,7 +98,8 @@ def exit_if_ray_dies(screen: int, ending: Callable[[], tuple[str, int]]) -> Iter
                 message, code = ending()
                 # The live view has hidden the cursor.
                 show_cursor = "\x1b[?25h\n" if os.isatty(screen) else ""
-                os.write(screen, f"{show_cursor}rtune: {message}\n".encode())
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    os.write(screen, f"{show_cursor}rtune: {message}\n".encode())
                 os._exit(code)
 
     thread = threading.Thread(target=watch, name="rtune-ray-monitor", daemon=True)

@@ -5,7 +5,6 @@ Every error is a `SpecError` whose message names the file and line, the field, i
 
 import contextlib
 import copy
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,9 +27,10 @@ from rtune.config.sections import (
     search_file,
     trial_config,
 )
-from rtune.errors import SpecError
+from rtune.errors import SpecError, UsageError
 from rtune.pareto.objectives import Objective, parse, parse_all
-from rtune.storage.home import expand
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 
 # Origin of values that are given on the command line.
 OPTION = "command line"
@@ -127,7 +127,10 @@ def load(path: Path, overrides: Iterable[tuple[str, Any]] = ()) -> Spec:
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str):
         # `rtune resume` and workers run in other working directories.
-        data["folder"] = str(expand(data["folder"]).absolute())
+        try:
+            data["folder"] = str(paths.from_home(data["folder"]))
+        except (StorageError, UsageError) as error:
+            raise SpecError(f"{origins.get('data.folder', path)}: data.folder {error}") from None
     return from_tree(tree, origins, str(path))
 
 
@@ -319,31 +322,6 @@ def seconds(text: str) -> float:
     if match is None:
         raise ValueError(f"is {text!r}; a time is a number with s, m, h or d, such as 30m")
     return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def find(name: str) -> Path:
-    """The search file at a path, or the built-in search space of that name. Raises SpecError."""
-    path = expand(name)
-    if len(name) > 1000 or max(map(len, path.parts), default=0) > 255:
-        raise SpecError(f"search file {name[:40]}... does not exist: no file has so long a name")
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        if not path.is_file():
-            raise SpecError(f"search file {name} does not exist")
-        return path
-    spaces = built_in()
-    if name not in spaces:
-        close = difflib.get_close_matches(name, spaces, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise SpecError(
-            f"search space {name!r} is none of the built-in ones ({', '.join(spaces)}) nor a .yaml file{hint}"
-        )
-    return spaces[name]
-
-
-def built_in() -> dict[str, Path]:
-    """Name -> file of the built-in search spaces."""
-    folder = Path(__file__).resolve().parents[2] / "search_spaces"
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def _override(tree: dict[str, Any], origins: dict[str, str], dotted: str, value: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from rtune.errors import UsageError
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 
 
 class YamlError(UsageError):
@@ -30,8 +32,12 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         YamlError: the file cannot be read, is not YAML, repeats a key, or is not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = paths.read(path).decode()
+    except FileNotFoundError:
+        raise YamlError(f"{path} does not exist") from None
+    except StorageError as error:
+        raise YamlError(str(error)) from None
+    except UnicodeDecodeError as error:
         raise YamlError(f"{path} cannot be read: {error}") from None
     return parse(text, str(path))
 

@@ -21,7 +21,7 @@ from rtune.config import saved, spec, yaml_file
 from rtune.errors import RunError, SpecError
 from rtune.run import log, schema
 from rtune.run.log import Log, Writer
-from rtune.storage import lock
+from rtune.storage import lock, paths
 from rtune.storage.home import expand
 from rtune.storage.places import LocalPlace, Place, StorageError, place
 
@@ -110,10 +110,8 @@ class RunFolder:
         """The writer of the evaluations' log, a context manager. Raises RunError likewise."""
         part = self.place / "evaluations"
         if isinstance(part, LocalPlace):
-            try:
-                part.path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise RunError(f"{part} cannot be made: {error}") from None
+            with storage_errors(), paths.path_errors(part.path, "made", missing=True):
+                paths.make_folder(part.path)
         return self._writer(part, "", "another rtune evaluate is running on it")
 
     def _writer(self, locked: Place, part: str, whose: str) -> Writer:
@@ -130,7 +128,8 @@ def storage_errors(what: str | None = None, kind: type[RunError] = RunError) -> 
     try:
         yield
     except (StorageError, OSError) as error:
-        raise kind(f"{what}: {error}" if what else str(error)) from None
+        text = paths.sentence(error) if isinstance(error, OSError) else str(error)
+        raise kind(f"{what}: {text}" if what else text) from None
 
 
 class NameTaken(RunError):
@@ -160,10 +159,8 @@ def find_run(run: str, runs: str = "runs") -> RunFolder:
     if "://" in run:
         return RunFolder(run)
     path = expand(run)
-    if len(run) > 1000 or max(map(len, path.parts), default=0) > 255:
-        raise RunError(f"{run[:40]}... is not a run folder: no folder has so long a name")
-    if not path.exists() and _NAME.fullmatch(run):
-        with storage_errors():
+    with storage_errors():
+        if not paths.exists(path) and _NAME.fullmatch(run):
             named = place(runs) / run
             if (named / "search.yaml").exists() or (named.local and named.exists()):
                 return RunFolder(named)

@@ -22,6 +22,7 @@ from typing import Any
 from rtune import clock
 from rtune.errors import RtuneError
 from rtune.storage.anchor import Anchor
+from rtune.storage.paths import path_errors, reason
 from rtune.storage.places import SHORT_RETRY_SECONDS, LocalPlace, Place, StorageError
 
 # Seconds between renewals of a claim, and seconds without renewal after which it may be stale ...
@@ -72,8 +73,10 @@ def is_held(folder: Place) -> bool:
         claims = _claims(folder / _LEASES).values()
         return any(c["held"] and not _is_dead(c) and not _is_stale(c) for c in claims)
     try:
-        descriptor = os.open(folder.path / "lock", os.O_RDONLY)
-    except OSError:
+        with path_errors(folder.path / "lock", "read"):
+            # A pipe in its place is not waited for.
+            descriptor = os.open(folder.path / "lock", os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
         return False  # never locked
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -95,7 +98,7 @@ class _FileLock(Lock):
             # Open for writing: NFS requires it for an exclusive lock.
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StorageError(f"{path.parent} cannot be written: {error.strerror}") from None
+            raise StorageError(f"{path.parent} cannot be written: {reason(error)}") from None
         try:
             self._lock(path)
             with contextlib.suppress(OSError):  # on a full disk the lock works without this text

@@ -10,22 +10,21 @@ import re
 import shutil
 import time
 import urllib.parse
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rtune import clock
-from rtune.errors import RtuneError
+from rtune.storage import paths
 from rtune.storage.home import expand
+from rtune.storage.paths import PARTIAL as PARTIAL
+from rtune.storage.paths import StorageError as StorageError
 from rtune.storage.waiting import Report, WaitReporter
 
 T = TypeVar("T")
 
-# Suffix of incomplete files, which a killed writer may leave behind; they are never read.
-PARTIAL = ".partial"
 # Seconds for which launches and workers retry a failing store, and for which commands that only read do.
 RETRY_SECONDS = 600.0
 SHORT_RETRY_SECONDS = 10.0
@@ -38,14 +37,6 @@ _FINAL = re.compile(
     r"|signature.?does.?not|expired.?token|HTTP status (400|401|403)\b|unrecognized filesystem|credentials",
     re.IGNORECASE,
 )
-
-
-class StorageError(RtuneError):
-    """A file cannot be read or written; the message names the place and the reason."""
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason or message
 
 
 class Place:
@@ -190,11 +181,13 @@ class LocalPlace(Place):
 
     @property
     def name(self) -> str:
-        return Path(os.path.abspath(self.path)).name  # the name of a symbolic link, not of its target
+        with paths.path_errors(self.path, "used", missing=True):
+            return Path(os.path.abspath(self.path)).name  # the name of a symbolic link, not of its target
 
     @property
     def absolute(self) -> str:
-        return str(self.path.resolve())
+        with paths.path_errors(self.path, "used", missing=True):
+            return str(self.path.resolve())
 
     def __truediv__(self, name: str) -> "LocalPlace":
         return replace(self, path=self.path / name)
@@ -203,33 +196,18 @@ class LocalPlace(Place):
         return replace(self, guard=guard)
 
     def exists(self) -> bool:
-        with self._errors("read"):
-            return self.path.exists()
+        return paths.exists(self.path)
 
     def read(self) -> bytes:
-        with self._errors("read"):
-            return self.path.read_bytes()
+        return paths.read(self.path)
 
     def write(self, data: bytes) -> None:
         self._check()
-        # A unique name: a worker whose driver has ended may write the same file at the same time.
-        temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
-        with self._errors("written"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-                raise
+        paths.write(self.path, data)
 
     def delete(self) -> None:
         self._check()
-        with self._errors("deleted"):
+        with paths.path_errors(self.path, "deleted"):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
             else:
@@ -240,7 +218,7 @@ class LocalPlace(Place):
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise error
 
-        with self._errors("read"):
+        with paths.path_errors(self.path, "read"):
             found = {}
             for folder, _, names in os.walk(self.path, onerror=on_error):
                 for name in names:
@@ -252,15 +230,6 @@ class LocalPlace(Place):
     def _check(self) -> None:
         if self.guard is not None:
             self.guard()
-
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, StorageError):
-            raise
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be {what}: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)

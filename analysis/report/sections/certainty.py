@@ -5,15 +5,16 @@ import shlex
 import numpy as np
 import pandas as pd
 
-from analysis.evaluations import evaluations
-from analysis.objectives import number
-from analysis.report import text
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.seeds import replicates
-from analysis.statistics.optimism import optimism
 from rtune.run import schema
+
+from ...evaluations import evaluations
+from ...objectives import number
+from ...seeds import replicates
+from ...statistics.optimism import optimism
+from .. import text
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 
 def content(facts: Facts) -> Content | None:

@@ -3,15 +3,16 @@
 import math
 from typing import Any
 
-from analysis.front import knee
-from analysis.objectives import number, values
-from analysis.paper import rows_for
-from analysis.report import plot_data, text
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.report.tables import front_table
 from rtune.run import schema
+
+from ...front import knee
+from ...objectives import number, values
+from ...paper import rows_for
+from .. import plot_data, text
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
+from ..tables import front_table
 
 # A network is named as the sparsest useful one if it keeps this share of the best robust accuracy.
 _KEPT = 0.9

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import analysis
 from rtune.cli.actions import selection
+from rtune.cli.own_analysis import analysis
 from rtune.config import spec
 from rtune.errors import RunError
 from rtune.run import changes, schema, summary

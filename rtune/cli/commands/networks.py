@@ -15,6 +15,7 @@ from rtune.cli.options import (
 )
 from rtune.config import attack_names
 from rtune.config.catalog import ATTACKS
+from rtune.console import continue_without_output
 
 
 def _attacks() -> str:
@@ -108,4 +109,5 @@ def evaluate(
     from rtune.cli.actions import networks
 
     with failures():
+        continue_without_output()  # each result is saved before it is printed
         sys.exit(networks.evaluate(run, runs, trials, attacks, split, diagnose, settings))

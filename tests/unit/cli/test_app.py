@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from rtune.cli.app import main
-from rtune.config import spec
+from rtune.config import spaces
 from tests.support.image_files import write_fashion_mnist
 
 BAD = {
@@ -49,8 +49,8 @@ BAD = {
     "search": "Missing argument 'SPACE'",
     "find": "No such command 'find'",
     "search digits --set model.width=&a [*a]": "is not a YAML value: Circular reference",
-    f"search {'x' * 300}": "no file has so long a name",
-    f"status {'x' * 300}": "no folder has so long a name",
+    f"search {'x' * 300}": "xxx... (300 characters)' is none of the built-in ones",
+    f"status {'x' * 300}": "xxx... (300 characters) cannot be read: File name too long",
     "search missing.yaml": "search file missing.yaml does not exist",
     "search fashion-mnist-rgsm --set data.folder=nowhere": "nowhere does not exist",
     "resume nowhere": "nowhere is not a run folder: it does not exist",
@@ -102,5 +102,5 @@ def test_torn_data_is_one_sentence_and_exit_2_and_nothing_starts(
 
 def test_spaces_and_schema_are_printed() -> None:
     listed = CliRunner().invoke(main, ["spaces"])
-    assert [line.split()[0] for line in listed.output.splitlines()] == list(spec.built_in())
+    assert [line.split()[0] for line in listed.output.splitlines()] == list(spaces.built_in())
     assert '"Range"' in CliRunner().invoke(main, ["schema"]).output
