@@ -163,8 +163,11 @@ def _columns(
     for path, column in zip(
         searched, zip(*table, strict=True) if table else [()] * len(searched), strict=True
     ):
-        type_ = _arrow_type(set(map(type, column)) - {_Absent})
-        yield pa.field(path, type_), rows.of_trial([None if v is _ABSENT else v for v in column], type_)
+        type_ = _arrow_type(set(map(type, column)) - {_Absent, type(None)})
+        values = [None if v is _ABSENT else v for v in column]
+        if type_ == pa.string():  # a damaged log may have numbers among the texts
+            values = [v if v is None else str(v) for v in values]
+        yield pa.field(path, type_), rows.of_trial(values, type_)
     for field in schema.tail():
         if field.name == "error":
             yield field, rows.of_end([t.error for t in trials])

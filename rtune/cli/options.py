@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from rtune.cli.failures import UsageFailure
-from rtune.config import spec
+from rtune.config.reading import texts
 from rtune.errors import UsageError
 from rtune.storage.home import expand
 
@@ -36,7 +36,7 @@ class Seconds(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return value if isinstance(value, float) else spec.seconds(str(value))
+            return value if isinstance(value, float) else texts.seconds(str(value))
         except ValueError as error:
             raise UsageFailure(f"--time-budget {error}") from None
 
@@ -60,7 +60,7 @@ class Number(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return float(spec.number(value))
+            return float(texts.number(value))
         except (TypeError, ValueError):
             option = param.opts[0] if param else "the value"
             raise UsageFailure(f"{option} is {value!r}; a number such as 0.03 or 8/255 is expected") from None

@@ -29,7 +29,8 @@ def search_file_schema() -> dict[str, Any]:
     for field in schema["$defs"]["EvaluationConfig"]["properties"].values():
         _allow(field, *_fraction(field))
     search = schema["$defs"]["SearchSettings"]["properties"]
-    _allow(search["time_budget"], {"type": "string"})
+    for name in ("time_budget", "report_timeout"):
+        _allow(search[name], {"type": "string"})
     search["objectives"]["items"]["pattern"] = f"^({'|'.join(METRICS.names())})(:(min|max))?$"
     return schema
 
@@ -52,7 +53,8 @@ def _allow(field: dict[str, Any], *others: dict[str, Any]) -> None:
 
 def _fraction(field: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of fractions such as `8/255` for a number field; empty for other fields."""
-    return [{"type": "string", "pattern": r"^\d+(\.\d+)?/\d+$"}] if field.get("type") == "number" else []
+    pattern = r"^\s*\d+(\.\d+)?\s*/\s*\d+\s*$"
+    return [{"type": "string", "pattern": pattern}] if field.get("type") == "number" else []
 
 
 def _target(field: dict[str, Any]) -> Any:

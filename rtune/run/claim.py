@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rtune.config import spec
+from rtune.config import spec, yaml_file
 from rtune.errors import RunError
 from rtune.run import schema
 from rtune.run.folder import NameTaken, RunFolder, new_run, storage_errors
@@ -90,7 +88,7 @@ class Claim:
         with _errors(self._target):
             self._lock.confirm()
             self._lock.check()
-            (self._held / "search.yaml").write(yaml.safe_dump(tree, sort_keys=False).encode())
+            (self._held / "search.yaml").write(yaml_file.dump(tree).encode())
             if self._held.local is not None and self._target.local is not None:
                 for part in ("results", "trials"):
                     (self._held.local / part).mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rtune.cli.actions import selection
 from rtune.cli.own_analysis import analysis
 from rtune.config import spec
+from rtune.config.reading.overrides import OPTION
 from rtune.errors import RunError
 from rtune.run import changes, schema, summary
 from rtune.run.folder import RunFolder, find_run
@@ -76,6 +77,8 @@ def originals(folder: RunFolder, ledger: Ledger, which: str) -> list[str]:
 def limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits:
     """Limits of this launch: from the options, else from the latest launch, else from the search file."""
     longest = summary.max_epochs(ledger, folder.spec)
+    sections = {"max_epochs": "training"}
+    spec.check_options({f"{sections.get(key, 'search')}.{key}": value for key, value in options.items()})
     max_epochs = options.get("max_epochs", longest)
     if max_epochs < longest:
         raise RunError(
@@ -85,13 +88,14 @@ def limits(folder: RunFolder, ledger: Ledger, options: dict[str, Any]) -> Limits
     tree = folder.spec.to_tree()
     tree["training"]["max_epochs"] = max_epochs
     tree["search"].update({key: value for key, value in options.items() if key != "max_epochs"})
-    settings = spec.from_tree(tree, {}, spec.OPTION).search
+    settings = spec.from_tree(tree, {}, OPTION).search
     trials = options.get("trials", summary.trials(ledger, folder.spec))
     if trials < len(ledger.own):
         raise RunError(
             f"--trials is {trials}, but {folder.place} has already started {len(ledger.own)} trials"
         )
-    return Limits.of(settings, trials, max_epochs)
+    most = folder.spec.most_trials(trials, [trial.values for trial in ledger.own.values()])
+    return Limits.of(settings, most, max_epochs)
 
 
 def left(

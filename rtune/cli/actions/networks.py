@@ -53,15 +53,8 @@ def evaluate(
     for missing in filter(None, (name.part.missing() for name in names)):
         raise SpecError(missing)
     folder = find_run(run, runs)
-    own = folder.spec.file.evaluation
-    default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
-    fixed = attack_names.Settings(
-        **settings
-        | {
-            "epsilon": own.epsilon if settings["epsilon"] is None else settings["epsilon"],
-            "step_size": default_step if settings["step_size"] is None else settings["step_size"],
-        }
-    )
+    source = str(folder.place / "search.yaml")
+    fixed = attack_names.of_run(folder.spec.file.evaluation, source, settings)
     from rtune.cli.own_analysis import write
     from rtune.evaluate import evaluation
     from rtune.robust import DataError

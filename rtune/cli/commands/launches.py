@@ -78,6 +78,8 @@ def search(
     with failures():
         file = spaces.find(space)
         search_spec, asked = spec.load(file, overrides), None
+        for note in search_spec.notes:
+            click.echo(f"note: {note}", err=True)
         if dry_run:
             from rtune.dryrun.estimate import DryRunOptions
 
@@ -143,10 +145,10 @@ def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | No
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
+    path, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not path:
-        raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
+        raise UsageFailure(f"--set {text[:80]!r} must be PATH=VALUE, such as model.width=8")
     try:
         return path, yaml_file.parse_value(value)
     except yaml_file.YamlError as error:
-        raise UsageFailure(f"--set {path}: {error}") from None
+        raise UsageFailure(f"--set {path[:80]}: {error}") from None

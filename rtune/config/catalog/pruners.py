@@ -3,31 +3,31 @@
 from typing import Literal
 
 from rtune.config.catalog.part import Pruner
-from rtune.config.section import Fraction, NonNegative, Positive, Section
+from rtune.config.section import Fraction, Penalty, Section, Strength
 from rtune.registry import Registry
 
 
 class RVSMConfig(Section):
     """RVSM (sparse weights); `lambda_1` is the paper's lambda."""
 
-    beta: Positive = 1e-2
-    lambda_1: NonNegative = 1e-6
+    beta: Strength = 1e-2
+    lambda_1: Penalty = 1e-6
     penalty: Literal["l0", "l1", "transformed_l1"] = "l0"
 
 
 class RGSMConfig(Section):
     """RGSM (sparse channels)."""
 
-    beta: Positive = 1.0
-    lambda_1: NonNegative = 5e-2
-    lambda_2: NonNegative = 1e-5
+    beta: Strength = 1.0
+    lambda_1: Penalty = 5e-2
+    lambda_2: Penalty = 1e-5
     penalty: Literal["group_l0", "group_lasso"] = "group_l0"
 
 
 class ADMMConfig(Section):
     """ADMM towards a fixed `sparsity` (the paper's p, as a fraction)."""
 
-    rho: Positive = 1e-2
+    rho: Strength = 1e-2
     sparsity: Fraction = 0.8
     granularity: Literal["weights", "channels"] = "weights"
 

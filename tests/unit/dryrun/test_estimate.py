@@ -133,7 +133,7 @@ def test_given_seconds_and_a_price_make_money(tmp_path: Path, monkeypatch: pytes
         "--address ray://nowhere:1 --concurrency 5 --epoch-seconds 40 --price 2 --time-budget 5m"
     )
     # 90 epochs of 40 seconds are an hour on half a GPU, in two turns of six minutes.
-    assert run(line, tmp_path, monkeypatch) == [
+    assert run(line, tmp_path, monkeypatch)[:7] == [
         "dry run, nothing is started or written: 10 trials on digits, 5 at once",
         "epochs: 90, all trials are trained to their end",
         "seconds an epoch: 40, as given",
@@ -148,7 +148,7 @@ def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtune.cluster.resources.local", lambda: CPUS)
-    first, epochs, seconds, cost = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    first, epochs, seconds, cost, *_ = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
     assert cost == "cost: unknown without the seconds of an epoch"
     assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency overrides this)")
     assert epochs.startswith("epochs: 144 without early stopping, about ")
@@ -208,3 +208,49 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     assert pace.epoch_seconds(config, images, images, 0, 0.25) == pytest.approx(20 + 4 + 0.5)
     assert max(trained) < 200
     assert max(asked) < 200
+
+
+def test_a_dry_run_shows_each_value_as_it_was_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = (
+        "cifar10-rgsm --epoch-seconds 1 --time-budget 1h30m --trials 10 --set 'attack.epsilon=8 / 255' "
+        "--set training.batch_size=1_024 --set 'model.width={int_uniform: [8, 16]}' --set data.flip=yes "
+        "--set attack.steps=10 --set training.lr=1/4 --set search.report_timeout=1d"
+    )
+    printed = run(line, tmp_path, monkeypatch)
+    shown = [text.strip() for text in printed if " = " in text]
+    for expected in (
+        "attack.epsilon = 0.03137254901960784",
+        "attack.steps = 10",  # the default, but given
+        "training.batch_size = 1024",
+        'model.width = {"int_uniform": [8, 16]}',
+        "data.flip = true",
+        "training.lr = 0.25",
+        "search.trials = 10",
+        "search.time_budget = 5400.0 seconds (1:30:00)",
+        "search.report_timeout = 86400.0 seconds (24:00:00)",
+        'pruning.rgsm.beta = {"log_uniform": [0.1, 10]}',
+    ):
+        assert expected in shown
+    assert any(text.startswith('points.0 = {"pruning.rgsm.beta": 1.0, ') for text in shown)
+    assert not any(text.startswith(("evaluation.", "pruning.admm", "model.depth")) for text in shown)
+
+
+def test_a_setting_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last stages of a mobilenet see a pixel of each digit, and batch norm needs two values."""
+    monkeypatch.chdir(tmp_path)
+    sets = ["model.network=mobilenet", "points=[]", "model.width=2", "training.batch_size=1"]
+    options = [word for text in [*sets, "pruning.method=rgsm"] for word in ("--set", text)]
+    result = CliRunner().invoke(main, ["search", "digits", "--dry-run", *options])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert re.search(r"rtune: a trial with lambda_1.* fails: ValueError: Expected more", result.output)
+    assert "seconds an epoch: unknown (no setting that was tried can be trained)" in result.output
+
+
+def test_a_million_trials_are_estimated_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_SIMULATED_TRIALS", 100)
+    few, many = (estimate.searches(plan(n, 9, EarlyStopping()), 4)[0] for n in (100, 10_000))
+    assert many.epochs == pytest.approx(100 * few.epochs)
+    assert many.wall == pytest.approx(100 * few.wall)

@@ -168,14 +168,14 @@ def test_a_diagnosis_is_recorded_and_reported(run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epsilon", "0"], "--epsilon is 0.0; it must be above 0 and at most 1"),
-        (["--epsilon", "8"], "--epsilon is 8.0; it must be above 0 and at most 1"),
+        (["--epsilon", "0"], "--epsilon is 0.0; it must be from 1e-06 to 1"),
+        (["--epsilon", "8"], "--epsilon is 8.0; it must be from 1e-06 to 1"),
         (["--epsilon", f"1/{'9' * 400}"], "a number such as 0.03 or 8/255 is expected"),
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999; it must be from 0"),
         (["--epsilon", "-8/255"], "--epsilon is '-8/255'; a number such as 0.03 or 8/255 is expected"),
         (["--epsilon", "nan"], "--epsilon is nan; it must be above 0"),
         (["--step-size", "0"], "--step-size is 0.0"),
-        (["--attacks", "pgd-0"], "attack 'pgd-0' has 0 steps; it must have at least 1"),
+        (["--attacks", "pgd-0"], "attack 'pgd-0' has 0 steps; it must be from 1 to 100000"),
         (["--attacks", "pdg"], "attack 'pdg' is unknown"),
         (["--attacks", ","], "at least one attack is expected"),
         (["--restarts", "0"], "--restarts is 0"),
