@@ -172,6 +172,11 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     click.echo("settings that were given, or are not the default:")
     for line in listing.lines(search_spec):
         click.echo(f"  {line}")
+    if address is None:
+        try:
+            resources.concurrency(limits, here)
+        except ResourceError as error:
+            click.echo(f"note: on this machine the search would not start: {error}", err=True)
     for failure in measured.failures:
         click.echo(f"rtune: {failure}", err=True)
     return 1 if measured.failures and not measured.seconds else 0

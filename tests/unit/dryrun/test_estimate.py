@@ -148,7 +148,9 @@ def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtune.cluster.resources.local", lambda: CPUS)
-    first, epochs, seconds, cost, *_ = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    printed = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    first, epochs, seconds, cost, *_ = printed
+    assert printed[-1].startswith("note: on this machine the search would not start: a trial needs 1 CPU and")
     assert cost == "cost: unknown without the seconds of an epoch"
     assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency overrides this)")
     assert epochs.startswith("epochs: 144 without early stopping, about ")
