@@ -60,7 +60,7 @@ def test_a_deleted_run_ends_the_search_and_does_not_come_back(tmp_path: Path) ->
     last = output.splitlines()[-1]
     assert "run has been deleted, replaced, or moved to another disk while it was in use; " in last
     assert last.endswith("go on with: rtune resume FOLDER")
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()  # it was made for this run
 
 
 def test_a_link_that_leads_elsewhere_ends_the_search(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,18 +57,20 @@ def test_a_long_tmpdir_is_replaced(tmp_path: Path, short: Path) -> None:
 
 def as_nobody(folder: Path, shell: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """A command of an ordinary user, who sees this Python and these sources below `folder`."""
-    for name in ("venv", "code", "work"):
+    mounted = {"base": sys.base_prefix, "packages": sysconfig.get_path("purelib"), "code": str(ROOT)}
+    for name in (*mounted, "work"):
         (folder / name).mkdir()
     (folder / "work").chmod(0o777)
-    mounts = f"mount --bind {sys.prefix} {folder}/venv && mount --bind {ROOT} {folder}/code"
+    mounts = " && ".join(f"mount --bind {path} {folder}/{name}" for name, path in mounted.items())
+    python = f"{folder}/base/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     user = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups bash -c {shlex.quote(shell)}"
     return subprocess.run(
         ["unshare", "--mount", "bash", "-c", f"{mounts} && cd {folder}/work && {user}"],
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(folder / "code"),
+            "PYTHONPATH": f"{folder}/code:{folder}/packages",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "SEARCH": " ".join([f"{folder}/venv/bin/python", "-m", "rtune", *OPTIONS]),
+            "SEARCH": " ".join([python, "-m", "rtune", *OPTIONS]),
             **environment,
         },
         capture_output=True,
