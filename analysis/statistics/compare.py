@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import front, reference
-from analysis.objectives import Objective, ObjectiveLike, number, parse_all, values
+from analysis.objectives import Objective, ObjectiveLike, complete, number, parse_all, values
 from analysis.seeds import replicates
 from analysis.statistics.attainment import attainment_difference, divisions, mask
 from analysis.statistics.dominance import near_front
@@ -172,8 +172,7 @@ def compare(
         ObjectiveError: see `parse`.
     """
     asked = parse_all(objectives)
-    names = [o.name for o in asked]
-    known = [side.dropna(subset=names) for side in (a, b)]
+    known = [complete(side, asked) for side in (a, b)]
     zero = dict(reference) if reference is not None else _common(known, asked)
     sides = [_side(part, asked, zero, searched) for part in known]
     rng = np.random.default_rng(seed)
