@@ -100,7 +100,8 @@ def of_fronts(sizes: tuple[int, int], world: World, searches: int, seed: int = 0
     truth = np.divide(*np.mean(volumes, axis=0))
     held, p_values = 0, []
     for number in range(searches):
-        found = compare(*_sides(sizes, world, (seed, number)), _PAIR, draws=100, seed=number)
+        left, right = _sides(sizes, world, (seed, number))
+        found = compare(left, right, _PAIR, draws=100, seed=number)
         assert found.ratio_low is not None
         assert found.ratio_high is not None
         held += found.ratio_low <= truth <= found.ratio_high
@@ -123,7 +124,7 @@ def of_attainment(runs: int, world: World, searches: int, seed: int = 0) -> floa
     return float(np.mean(small))
 
 
-def _sides(sizes: tuple[int, int], world: World, seed: Sequence[int]) -> list[pd.DataFrame]:
+def _sides(sizes: tuple[int, int], world: World, seed: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two kinds of networks of one search: they are measured on the same images."""
     frame, _ = search(world.of(sum(sizes)), np.random.default_rng(seed))
-    return [frame[: sizes[0]], frame[sizes[0] :]]
+    return frame[: sizes[0]], frame[sizes[0] :]

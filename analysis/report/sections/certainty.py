@@ -43,21 +43,19 @@ def _of_images(facts: Facts) -> list[str]:
 
 def _of_members(total: int, noisy: int) -> str:
     clear = total - noisy
-    said = f"{clear:,} of the {total:,} members of the front {'is' if clear == 1 else 'are'} clearly on it"
-    if total == 1:
-        said = f"The member of the front is {'not ' * noisy}clearly on it"
-    said += (
-        ": no other network can be as good in every objective and better in one, as far as chance allows to "
-        "tell (a network that another truly dominates is called clear in at most 5 % of cases)."
+    said = (
+        f"{clear:,} of the {total:,} member{'s' * (total != 1)} of the front {'is' if clear == 1 else 'are'} "
+        "clearly on it: every other network is worse in some objective, by more than chance explains. Of the "
+        "networks that another one truly dominates at most 5 % are called so."
     )
-    if noisy:
-        rest = "It" if total == 1 else "The other" if noisy == 1 else f"The other {noisy:,}"
-        said += (
-            f" {rest} {'is' if noisy == 1 else 'are'} within noise: the network that the table names, or one "
-            "of several, may truly dominate. How probable that is depends on how often two networks fail on "
-            "the same images, which is not recorded."
-        )
-    return said
+    if not noisy:
+        return said
+    one = noisy == 1
+    return (
+        f"{said} {noisy:,} {'is' if one else 'are'} within noise: another network, named in the table, may "
+        f"truly dominate {'it' if one else 'each'}. How probable that is depends on how often two networks "
+        "fail on the same images, which is not recorded."
+    )
 
 
 def _of_seeds(facts: Facts) -> str:
