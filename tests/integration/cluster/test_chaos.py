@@ -9,7 +9,7 @@ from tests.support.cluster.chaos import chaos
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
-def test_a_search_under_sigkill_ends_with_the_table_of_one_left_alone(tmp_path: Path) -> None:
+def test_search_with_sigkills_ends_with_the_table_of_an_uninterrupted_one(tmp_path: Path) -> None:
     figures = chaos(tmp_path, seed=3, trials=3, epochs=6, workers=1, kills=3, seconds=150)
     assert sum(figures.kills.values()) > 0, figures
     assert figures.launches > 1
