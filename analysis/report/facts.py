@@ -10,7 +10,7 @@ from analysis.report import plot_data
 from analysis.report.run_set import RunSet
 from analysis.settings import setting
 from analysis.statistics.attainment import attainment
-from analysis.statistics.threshold import FORMULAS, Band, band, threshold
+from analysis.statistics.threshold import Band, band, threshold
 from analysis.statistics.uncertainty import certainty, wilson
 from rtune import metrics
 from rtune.config.catalog import PRUNERS
@@ -121,5 +121,5 @@ class Facts:
                 continue
             own = setting(networks, spec, f"pruning.{one.method}.penalty") == one.penalty
             found.columns[name] = every.where(own).rename(name)
-            found.labels[name] = f"{PRUNERS[one.method].label}: {FORMULAS[one.method][one.penalty][1]}"
+            found.labels[name] = f"{PRUNERS[one.method].label}: {one.formula}"
         return found
