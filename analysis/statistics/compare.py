@@ -12,7 +12,7 @@ import pandas as pd
 from rtune import metrics
 
 from ..front import front, reference
-from ..objectives import Objective, ObjectiveLike, number, parse_all, values
+from ..objectives import Objective, ObjectiveLike, complete, number, parse_all, values
 from ..seeds import replicates
 from .attainment import attainment_difference, divisions, mask
 from .dominance import near_front
@@ -173,8 +173,7 @@ def compare(
         ObjectiveError: see `parse`.
     """
     asked = parse_all(objectives)
-    names = [o.name for o in asked]
-    known = [side.dropna(subset=names) for side in (a, b)]
+    known = [complete(side, asked) for side in (a, b)]
     zero = dict(reference) if reference is not None else _common(known, asked)
     sides = [_side(part, asked, zero, searched) for part in known]
     rng = np.random.default_rng(seed)

@@ -242,9 +242,14 @@ class Search:
             pass  # replicates are not compared at rungs
         elif kind == "epoch":
             point = signed(record, self.plan.objectives)
-            self.halving.report(record["trial"], record["epoch"], point)
+            keep = self.halving.report(record["trial"], record["epoch"], point).keep
             if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:
                 self.halving.wait(record["trial"])  # `max_epochs` has been raised since
+            # What was decided holds: an earlier version may have ordered equal trials otherwise.
+            elif record["decision"] == "stop" and keep:
+                self.halving.wait(record["trial"])
+            elif record["decision"] == "continue" and not keep:
+                self.halving.promote(record["trial"])
         elif kind == "promote":
             self.halving.promote(record["trial"])
         elif kind == "end" and record["status"] == "diverged":

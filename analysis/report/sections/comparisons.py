@@ -95,8 +95,8 @@ def _at_equal(run_set: RunSet) -> Iterator[Comparison]:
     said = list(dict.fromkeys(said))  # too few networks give the same sentence each time
     if {"resnet", "enresnet"} <= set(kinds):
         said.append(
-            f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, "
-            f"on test images; the ones above are of {run_set.dataset}, on validation images."
+            f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, on test images; the ones "
+            f"above are of {run_set.dataset}, on validation images. {paper.LAST_EPOCH}"
         )
     yield "Networks, at equal sparsity, parameters and accuracy", said
 
