@@ -14,7 +14,7 @@ test: $(READY) lint  ## Run the linters, the type checker and the tests.
 test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; half an hour.
 	$(BIN)/python -m pytest -m long
 
-chaos: $(READY)  ## Run two searches for eight minutes, kill their processes at random, and check what they saved.
+chaos: $(READY)  ## Disturb searches for eight minutes by faults of many kinds, and check what they saved.
 	$(BIN)/python -m tests.support.cluster.chaos --seed 0 --minutes 8
 
 lint: $(READY)
