@@ -132,7 +132,6 @@ class Disturbed:
         self._options = [*sizes, "--concurrency", f"{workers}", "--seed", f"{seed}", *_SETTINGS]
         self._known: list[check.Record] = []
         self._torn: list[check.Record] = []
-        self._retries = 0  # attempts of trials that the faults may have cost
         self._happened = 0
         self._epochs = 0  # that had been saved at the last fault
 
@@ -216,7 +215,6 @@ class Disturbed:
         self._faults.done()
         self._happened += 1
         self._figures.kinds[fault.kind].injected += 1
-        self._retries += min(KINDS[fault.kind].retries, self._workers)
         self._torn += hit.torn
         self._known = [record for record in self._known if record not in hit.torn]
         self._epochs = self._saved()
@@ -252,7 +250,11 @@ class Disturbed:
         """Compares the log with what it was; any harm counts for the last fault."""
         lines = check.whole_lines(self._scene.run / "results")
         harm = check.harm(self._known, lines)
+        failed = [record for record in lines if record["kind"] == "retry" and record not in self._known]
         self._known = lines
+        allowed = 0 if last is None else min(KINDS[last.kind].retries, self._workers)
+        if len(failed) > allowed:
+            self._problem(f"{len(failed)} trials broke, {allowed} by {last}: {failed}")
         if harm == check.Harm():
             return
         self._problem(f"{harm} after {last}")
@@ -292,9 +294,6 @@ class Disturbed:
             self._problem(f"{of_saved} epochs were trained although they had been saved")
         if again > self._workers * self._happened:
             self._problem(f"{again} epochs were begun again, after {self._happened} faults")
-        retries = [r for r in self._known if r["kind"] == "retry"]
-        if len(retries) > self._retries:
-            self._problem(f"{len(retries)} attempts failed, {self._retries} by faults: {retries}")
         table = searches.check_whole(f"{self._scene.run}", self._size.epochs)
         self._figures.rows += len(table)
         if self._workers == 1:
