@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[18, 64, 200])
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 16])
     options = parser.parse_args()
-    print("table, trials, workers: unstopped epochs; recorded, median (range); expected; error of the median")
+    print(
+        "table, trials, workers: epochs without early stopping; recorded, median (range); expected; "
+        "error of the median"
+    )
     errors = []
     for name, objectives in TABLES.items():
         table = tables.load(Path(__file__).parent / "tables" / f"{name}.csv", objectives)

@@ -30,12 +30,12 @@ _ACCURACIES = ("natural_accuracy", "robust_accuracy")
 
 
 class Sampled(Rtune):
-    """rtune's search that is told accuracies on fewer images.
+    """rtune's search, with accuracies measured on fewer images.
 
     Args:
         table, seed: as for `Rtune`.
-        images: validation images behind the table's accuracies.
-        between, rungs: shares of them, in (0, 1], that are measured between rungs, and at rungs.
+        images: number of validation images on which the accuracies of the table were measured.
+        between, rungs: fraction of these images, in (0, 1], that is used between rungs, and at rungs.
     """
 
     def __init__(self, table: Table, seed: int, images: int, between: float, rungs: float) -> None:
@@ -57,7 +57,7 @@ class Sampled(Rtune):
 
 
 def searches(table: Table, seeds: int, images: int, between: float, rungs: float) -> Searches:
-    """Simulated searches with four workers and 60 full trainings' epochs."""
+    """Simulated searches with four workers and the epochs of 60 full trainings."""
     budget = 60 * table.max_epochs
 
     def one(seed: int) -> np.ndarray:
@@ -72,14 +72,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--objectives", default="natural_accuracy,robust_accuracy,weight_sparsity")
-    parser.add_argument("--images", type=int, required=True, help="validation images behind the table")
+    parser.add_argument(
+        "--images", type=int, required=True, help="validation images of the table's accuracies"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     table = load(options.table, options.objectives.split(","))
     found: list[dict[str, Any]] = []
-    print("measured between rungs, at rungs: epochs to 95 %, share at the end: median [quartiles]")
+    print(
+        "fraction of the images between rungs, at rungs: epochs to 95 %, hypervolume at the end, "
+        "median [quartiles]"
+    )
     for between, rungs in [(1.0, 1.0), *((s, t) for s in options.shares for t in (1.0, s))]:
         figures = searches(table, options.seeds, options.images, between, rungs).summary()
         found.append({"between": between, "rungs": rungs} | figures)

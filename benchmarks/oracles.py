@@ -59,7 +59,7 @@ class Row:
 
 
 class MarginPGD(foolbox.attacks.LinfPGD):  # type: ignore[misc]
-    """foolbox's PGD on foolbox's reading of Carlini and Wagner's loss."""
+    """PGD of foolbox with foolbox's version of the loss of Carlini and Wagner."""
 
     def get_loss_fn(self, model: Any, labels: Any) -> Callable[[Any], Any]:
         def loss(inputs: Any) -> Any:
@@ -71,14 +71,14 @@ class MarginPGD(foolbox.attacks.LinfPGD):  # type: ignore[misc]
 
 
 def compare(model: nn.Module, split: Split, epsilon: float, steps: int, tries: int) -> Iterator[Row]:
-    """Each attack of ours beside foolbox's with the same settings.
+    """Compares each of our attacks with that of foolbox at the same settings.
 
     Args:
-        model: ordinary or noisy.
-        split: images.
-        epsilon: l-infinity radius; a step is a quarter of it.
-        steps: of the iterated attacks.
-        tries: how often an attack with randomness in it is made; accuracies are means over them.
+        model: an ordinary or a noisy network.
+        split: the images.
+        epsilon: l-infinity radius; the step size is a quarter of it.
+        steps: steps of the iterative attacks.
+        tries: number of seeds of a random attack; its accuracy is the mean over them.
     """
     step = epsilon / 4
     noisy = is_noisy(model)
@@ -113,7 +113,7 @@ def compare(model: nn.Module, split: Split, epsilon: float, steps: int, tries: i
 
 
 def compare_l2_strength(model: nn.Module, split: Split, epsilon: float) -> Row:
-    """Our Carlini and Wagner l2 attack as it is by default beside another kind: foolbox's l2 PGD-100."""
+    """Compares the default l2 attack of Carlini and Wagner with another l2 attack: PGD-100 of foolbox."""
     theirs = foolbox.attacks.L2PGD(rel_stepsize=0.05, steps=100)
     mine, other = (
         _accuracy(model, split, a, seed=0) for a in (CarliniL2(epsilon), _Foolbox(theirs, epsilon, 1))
@@ -122,7 +122,7 @@ def compare_l2_strength(model: nn.Module, split: Split, epsilon: float) -> Row:
 
 
 def compare_l2(model: nn.Module, split: Split, epsilon: float, steps: int) -> Row:
-    """Carlini and Wagner's l2 attack of both libraries on an ordinary network."""
+    """Compares the l2 attacks of Carlini and Wagner of both libraries on an ordinary network."""
     ours = CarliniL2(epsilon, steps, search_steps=4, learning_rate=0.1, initial_constant=0.1)
     theirs = foolbox.attacks.L2CarliniWagnerAttack(
         binary_search_steps=4, steps=steps, stepsize=0.1, initial_const=0.1, abort_early=False
@@ -141,7 +141,7 @@ class _Foolbox:
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of networks in training mode
+            warnings.simplefilter("ignore")  # foolbox warns about networks in training mode
             wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
         if self.eot > 1:
             wrapped = foolbox.models.ExpectationOverTransformationWrapper(wrapped, n_steps=self.eot)
@@ -159,7 +159,7 @@ def _accuracy(model: nn.Module, split: Split, attack: Attack, seed: int) -> floa
 
 
 def networks(quick: bool = False) -> dict[str, Callable[[], Case]]:
-    """By name what trains a network, once; without its files, no Fashion-MNIST."""
+    """Name -> function that trains a network once and keeps it; Fashion-MNIST only if its files exist."""
     found: dict[str, Callable[[], Case]] = {}
     for noisy in (False, True):
         kind = "noisy" if noisy else "ordinary"
@@ -202,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path)
     parser.add_argument(
-        "--quick", action="store_true", help="the test suite's size: minutes instead of an hour"
+        "--quick", action="store_true", help="the size of the tests: minutes instead of an hour"
     )
     options = parser.parse_args()
     found = []

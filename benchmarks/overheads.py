@@ -31,7 +31,7 @@ _SETTINGS = ("points=[]", "model.network=resnet", "pruning.method=rgsm", "search
 
 
 class _Spent(NamedTuple):
-    """CPU seconds of a launch's processes up to a time, workers apart."""
+    """CPU seconds used up to `time` by the driver and by Ray's processes, without the workers."""
 
     time: float
     driver: float
@@ -39,12 +39,12 @@ class _Spent(NamedTuple):
 
 
 def search(runs: Path, trials: int, epochs: int, concurrency: int) -> dict[str, float]:
-    """One search's figures: seconds, or shares of one core or of an epoch.
+    """Runs one search; returns name -> seconds, or fraction of one core or of an epoch.
 
     Args:
         runs: an empty folder.
-        trials, epochs: how many, each trained in full.
-        concurrency: trials at once.
+        trials, epochs: number of trials, and of epochs that each is trained.
+        concurrency: number of trials that run at the same time.
     """
     settings = (*_SETTINGS, f"search.early_stopping.grace={epochs}")
     options = {"--trials": trials, "--max-epochs": epochs, "--concurrency": concurrency, "--runs": runs}
@@ -78,21 +78,21 @@ def _busy(row: dict[str, Any]) -> float:
 
 
 def _pauses(rows: list[dict[str, Any]], concurrency: int) -> dict[str, float]:
-    """Median seconds in which a worker neither trained nor evaluated, between epochs and between trials."""
+    """Median seconds without training or evaluation between two epochs and between two trials of a worker."""
     found: dict[str, list[float]] = {"between_epochs": [], "between_trials": []}
     last: dict[str, float] = {}
     for row in rows:
         begun = row["time"] - _busy(row)
         if row["trial"] in last:
             found["between_epochs"].append(begun - last[row["trial"]])
-        elif last and concurrency == 1:  # with more, nobody tells which worker it was
+        elif last and concurrency == 1:  # with more it is not known which worker it was
             found["between_trials"].append(begun - max(last.values()))
         last[row["trial"]] = row["time"]
     return {name: float(np.median(pauses)) for name, pauses in found.items() if pauses}
 
 
 def _watch(process: "subprocess.Popen[bytes]") -> list[_Spent]:
-    """What a launch has used, ten times a second until it ends."""
+    """CPU seconds used by a launch, sampled ten times per second until it ends."""
     found = []
     driver = psutil.Process(process.pid)
     used: dict[int, float] = {}
@@ -109,7 +109,7 @@ def _watch(process: "subprocess.Popen[bytes]") -> list[_Spent]:
 
 
 def main() -> None:
-    """Parses the command line, measures, prints a line a figure."""
+    """Parses the command line, measures, prints one line per result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=6)

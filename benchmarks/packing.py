@@ -104,21 +104,21 @@ def one_textbook(device: str, side: int) -> float:
 
 
 def main() -> None:
-    """Parses the command line, measures, prints a line a count."""
+    """Parses the command line, measures, prints one line for each number of trainings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument(
         "--processes", type=int, nargs="*", default=[4], help="numbers of processes to measure too"
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batches", type=int, default=40, help=f"of {BATCH} images, an epoch")
-    parser.add_argument("--side", type=int, default=32, help="of an image, in pixels; CIFAR's has 32")
+    parser.add_argument("--batches", type=int, default=40, help=f"batches of {BATCH} images per epoch")
+    parser.add_argument("--side", type=int, default=32, help="height and width of the images in pixels")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     card = torch.cuda.get_device_name() if device == "cuda" else "no GPU"
     about = {"device": card, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
-    print(*about.values(), "images a second of all together", sep=", ")
+    print(*about.values(), "images per second of all trainings together", sep=", ")
     base = [one_textbook(device, options.side) for _ in range(options.repeats)]
     print(f"one textbook loop: {np.median(base):,.0f} ({min(base):,.0f} to {max(base):,.0f})")
     rows: list[dict[str, Any]] = [{"how": "textbook", "at_once": 1, "images_per_second": base}]

@@ -47,7 +47,7 @@ class ResultsError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the numbers: what is run, and where."""
+    """Everything that determines the results: what is trained, and on which device."""
 
     preset: Preset
     arms: tuple[Arm, ...]
@@ -57,18 +57,18 @@ class Plan:
     part: Part
 
     def jobs(self) -> list[tuple[Arm, int]]:
-        """Seed after seed, so that a run that is cut leaves whole pairs."""
+        """All arms with the first seed, then with the next, so that an interrupted run has complete pairs."""
         return [(arm, seed) for seed in self.seeds for arm in self.arms]
 
     def identity(self) -> dict[str, Any]:
-        """What a run must share with the one it goes on from, the sources included."""
+        """What must be equal in a run and in the saved records that it continues, sources included."""
         facts = {"preset": asdict(self.preset), "device": self.device, "part": self.part}
         plain: dict[str, Any] = json.loads(json.dumps({**facts, "source": source_digest()}))
         return plain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs, or reads with `--from`, and prints both tables; the exit status."""
+    """Runs, or reads saved results with `--from`, and prints both tables; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     try:
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(
     plan: Plan, workers: int, file: Path, command: Sequence[str], notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Runs what `file`'s partial records lack, writes `file`, and returns its content."""
+    """Runs the trainings that are not in the saved records, writes `file`, and returns its content."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.jsonl")
     records = _continue(file, partial, plan.identity())
@@ -98,7 +98,7 @@ def compare(
     start, session = time.perf_counter(), time.time()
     with partial.open("a") as log:
         for record in _run(plan, todo, workers):
-            # Of each session the last of these is its wall time, even where it was killed.
+            # The last `since` of a session is its wall time, also if it was killed.
             record |= {"session": round(session, 1), "since": round(time.perf_counter() - start, 1)}
             log.write(json.dumps(record) + "\n")
             log.flush()
@@ -111,7 +111,7 @@ def compare(
 
 
 def load_results(file: Path) -> dict[str, Any]:
-    """A file that `compare` wrote. Raises ResultsError if it is none."""
+    """Reads a file of `compare`. Raises ResultsError if it is not one."""
     try:
         results: dict[str, Any] = json.loads(file.read_text())
         if results["schema"] != 1:
@@ -122,7 +122,7 @@ def load_results(file: Path) -> dict[str, Any]:
 
 
 def source_digest() -> str:
-    """sha256 of the files that decide the numbers, so that a figure can be traced to its code."""
+    """sha256 of the files that determine the results, so that a figure can be traced to its code."""
     digest = hashlib.sha256()
     science = ROOT / "rtune" / "robust"
     for file in sorted([ROOT / "benchmarks" / "claims" / "arms.py", *science.rglob("*.py")]):
@@ -131,9 +131,9 @@ def source_digest() -> str:
 
 
 def _continue(file: Path, partial: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
-    """Records of a run that was cut, whose torn last line goes; else of a finished one of the same identity.
+    """Records of an interrupted run, or else those of a finished run with the same identity.
 
-    `partial` is started if there is none.
+    An incomplete last line of `partial` is removed. If `partial` does not exist, it is created.
     """
     lines = partial.read_bytes().splitlines(keepends=True) if partial.exists() else []
     if lines and not lines[-1].endswith(b"\n"):
@@ -147,14 +147,12 @@ def _continue(file: Path, partial: Path, identity: dict[str, Any]) -> list[dict[
     header, *records = map(json.loads, lines)
     if header != identity:
         differs = ", ".join(key for key in identity if header.get(key) != identity[key])
-        raise ResultsError(
-            f"{partial} is from another run (other {differs}); move it away, or give another --json"
-        )
+        raise ResultsError(f"{partial} is from a run with another {differs}; move it, or give another --json")
     return records
 
 
 def _run(plan: Plan, todo: list[tuple[Arm, int]], workers: int) -> Iterator[dict[str, Any]]:
-    """Records as they are finished."""
+    """Yields each record when its training is finished."""
     fixed = (plan.device, plan.folder, plan.part)
     if workers == 1:
         _one_thread()
@@ -178,11 +176,12 @@ def _start_worker() -> None:
 
 
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # networks this small gain nothing from more, and workers are cores
+    # Such small networks gain nothing from more threads, and there is a worker per core.
+    torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """Ends this worker when its parent has died; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -249,7 +248,7 @@ def _device_name(device: str) -> str:
 
 
 def _dumps(results: dict[str, Any]) -> str:
-    """JSON with a line a record: small, and its changes can be read."""
+    """JSON with one line per record, which is short and gives readable diffs."""
     records = ",\n".join("  " + json.dumps(record) for record in results["records"])
     head = json.dumps({**results, "records": []}, indent=1)
     return head.replace('"records": []', f'"records": [\n{records}\n ]') + "\n"
@@ -297,20 +296,22 @@ def _parser() -> argparse.ArgumentParser:
     summary = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description=summary)
     parser.add_argument("dataset", nargs="?", choices=("digits", "fashion-mnist"), default="digits")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="print results, run nothing")
-    parser.add_argument("--json", type=Path, help="results; benchmarks/results/paper-*.json if not given")
-    parser.add_argument("--markdown", type=Path, help="write both tables there too")
-    parser.add_argument("--note", action="append", default=[], help="a line for the facts; may be repeated")
-    parser.add_argument("--folder", type=Path, help="where the data set's files are")
-    parser.add_argument("--device", help="cuda if there is one, else cpu")
-    parser.add_argument("--size", choices=("full", "reduced"), help="of Fashion-MNIST; full on a GPU")
-    parser.add_argument("--workers", type=int, help="processes; the cores, on a GPU 1")
-    parser.add_argument("--seeds", type=int, help="trainings of each arm")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="print saved results")
+    parser.add_argument("--json", type=Path, help="file for the results (benchmarks/results/paper-*.json)")
+    parser.add_argument("--markdown", type=Path, help="file for both tables")
+    parser.add_argument("--note", action="append", default=[], help="note in the results; may be repeated")
+    parser.add_argument("--folder", type=Path, help="folder with the files of the data set")
+    parser.add_argument("--device", help="torch device (cuda if available, else cpu)")
+    parser.add_argument("--size", choices=("full", "reduced"), help="for Fashion-MNIST (full on a GPU)")
+    parser.add_argument("--workers", type=int, help="processes (number of cores; 1 on a GPU)")
+    parser.add_argument("--seeds", type=int, help="number of seeds of each arm")
     # To choose a ladder: `--part validation --first-seed 100 --seeds 1 --betas ...`.
     parser.add_argument("--part", choices=("test", "validation"), default="test", help="split to measure on")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--betas", type=float, nargs=3, help="RVSM's ladder instead of the preset's")
-    parser.add_argument("--lambdas", type=float, nargs=3, help="RGSM's ladder of lambda_1, likewise")
+    parser.add_argument("--betas", type=float, nargs=3, help="values of beta for RVSM (those of the preset)")
+    parser.add_argument(
+        "--lambdas", type=float, nargs=3, help="values of lambda_1 for RGSM (those of the preset)"
+    )
     parser.add_argument("--max-epochs", type=int)
     return parser
 

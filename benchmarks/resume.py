@@ -37,12 +37,12 @@ _TINY = {"model.width": 2, "attack.steps": 1, "evaluation.steps": 1, "training.b
 
 
 def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[float]]]:
-    """A run of `trials` trials, the last cut short, and what its rows cost (milliseconds).
+    """Writes a run whose last trial is unfinished; returns it and the milliseconds of each row of its log.
 
     Args:
-        runs: where.
-        trials: how many have begun.
-        more: trials that are left for a resume.
+        runs: the folder for the run folder.
+        trials: number of trials that have started.
+        more: number of trials that a resume still has to start.
     """
     overrides = [*_TINY.items(), ("points", []), ("search.sampler", "random")]
     search_spec = spec.load(spec.find("digits"), overrides)
@@ -64,7 +64,7 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
     with folder.launch() as writer:
         writer.append(begin)
         search = Search(planned, [begin], timed(writer, costs["append"]))
-        # The first values for all: suggesting a thousand takes minutes, and nothing here hangs on them.
+        # All trials get the same values: a thousand suggestions take minutes, and the values do not matter.
         suggested = search.suggester.suggest([], {})
         search.suggester.suggest = lambda known, point: suggested  # type: ignore[method-assign]
         search.watch(OptunaJournal(folder.place.local, planned, []).add)
@@ -91,7 +91,7 @@ def timed(writer: Writer, costs: list[float]) -> Any:
 
 
 def figures(level: np.ndarray, share: float) -> dict[str, Any]:
-    """Metrics of some network that has trained this share of its epochs."""
+    """Synthetic metrics of a network after the fraction `share` of its epochs."""
     natural, robust, sparse = (float(v) for v in level * share**0.3)
     known = {"natural_accuracy": natural, "robust_accuracy": natural * robust, "channel_sparsity": sparse}
     return {name: known.get(name, 0.5) for name in schema.epoch()} | {
@@ -102,7 +102,7 @@ def figures(level: np.ndarray, share: float) -> dict[str, Any]:
 
 
 def resume(folder: RunFolder) -> tuple[float, float]:
-    """Seconds from Ray being up to the first trial's begin, and between two trials of one worker."""
+    """Seconds from the start of Ray to the start of the first trial, and between two trials of a worker."""
     up: list[float] = []
     plain = connection.connect
 
@@ -113,18 +113,18 @@ def resume(folder: RunFolder) -> tuple[float, float]:
             yield
 
     before = len(folder.read().records)
-    # The launch prints to the descriptor, past what redirecting in Python catches.
+    # Note the time at which Ray is ready.
     with mock.patch.object(connection, "connect", cluster):
         assert launches.resume(str(folder.place), "runs", None, {"concurrency": 1}) == 0
     new = [r for r in folder.read().records[before:] if r["kind"] == "epoch"]
     began = [r["time"] - r["train_seconds"] - r["eval_seconds"] for r in new]
-    # The pause between one epoch's row and the begin of the next one, of another trial.
+    # Time from the last row of a trial to the start of the first epoch of the next trial.
     pauses = [b - a["time"] for a, b, r in zip(new, began[1:], new[1:], strict=False) if r["epoch"] == 1]
     return began[0] - up[0], float(np.median(pauses))
 
 
 def main() -> None:
-    """Parses the command line, measures, prints a line a figure."""
+    """Parses the command line, measures, prints one line per result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--more", type=int, default=8, help="short trials to run after the resume")

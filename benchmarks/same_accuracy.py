@@ -44,7 +44,7 @@ def outcome(train: Split, validation: Split, members: int, seed: int, fast: bool
 
 
 def main() -> None:
-    """Trains, prints a line each and the differences."""
+    """Trains, prints one line per network and engine, and the differences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--members", type=int, nargs="+", default=[1, 2])

@@ -40,12 +40,12 @@ from rtune.search.state import Search
 from rtune.search.suggestions import OptunaSuggester
 
 SAMPLERS = ("random", "nsga2", "tpe", "auto")
-# A sampler that takes longer than this for one suggestion is not asked again (seconds).
+# A sampler that takes longer than this for one suggestion (seconds) is not timed again.
 _PATIENCE = 20.0
 
 
 class Costs:
-    """Milliseconds by name, in order."""
+    """Durations in milliseconds of each named operation, in the order of the calls."""
 
     def __init__(self) -> None:
         self.of: dict[str, list[float]] = {}
@@ -63,7 +63,7 @@ class Costs:
         return timed
 
     def summed_up(self) -> dict[str, dict[str, float]]:
-        """Median, 99th percentile and mean of each, and the mean of its last tenth."""
+        """For each operation: median, 99th percentile, mean, mean of the last tenth of the calls, count."""
         return {
             name: {
                 "median_ms": round(float(np.median(spent)), 4),
@@ -79,14 +79,14 @@ class Costs:
 def drive(
     trials: int, concurrent: int, stations: Sequence[int], repeats: int, samplers: Sequence[str] = SAMPLERS
 ) -> dict[str, Any]:
-    """A whole search of simulated trials, `concurrent` at once; what it cost.
+    """Runs a complete search of simulated trials; returns the costs, as written by `--json`.
 
     Args:
-        trials: of the search.
-        concurrent: trials under way at any time.
-        stations: numbers of begun trials at which the samplers are timed.
-        repeats: suggestions of each sampler at each.
-        samplers: their names.
+        trials: number of trials of the search.
+        concurrent: number of trials that run at the same time.
+        stations: numbers of started trials at which the samplers are timed.
+        repeats: suggestions of each sampler at each of these numbers.
+        samplers: names of the samplers.
     """
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
@@ -103,7 +103,7 @@ def drive(
             search = Search(planned, [begin], costs.timed("log", writer.append))
             search.watch(costs.timed("study", OptunaJournal(folder.place.local, planned, []).add))
             with progress.showing(search, concurrent), CheckpointCleaner(folder) as cleaner:
-                search.watch(costs.timed("keeper", cleaner.take))
+                search.watch(costs.timed("retention", cleaner.take))
                 asked = _Stations(search, list(stations), repeats, samplers, found["suggestions"])
                 _run(search, progress, concurrent, costs, asked.pass_by)
         found["megabytes"] = round(process.memory_info().rss / 1e6)
@@ -113,7 +113,7 @@ def drive(
 
 
 class _Stations:
-    """Times the samplers when the search has begun so many trials; that time is none of the search's."""
+    """Times the samplers at given numbers of started trials; this time is not a cost of the search."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ def _suggestion(planned: Plan, known: list[Trial]) -> float:
 def _run(
     search: Search, progress: Progress, concurrent: int, costs: Costs, pass_by: Callable[[], None]
 ) -> None:
-    """Workers whose epochs take about a second of simulated time."""
+    """Runs the search with workers whose epochs take about a second of simulated time."""
     rng = np.random.default_rng(0)
     level: dict[str, np.ndarray] = {}
     events: list[tuple[float, int, str]] = []
@@ -180,12 +180,12 @@ def _run(
 
 
 def _read_back(folder: RunFolder, planned: Plan) -> dict[str, Any]:
-    """Sizes of the folder's files, and seconds of what reads the log."""
+    """Sizes of the files in the folder, and seconds of the operations that read the log."""
     files = folder.place.files()
     log = sum(size for path, size in files.items() if path.startswith("results/"))
     costs = Costs()
     records = costs.timed("read the log", folder.read)().records
-    ledger = costs.timed("fold it", fold)(records)
+    ledger = costs.timed("fold the log", fold)(records)
     costs.timed("rebuild the search", Search)(planned, records, lambda record: None)
     costs.timed("hypervolume", summary.run_hypervolume)(ledger, planned.objectives)
     costs.timed("table of results", analysis.load)(folder)
@@ -223,17 +223,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--concurrent", type=int, default=1000)
-    parser.add_argument("--stations", type=int, nargs="*", default=[100, 300, 1000, 3000, 10_000])
-    parser.add_argument("--repeats", type=int, default=3, help="suggestions of each sampler at each station")
-    parser.add_argument("--samplers", nargs="*", default=SAMPLERS, help="gp takes minutes a suggestion")
     parser.add_argument(
-        "--ray", type=int, nargs="*", default=[], metavar="N", help="so many workers on Ray, too"
+        "--stations", type=int, nargs="*", default=[100, 300, 1000, 3000, 10_000], help="trials started"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="suggestions of each sampler per station")
+    parser.add_argument("--samplers", nargs="*", default=SAMPLERS, help="gp takes minutes per suggestion")
+    parser.add_argument(
+        "--ray", type=int, nargs="*", default=[], metavar="N", help="also measure Ray Tune with N workers"
     )
     parser.add_argument("--ray-trials", type=int, default=600)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # GP has a word to say on each parameter it leaves out
+    # GP prints a warning for each parameter that it ignores.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     facts: dict[str, Any] = {"machine": machine, "date": f"{datetime.date.today()}", "ray": []}
     print(f"{machine}, {datetime.date.today()}")
     stations = [n for n in options.stations if n <= options.trials]

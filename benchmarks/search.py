@@ -38,7 +38,7 @@ the hypervolume is relative to that of these settings."""
 {settings} recorded settings of {length} epochs, {broken} diverged; objectives {", ".join(table.objectives)}.
 A search has {workers} workers and {budget} epochs ({budget / length:.4g} full trainings); seeds 0 to {last}.
 An epoch takes its recorded time; an epoch that diverges counts too. Instead of the proposal of a sampler, the
-nearest unused setting is trained, and the sampler is told its values; methods with random order draw
+nearest unused setting is trained, and the sampler gets its values; methods with random order draw
 without replacement. A method that has used all settings stops. Only fully trained networks count. The
 reference point of the hypervolume is 0 for fractions that are maximised, and the worst value of the table for
 other metrics; the hypervolume of all networks of the table is {table.full_hypervolume:.4f}.{parts}"""

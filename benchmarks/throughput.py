@@ -1,4 +1,4 @@
-"""Throughput of adversarial training: a textbook loop, the authors' released code, and rtune.
+"""Throughput of adversarial training: a textbook loop, the authors' version, and rtune.
 
     python -m benchmarks.throughput --threads 1 2 --json benchmarks/results/throughput-cpu.json
     python -m benchmarks.throughput --device cuda --json benchmarks/results/throughput-h100.json
@@ -44,7 +44,7 @@ def _data(device: str, batches: int) -> Split:
 
 
 def rtune_trainer(data: Split, members: int, pruning: str) -> Trainer:
-    """What rtune trains with, at the same settings as `benchmarks.speed.textbook`."""
+    """rtune's trainer, with the settings of `benchmarks.speed.textbook`."""
     model = PreActResNet(
         20, in_channels=data.images.shape[1], members=members, gamma=0.1 if members > 1 else 0.0
     ).to(data.labels.device)
@@ -82,8 +82,13 @@ def _pass(implementation: str, data: Split, members: int, pruning: str) -> Calla
 
 
 def child(pipe: Connection, implementation: str, device: str, threads: int, batches: int) -> None:
-    """Answers (members, pruning) when it is ready to train that, True with the images a second of a pass over
-    the data, False with the peak of memory since it was made ready, in MiB."""
+    """The process of one implementation: receives requests through `pipe` and answers each, until None.
+
+    Requests:
+        (members, pruning): prepares this training and answers None.
+        True: trains on all data once and answers the images per second.
+        False: answers by how much the peak of memory has grown since the preparation, in MiB.
+    """
     torch.set_num_threads(threads)
     data = _data(device, batches)
     once: Callable[[], object] = _nothing
@@ -116,7 +121,7 @@ def _wait(device: str) -> None:
 
 
 def _reset_peak(device: str) -> float:
-    """Has the peak counted anew; what is in use, MiB."""
+    """Resets the peak of memory; returns the memory in use, in MiB."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -126,7 +131,7 @@ def _reset_peak(device: str) -> float:
 
 
 def _peak(device: str) -> float:
-    """The most that was in use, MiB: of the GPU's memory by torch, else by the process."""
+    """Peak of memory in MiB: of torch on the GPU, or of the process on a CPU."""
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / 2**20
     status = Path("/proc/self/status").read_text()
@@ -134,7 +139,7 @@ def _peak(device: str) -> float:
 
 
 class Side:
-    """The implementations, each a process of its own; they take turns."""
+    """The implementations, each in a separate process; they are measured alternately."""
 
     def __init__(self, implementations: list[str], *settings: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -146,10 +151,10 @@ class Side:
             self._pipes.append(ours)
 
     def measure(self, task: tuple[int, str], rounds: int) -> list[tuple[list[float], float]]:
-        """(images a second of each round, MiB) of each implementation."""
+        """For each implementation: the images per second of each round, and the peak of memory in MiB."""
         for pipe in self._pipes:
             pipe.send(task)
-            pipe.recv()  # one after the other: setting up takes all cores
+            pipe.recv()  # one after the other, because the preparation uses all cores
         turns = [[self._ask(pipe, True) for pipe in self._pipes] for _ in range(rounds)]
         rates = [list(own) for own in zip(*turns, strict=True)]
         return [(own, self._ask(pipe, False)) for own, pipe in zip(rates, self._pipes, strict=True)]
@@ -165,8 +170,8 @@ class Side:
 
 
 def roofline(device: str, threads: int) -> tuple[float, float]:
-    """What the machine does at best: bytes a second of a large copy (read and written), FLOP a second of a
-    large matrix product, in bfloat16 on a GPU."""
+    """Highest rates of the machine, measured: bytes per second of a large copy (read plus written), and FLOP
+    per second of a large matrix product (float32; bfloat16 on a GPU)."""
     torch.set_num_threads(threads)
     large = torch.randn(2**28 if device == "cuda" else 2**24, device=device)
     side, kind = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
@@ -190,10 +195,11 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
 
 
 def demand(device: str, members: int) -> tuple[int, int]:
-    """FLOP of one image, without products with the padding, and bytes if what layers pass on is moved once.
+    """FLOP and bytes for the training on one image.
 
-    A step of the attack is a forward pass and the input's gradient, training a forward pass and both
-    gradients; activations count at 2 bytes on a GPU, where they are bfloat16, and at 4 on a CPU.
+    A step of the attack is a forward pass and the gradient of the input; the training step is a forward pass
+    and the gradients of input and weights. Products with the padding are not counted. Each layer reads its
+    input once and writes its output once; a value has 2 bytes on a GPU (bfloat16) and 4 on a CPU.
     """
     channels, side = (3, 32) if device == "cuda" else (1, 8)
     model = textbook.network(members, channels).eval()
@@ -203,7 +209,7 @@ def demand(device: str, members: int) -> tuple[int, int]:
         if isinstance(layer, nn.Linear):
             flop.append(2 * layer.weight.numel())
         else:
-            # Ones through a kernel of ones: how many pixels of the image each place of the result reads.
+            # A convolution of ones with ones counts the pixels of the image that each output reads.
             ones, kernel = torch.ones_like(given[0][:, :1]), torch.ones_like(layer.weight[:1, :1])
             reads = F.conv2d(ones, kernel, stride=layer.stride, padding=layer.padding)
             flop.append(2 * layer.in_channels * layer.out_channels * int(reads.sum()))
@@ -219,7 +225,7 @@ def demand(device: str, members: int) -> tuple[int, int]:
 
 
 def profile(device: str, members: int, pruning: str) -> dict[str, float]:
-    """Share of rtune's time of each kernel or operation, the largest dozen."""
+    """Fraction of rtune's time in each kernel or operation; the twelve largest."""
     from torch.profiler import ProfilerActivity
 
     once = _pass("rtune", _data(device, 4), members, pruning)
@@ -240,10 +246,10 @@ def profile(device: str, members: int, pruning: str) -> dict[str, float]:
 
 
 def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Measures all that is asked for; prints and gives a row each."""
+    """Measures everything that the options ask for; prints and yields one row per measurement."""
     for threads in options.threads:
         copy, product = roofline(options.device, threads)
-        print(f"{threads} threads: copies {copy / 1e9:,.0f} GB/s, multiplies {product / 1e12:.2f} TFLOP/s")
+        print(f"{threads} threads: copy {copy / 1e9:,.0f} GB/s, matrix product {product / 1e12:.2f} TFLOP/s")
         side = Side(options.implementations, options.device, threads, options.batches)
         for network in options.networks:
             flop, size = demand(options.device, NETWORKS[network])
@@ -278,7 +284,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Parses the command line, measures, writes."""
+    """Parses the command line, measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
@@ -287,7 +293,7 @@ def main() -> None:
     )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--pruning", nargs="+", default=list(PRUNING), choices=PRUNING)
-    parser.add_argument("--batches", type=int, default=4, help="of 128 images, a measurement")
+    parser.add_argument("--batches", type=int, default=4, help="batches of 128 images per measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -300,7 +306,7 @@ def main() -> None:
         if options.json is not None:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
     where = profile(options.device, 1, "rgsm")
-    print("where rtune's time goes, resnet20 with rgsm:")
+    print("fraction of rtune's time in each operation, resnet20 with rgsm:")
     for key, share in where.items():
         print(f"  {share:6.1%} {key}")
     if options.json is not None:

@@ -20,7 +20,7 @@ Table = list[list[str]]
 
 
 def arms_table(results: Mapping[str, Any]) -> Table:
-    """A row an arm: mean and standard deviation (n - 1) over the seeds of every metric, in percent."""
+    """One row per arm: mean and standard deviation (n - 1) over the seeds of every metric, in percent."""
     records = metrics_of(results)
     table = [["network", "method", "parameters", "seeds", *COLUMNS.values()]]
     for arm in results["arms"]:
@@ -33,7 +33,7 @@ def arms_table(results: Mapping[str, Any]) -> Table:
 
 
 def statements_table(results: Mapping[str, Any]) -> Table:
-    """A row an effect, under its statement; statements without an arm at this size have none."""
+    """One row per effect, under its statement; a statement whose arms were not trained has no rows."""
     records = metrics_of(results)
     labels = {arm["key"]: _short(arm) for arm in results["arms"]}
     table = [["", "comparison", "metric", "paper", "ours", "95 % interval", "seeds", "verdict"]]
@@ -42,7 +42,7 @@ def statements_table(results: Mapping[str, Any]) -> Table:
 
 
 def summary(records: Records) -> Table:
-    """A row a statement: how many of its effects were reproduced, contradicted, left undecided."""
+    """One row per statement: how many of its effects were reproduced, contradicted, undecided, not tested."""
     table = [["", "statement", "reproduced", "contradicted", "undecided", "not tested"]]
     found = effects(records)
     for number, sentence in STATEMENTS.items():
@@ -53,7 +53,7 @@ def summary(records: Records) -> Table:
 
 
 def text(results: Mapping[str, Any]) -> str:
-    """Everything, for a terminal."""
+    """All facts and tables as plain text."""
     parts = [
         _facts(results),
         _aligned(arms_table(results)),
@@ -64,7 +64,7 @@ def text(results: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Everything, for a reader of the repository."""
+    """All facts and tables as markdown."""
     return "\n\n".join(
         [
             f"# The paper's comparisons on {results['preset']['dataset']}",
@@ -76,14 +76,14 @@ def markdown(results: Mapping[str, Any]) -> str:
             _piped(arms_table(results)),
             "## Statement by statement",
             _piped(summary(metrics_of(results))),
-            "Effects are differences in percentage points, paired by seed; the interval is Student's t "
-            "over the seeds and holds for these measured images: how they stand for other images is not "
-            "in it. *reproduced*: the interval lies wholly on the paper's side of 0; *contradicted*: "
-            "wholly on the other; *undecided*: it holds 0. Nothing is corrected for there being many "
-            "intervals: one in twenty misses by chance. *not tested*: shown beside the paper's question, or "
-            "out of reach whatever is run (twice 60 % of the channels). Where the paper gives no figure (-) "
-            "the side is the statement's; under the questions that are not the paper's, *reproduced* is "
-            "yes.",
+            "Effects are differences in percentage points, paired by seed. The 95 % confidence interval is "
+            "Student's t over the seeds. It is about these measured images; the error from the choice of the "
+            "images is not included. *reproduced*: the whole interval has the sign of the effect in the "
+            "paper; *contradicted*: the whole interval has the opposite sign; *undecided*: it contains 0. "
+            "There is no correction for the number of intervals: one in twenty misses the true value by "
+            "chance. *not tested*: shown for comparison only, or impossible for any network (twice 60 % of "
+            "the channels). Where the paper gives no figure (-), the statement gives the sign. For the "
+            "questions that the paper does not ask, *reproduced* means yes.",
             _piped(statements_table(results)),
         ]
     )
@@ -97,9 +97,9 @@ def _facts(results: Mapping[str, Any]) -> str:
         f"- Command: `{results['command']}`; {results['date']}; torch {machine['torch']}, "
         f"Python {machine['python']}, on {results['device_name']}.",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores; {workers} worker processes, "
-        "a torch thread each.",
-        f"- Time: {wall:,.0f} s of wall clock, {cpu:,.0f} s of CPU over all trainings: the processes had "
-        f"{share:.0%} of their cores; undisturbed it would have been about {cpu / workers / 60:.0f} minutes.",
+        "with one torch thread each.",
+        f"- Time: {wall:,.0f} s of wall time, {cpu:,.0f} s of CPU time over all trainings: the processes had "
+        f"{share:.0%} of their cores. On free cores it would take about {cpu / workers / 60:.0f} minutes.",
         f"- Data: {results['train_images']:,} training images, {results['measured_images']:,} measured "
         f"({results['part']} split){_pooled(preset['pool'])}, seeds {', '.join(map(str, results['seeds']))}.",
         f"- Networks of width {preset['width']}, {preset['recipe']['max_epochs']} epochs of batches of "
@@ -107,7 +107,8 @@ def _facts(results: Mapping[str, Any]) -> str:
         f"{preset['attack'][0]:g}, step_size {preset['attack'][1]:g}; evaluation at epsilon "
         f"{preset['evaluation'][0]:g}, step_size {preset['evaluation'][1]:g}, "
         f"{preset['evaluation'][2]} steps.",
-        f"- Source: sha256 {results['source'][:16]} of the files that decide the numbers (`source_digest`).",
+        f"- Source: sha256 {results['source'][:16]} of the files that determine the results "
+        "(`source_digest`).",
     ]
     diverged = [f"{r['arm']} seed {r['seed']}" for r in results["records"] if r["metrics"] is None]
     if diverged:
@@ -142,7 +143,7 @@ def _row(found: Effect, labels: Mapping[str, str]) -> list[str]:
 
 
 def _short(arm: Mapping[str, Any]) -> str:
-    """`en2 rgsm lambda_1=0.02`: with the setting that its ladder varies."""
+    """Label of an arm with the setting that differs along its ladder: `en2 rgsm lambda_1=0.02`."""
     varied = {"rvsm": "beta", "rvsm-unreplaced": "beta", "rgsm": "lambda_1"}.get(arm["method"])
     value = f" {varied}={arm['settings'][varied]:g}" if varied else ""
     if arm["method"] == "rgsm" and arm["key"] > f"{arm['network']}/rgsm/2":  # off the ladder

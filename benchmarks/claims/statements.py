@@ -20,29 +20,31 @@ Verdict = Literal["reproduced", "contradicted", "undecided", "not tested"]
 Records = Mapping[tuple[str, int], Mapping[str, float]]  # (arm's key, seed) -> metrics
 
 A1_TO_A4 = ("natural_accuracy", "fgsm", "ifgsm-20", "cw-20")
-# Rows of the paper's tables in percent: A1, A2, A3, A4 and the sparsity of the row's method. Read by the
-# file's path: importing the package around it needs pydantic, which this benchmark does without.
+# Rows of the paper's tables in percent: A1, A2, A3, A4 and the sparsity of the row's method. The file is run
+# by its path, because the import of its package needs pydantic, which this benchmark does not require.
 PAPER: dict[str, tuple[float, ...]] = runpy.run_path(
     str(Path(__file__).resolve().parents[2] / "analysis" / "paper.py")
 )["percent"]()
 _COLUMN = {name: i for i, name in enumerate((*A1_TO_A4, "sparsity"))}
 
 STATEMENTS = {
-    1: "A dense En_2 is above ResNet20 in A1 to A4",
-    2: "A dense En_5 is above En_2",
-    3: "En_2 is above ResNet38, a single network of its size, dense and pruned by RGSM",
+    1: "A dense En_2 has higher accuracies A1 to A4 than ResNet20",
+    2: "A dense En_5 has higher accuracies A1 to A4 than En_2",
+    3: "En_2 is better than ResNet38, a single network of the same size, dense and pruned by RGSM",
     4: "Under RVSM, at each beta, En_2 is more accurate, more robust and sparser than ResNet20",
     5: "RVSM: a smaller beta makes the network sparser and less accurate",
-    6: "RGSM: a larger lambda_1 takes more channels, and accuracy",
-    7: "RGSM: at the same lambda_1 En_2 has more zero channels than ResNet20, and more accuracy",
-    8: "Headline: En_5 at a small lambda_1 against ResNet20 at five times as much (and 2.5 times): at "
-    "least double the channel sparsity, more natural accuracy, more under IFGSM-20",
-    9: "ADMM prunes less and loses more than RVSM and RGSM",
-    10: "The replacement w <- u at an epoch's end is what makes weights exactly zero",
-    11: "Not the paper's: does the ensemble's robustness outlive an honest attack on its noise (EOT)?",
-    12: "Not the paper's: at equal channel sparsity (ResNet20's penalties being free), are the ensembles "
+    6: "RGSM: a larger lambda_1 gives more zero channels and less accuracy",
+    7: "RGSM: at the same lambda_1 En_2 has more zero channels and more accuracy than ResNet20",
+    8: "Main claim: En_5 at a small lambda_1, compared with ResNet20 at 5 (and 2.5) times that lambda_1, has "
+    "at least twice the channel sparsity, more natural accuracy, and more accuracy under IFGSM-20",
+    9: "ADMM prunes less and loses more accuracy than RVSM and RGSM",
+    10: "The replacement w <- u at the end of an epoch makes weights exactly zero",
+    11: "Not in the paper: is the ensemble still more robust under an attack that averages over its noise "
+    "(EOT)?",
+    12: "Not in the paper: at equal channel sparsity (ResNet20 with larger penalties), are the ensembles "
     "still more accurate and more robust under RGSM?",
-    13: "Not the paper's: do RVSM and RGSM still beat ADMM once its rho is chosen on the validation split?",
+    13: "Not in the paper: are RVSM and RGSM still better than ADMM if its rho is chosen on the validation "
+    "split?",
 }
 
 
@@ -53,11 +55,11 @@ class Comparison:
     Attributes:
         statement: a key of `STATEMENTS`.
         left, right: keys of arms.
-        metric: of the left arm.
-        paper: the paper's effect, or None where it gives no figure.
-        side: +1 or -1, where the statement puts the effect; 0 for an effect that is shown untested.
-        right_metric: of the right arm, where it is another one.
-        factor: of the right arm.
+        metric: the metric of the left arm.
+        paper: the effect in the paper; None if the paper gives no figure.
+        side: the sign of the effect according to the statement, +1 or -1; 0 for no verdict.
+        right_metric: the metric of the right arm, if it is another one.
+        factor: factor of the right arm.
     """
 
     statement: int
@@ -109,9 +111,9 @@ def interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def verdict(low: float, high: float, side: int) -> Verdict:
-    """Where the interval lies: `reproduced` wholly on the statement's side of 0, `contradicted` on the other.
+    """`reproduced` if the whole interval has the sign `side`, `contradicted` if it has the opposite sign.
 
-    An interval that touches 0, or of NaN, is `undecided`; with side 0 nothing was asked.
+    An interval that contains 0 or NaN is `undecided`; with side 0 the verdict is `not tested`.
     """
     if side == 0:
         return "not tested"
@@ -124,9 +126,9 @@ def verdict(low: float, high: float, side: int) -> Verdict:
 
 
 def effect(comparison: Comparison, records: Records) -> Effect | None:
-    """The comparison over every seed that both arms finished; None where an arm was not run.
+    """The effect over all seeds with which both arms finished; None if an arm was not trained.
 
-    No verdict is given on a multiple that no network could have: twice 60 % of the channels.
+    There is no verdict on a multiple that no network can have, such as twice 60 % of the channels.
     """
     left = {seed for arm, seed in records if arm == comparison.left}
     right = {seed for arm, seed in records if arm == comparison.right}
@@ -142,7 +144,7 @@ def effect(comparison: Comparison, records: Records) -> Effect | None:
 
 
 def effects(records: Records) -> list[Effect]:
-    """All effects that the records allow, by statement."""
+    """All effects whose arms are in the records, in the order of the statements."""
     found = [effect(comparison, records) for comparison in comparisons(records)]
     return [e for e in found if e is not None]
 
@@ -157,7 +159,7 @@ def comparisons(records: Records) -> Iterator[Comparison]:
     yield from _rows(1, "en2/dense/0", "resnet20/dense/0", "en2 dense", "resnet20 dense")
     yield from _rows(2, "en5/dense/0", "en2/dense/0", "en5 dense", "en2 dense")
     yield from _rows(3, "en2/dense/0", "resnet38/dense/0", "en2 dense", "resnet38 dense")
-    # Rungs of our ladder stand for the paper's lambda_1 = 2e-2, 5e-2, 1e-1: the same ratios.
+    # The rungs of our ladder correspond to lambda_1 = 2e-2, 5e-2, 1e-1 in the paper; the ratios are the same.
     rgsm = {1: "5e-2", 2: "1e-1"}
     channels = (*A1_TO_A4, "channel_sparsity")
     weights = (*A1_TO_A4, "weight_sparsity")
@@ -180,7 +182,7 @@ def comparisons(records: Records) -> Iterator[Comparison]:
     for network in ("resnet20", "en2", "resnet38"):
         names = (f"{network} rgsm 1e-1", f"{network} rgsm 5e-2")
         yield from _rows(6, f"{network}/rgsm/2", f"{network}/rgsm/1", *names, tradeoff)
-    # The paper doubles En_5's lambda_1, from 1e-2; our step is larger.
+    # The paper doubles lambda_1 of En_5, from 1e-2 to 2e-2; our step is larger.
     names = ("en5 rgsm 2e-2", "en5 rgsm 1e-2")
     yield from _rows(6, "en5/rgsm/2", "en5/rgsm/0", *names, tradeoff)
     for rung, value in rgsm.items():
@@ -190,14 +192,14 @@ def comparisons(records: Records) -> Iterator[Comparison]:
         headline = ("en5/rgsm/0", f"resnet20/rgsm/{rung}", "en5 rgsm 2e-2", f"resnet20 rgsm {value}")
         yield from _rows(8, *headline, ("channel_sparsity",), factor=2)
         yield from _rows(8, *headline, ("natural_accuracy", "ifgsm-20", "channel_sparsity"))
-    # The same networks at equal lambda_1, which the paper's headline does not show; no verdict.
+    # The same networks at equal lambda_1, which the main claim does not compare; no verdict.
     for rung in (0, 2):
         for metric in ("channel_sparsity", "natural_accuracy", "ifgsm-20"):
             yield Comparison(8, f"en5/rgsm/{rung}", f"resnet20/rgsm/{rung}", metric, None, 0)
     yield from _admm(records, 9, rung=0)
     kept, left = "resnet20/rvsm/1", "resnet20/rvsm-unreplaced/1"
     yield Comparison(10, kept, left, "weight_sparsity", None, 1)
-    # Near zero but not zero: the sparse copy u of the weights that are never replaced.
+    # Without the replacement the weights are near zero but not zero, although their copy u is sparse.
     yield Comparison(10, left, left, "copy_sparsity", None, 1, "weight_sparsity")
     for network in ("en2", "en5"):
         noisy, plain = f"{network}/dense/0", "resnet20/dense/0"
@@ -218,7 +220,7 @@ def _rows(
     metrics: Sequence[str] = A1_TO_A4,
     factor: float = 1.0,
 ) -> Iterator[Comparison]:
-    """One comparison a metric, on the side of the paper's own effect."""
+    """One comparison per metric, with the sign of the effect in the paper."""
     for metric in metrics:
         column = _COLUMN["sparsity" if metric.endswith("sparsity") else metric]
         paper = round(PAPER[paper_left][column] - factor * PAPER[paper_right][column], 2)
@@ -226,11 +228,11 @@ def _rows(
 
 
 def _admm(records: Records, statement: int, rung: int) -> Iterator[Comparison]:
-    """RVSM and RGSM against ADMM, at that rung of theirs whose mean sparsity is nearest ADMM's.
+    """RVSM and RGSM compared with ADMM, at their rung with the mean sparsity nearest to that of ADMM.
 
-    The paper's ADMM ends almost dense, because its weights are never projected; ours is, and has the
-    sparsity it was asked for. So "prunes less" cannot be tested, and accuracy is compared where both
-    prune about as much: the rung is chosen by sparsity alone.
+    In the paper ADMM ends almost dense, because its weights are never projected. Ours are projected and have
+    exactly the requested sparsity, so "prunes less" cannot be tested. Accuracy is compared where both prune
+    about equally; the rung is chosen by sparsity alone.
     """
     for method, kind, row in (
         ("rvsm", "weights", "resnet20 rvsm 0.1"),
@@ -250,10 +252,11 @@ def _admm(records: Records, statement: int, rung: int) -> Iterator[Comparison]:
 
 
 def _equal_sparsity(records: Records) -> Iterator[Comparison]:
-    """Each RGSM ensemble against that ResNet20 whose mean channel sparsity is nearest its own.
+    """Each RGSM ensemble compared with the ResNet20 of nearest mean channel sparsity.
 
-    Logits are averaged over members, so that the gradient of each is about a k-th of a single
-    network's, and equal penalties are k times as strong beside it. Equal lambda is not equal ground.
+    The logits are averaged over the k members, so the gradient of a member is about 1/k of that of a single
+    network, and relative to it the same penalty is k times as strong. So equal values of lambda
+    are not equal conditions.
     """
     ensembles = ("en2/rgsm/0", "en2/rgsm/1", "en2/rgsm/2", "en5/rgsm/0", "en5/rgsm/2")
     for ensemble in ensembles:
@@ -266,7 +269,7 @@ def _equal_sparsity(records: Records) -> Iterator[Comparison]:
 
 
 def _nearest(records: Records, prefix: str, to: str, metric: str) -> str | None:
-    """The arm of this prefix whose mean metric is nearest that of `to`; None where one is lacking."""
+    """The arm with this prefix whose mean metric is nearest to that of `to`; None if there is none."""
     arms = sorted({arm for arm, _ in records if arm.startswith(prefix)})
     if not arms or not any(arm == to for arm, _ in records):
         return None

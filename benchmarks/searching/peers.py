@@ -1,7 +1,7 @@
 """The methods that rtune is compared with, each as implemented in its own package.
 
 A sampler proposes values. The nearest recorded setting that no trial has used is trained instead, and the
-sampler is told the values of that setting. Random search draws settings without replacement.
+sampler receives the values of that setting. Random search draws settings without replacement.
 """
 
 import datetime

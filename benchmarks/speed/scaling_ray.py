@@ -31,25 +31,26 @@ from rtune.worker import messages, trainable
 from rtune.worker.task import Task
 
 _PLAIN = dict.fromkeys(schema.epoch(), 0.5) | {"macs": 1, "parameters": 1, "images": 100}
-# Reports that are not counted: the first of all workers come at once.
+# Number of first reports that are not counted: the first reports of all workers arrive at the same time.
 _SETTLED = 100
 
 
 def measure(workers: int, trials: int) -> dict[str, Any]:
-    """Runs a launch and sums up what a report cost the driver.
+    """Runs a launch and summarises the cost of a report for the driver.
 
     Args:
-        workers: trials at once.
-        trials: of the search.
+        workers: number of trials that run at the same time.
+        trials: number of trials of the search.
 
     Returns:
-        reports a second from when all workers are up, in all and in the first and last quarter, likewise the
-        driver's CPU milliseconds for one, and its wall milliseconds in this project's own code; memory of the
-        driver, and what one worker (without torch) shares with no other.
+        Measured after all workers have started: reports per second, CPU milliseconds of the driver per report
+        (both in total and in the first and the last quarter), and wall milliseconds per report in rtune's own
+        code; memory of the driver, and the memory of a worker (without torch) that it shares with no other
+        process.
     """
     import benchmarks.speed.scaling_ray as module
 
-    cloudpickle.register_pickle_by_value(module)  # workers need not find it
+    cloudpickle.register_pickle_by_value(module)  # so that workers need not import it
     search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     room = resources.Room([{"CPU": workers, "GPU": 0}], here=True)
@@ -93,7 +94,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
 
 
 def report_only(task: Task, workers: int) -> None:
-    """A trial that trains nothing, once all workers are up; stands in for `rtune.worker.trainable.run`."""
+    """Waits until all workers have started, then reports without training; replaces `trainable.run`."""
     up = Path(task.folder).parents[1] / "up"
     up.mkdir(exist_ok=True)
     (up / f"{os.getpid()}").touch()
@@ -109,7 +110,7 @@ def report_only(task: Task, workers: int) -> None:
 
 @contextlib.contextmanager
 def _timed(owner: type, name: str, spent: list[float]) -> Iterator[None]:
-    """Context in which a method's seconds are noted; what it calls of the others is in it too."""
+    """Context in which the seconds of each call of a method are recorded, including the calls inside it."""
     plain = getattr(owner, name)
 
     def timed(self: Any, *args: Any) -> Any:
@@ -125,7 +126,7 @@ def _timed(owner: type, name: str, spent: list[float]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(seen: list[tuple[float, float]], megabytes: list[float]) -> Iterator[None]:
-    """Context in which the wall and CPU time of each report's arrival is noted, and a worker's own memory."""
+    """Context in which wall and CPU time of each report, and the memory of a worker, are recorded."""
     plain = tune_adapter.SchedulerAdapter.on_trial_result
 
     def watched(self: Any, controller: Any, trial: Any, result: dict[str, Any]) -> str:

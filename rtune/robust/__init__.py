@@ -12,9 +12,11 @@ from rtune.robust.engine import Engine
 from rtune.robust.evaluation import Measurement, accuracy, outcomes
 from rtune.robust.losses import AttackCrossEntropy, AttackLoss, CrossEntropy, Loss, Margin
 from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet
+from rtune.robust.path import PenaltyPath, ladder
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.random import deterministic, seeded
-from rtune.robust.training import Diverged, Recipe, Trainer
+from rtune.robust.recipe import Recipe
+from rtune.robust.training import Diverged, Trainer
 
 __all__ = [
     "ADMM",
@@ -35,6 +37,7 @@ __all__ = [
     "Measurement",
     "MobileNet",
     "Network",
+    "PenaltyPath",
     "PlainNet",
     "PreActResNet",
     "Pruner",
@@ -51,6 +54,7 @@ __all__ = [
     "footprint",
     "ifgsm",
     "is_noisy",
+    "ladder",
     "load",
     "load_test",
     "outcomes",

@@ -1,51 +1,22 @@
 """Adversarial training with pruning inside the loop, an epoch at a time (arXiv 2003.00631, section 3)."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rtune.robust.attacks.pgd import Attack
 from rtune.robust.data import Split, augmented, epoch_order
-from rtune.robust.engine import Engine, Generators
+from rtune.robust.engine import Engine, Generators, Step
 from rtune.robust.losses import CrossEntropy, Loss
+from rtune.robust.path import ONE_STEP, PenaltyPath
 from rtune.robust.pruning import Pruner
 from rtune.robust.random import epoch_seed
+from rtune.robust.recipe import Recipe
 
 
 class Diverged(Exception):
     """The training loss is no longer finite."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the defaults are the paper's for CIFAR (section 4).
-
-    Attributes:
-        max_epochs: length of the whole training, which the learning-rate steps refer to.
-        batch_size: images a batch, at most.
-        lr: initial learning rate of SGD with Nesterov momentum.
-        momentum: in (0, 1).
-        weight_decay: at least 0; on all parameters.
-        milestones: fractions of `max_epochs` at which the learning rate is divided by 10.
-        crop_padding: see `rtune.robust.data.batches`.
-        flip: likewise.
-    """
-
-    max_epochs: int = 200
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[float, ...] = (0.4, 0.6, 0.8)
-    crop_padding: int = 4
-    flip: bool = True
-
-    def lr_at(self, epoch: int) -> float:
-        """Learning rate of epoch `epoch`, counted from 0."""
-        passed = sum(epoch >= round(fraction * self.max_epochs) for fraction in self.milestones)
-        return self.lr * 0.1**passed
 
 
 class Trainer:
@@ -57,7 +28,7 @@ class Trainer:
 
     Args:
         model: the network, on the device of `train`.
-        pruner: made for `model`.
+        pruner: made for `model`; that of the first step if the training is a path.
         attack: makes the training images.
         train: the training split.
         recipe: see `Recipe`.
@@ -65,10 +36,15 @@ class Trainer:
         loss: what is minimised; see `rtune.robust.losses.training`.
         engine: how the steps are computed, such as `rtune.robust.fast.engine_for(device)`; None for
             plain float32 PyTorch.
+        path: the further steps of a penalty path; by default there are none.
 
     Attributes:
         engine: the one that trains: `engine`, or the plain one if that cannot take the attack.
+        pruner: that of the current step.
         epoch: number of epochs trained.
+
+    Raises:
+        ValueError: the recipe has too few epochs for the path.
     """
 
     def __init__(
@@ -81,23 +57,24 @@ class Trainer:
         seed: int,
         loss: Loss = CrossEntropy(),
         engine: Engine | None = None,
+        path: PenaltyPath = ONE_STEP,
     ) -> None:
+        path.first(recipe.max_epochs)  # raises, before anything is built
         self.model = model
-        self.pruner = pruner
+        self._first_pruner = self.pruner = pruner
         self.attack = attack
         self.train = train
         self.recipe = recipe
         self.seed = seed
         self.loss = loss
+        self.path = path
         self.engine = (engine or Engine()).suited(attack)
         self.epoch = 0
         self.engine.prepare(model)
         self._generators = Generators.on(train.labels.device)
         self._optimizer = self.engine.optimizer(model, recipe.lr, recipe.momentum, recipe.weight_decay)
         self._attack = self.engine.attack(attack, model)
-        self._step = self.engine.recorded(
-            self._batch, lambda: list(self.state_dict().values()), self._generators
-        )
+        self._step = self._recorded()
         self._measure = self.engine.measuring(model, self._generators)
         # Made now rather than at the first step, so that a saved state always has them.
         for parameter in self._parameters():
@@ -109,7 +86,8 @@ class Trainer:
         Raises:
             Diverged: the mean loss or a weight is NaN or infinite; the network is then of no use.
         """
-        self.engine.set_lr(self._optimizer, self.recipe.lr_at(self.epoch))
+        self._enter_step()
+        self.engine.set_lr(self._optimizer, self.path.lr_at(self.recipe, self.epoch))
         self._generators.data.manual_seed(epoch_seed(self.seed, self.epoch, "data"))
         self.pruner.resume()
         total = torch.zeros((), device=self.train.labels.device)
@@ -129,6 +107,16 @@ class Trainer:
     def measure(self, split: Split, attack: Attack) -> tuple[float, float]:
         """Natural and robust accuracy on a split, each in [0, 1]; see `Engine.measuring`."""
         return self._measure(split, attack, epoch_seed(self.seed, self.epoch, "evaluation"))
+
+    def _enter_step(self) -> None:
+        """Makes the pruning stronger if a step of the path begins with the coming epoch."""
+        if self.path.starts(self.epoch, self.recipe.max_epochs):
+            step = self.path.step(self.epoch, self.recipe.max_epochs)
+            self.pruner = self.path.enter(step, self.model, self.pruner, self._momentum())
+            self._step = self._recorded()
+
+    def _recorded(self) -> Step:
+        return self.engine.recorded(self._batch, lambda: list(self.state_dict().values()), self._generators)
 
     def _batch(self, index: Tensor) -> Tensor:
         """Trains on the images at `index`; their mean loss."""
@@ -163,6 +151,10 @@ class Trainer:
         self.model.load_state_dict(_under("model.", state))
         for i, buffer in enumerate(self._momentum()):
             buffer.copy_(state[f"momentum.{i}"])
+        step = self.path.step(epoch - 1, self.recipe.max_epochs)
+        self.pruner = self.path.stronger[step - 1](self.model) if step else self._first_pruner
+        if self.path.stronger:
+            self._step = self._recorded()
         self.pruner.load_state_dict(_under("pruner.", state))
         self.epoch = epoch
 

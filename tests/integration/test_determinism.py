@@ -31,9 +31,7 @@ TIMES = ["train_seconds", "eval_seconds", "time"]
 
 @pytest.mark.cluster
 @pytest.mark.long
-def test_two_searches_with_one_seed_give_one_table_and_another_seed_another(
-    tmp_path: Path, rtune: Rtune
-) -> None:
+def test_equal_seeds_give_equal_tables_and_another_seed_another_table(tmp_path: Path, rtune: Rtune) -> None:
     def table(name: str, seed: int, trials: int) -> pd.DataFrame:
         tiny = ["model.width=2", "training.batch_size=256", "attack.steps=1", "evaluation.steps=1"]
         options = [part for value in [*tiny, "points=[]"] for part in ("--set", value)]
@@ -102,7 +100,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(checkpoint_file.paths(folder)[0]).tensors
 
 
-def test_a_trial_is_the_same_whatever_its_process_did_before(tmp_path: Path, run: Run) -> None:
+def test_trial_does_not_depend_on_earlier_work_of_its_process(tmp_path: Path, run: Run) -> None:
     fresh = run(task(tmp_path / "fresh"))
     assert [report.epoch for report in fresh] == [1, 2]
 
@@ -148,7 +146,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_the_flag_holds_inside_a_trial_and_not_after_it(tmp_path: Path, run: Run, seen: list[Any]) -> None:
+def test_deterministic_flag_is_set_during_a_trial_only(tmp_path: Path, run: Run, seen: list[Any]) -> None:
     off = settings()
     assert off[0] is False
     plain = run(task(tmp_path / "plain"))
@@ -164,7 +162,7 @@ def test_the_flag_holds_inside_a_trial_and_not_after_it(tmp_path: Path, run: Run
 
 
 @pytest.mark.parametrize("end", [SystemExit, ValueError])
-def test_the_flag_ends_with_a_trial_that_is_stopped_or_raises(
+def test_deterministic_flag_is_reset_after_a_stop_or_an_error(
     end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Any]
 ) -> None:
     """Ray stops a trial by raising SystemExit where it reports."""
@@ -181,7 +179,7 @@ def test_the_flag_ends_with_a_trial_that_is_stopped_or_raises(
     assert settings() == (False, True, ":16:8")
 
 
-def test_the_flag_is_a_plain_value_of_the_search_file() -> None:
+def test_deterministic_flag_cannot_be_searched() -> None:
     tree = {**SEARCHED, "training": {"max_epochs": 9}}
     assert spec.from_tree(tree, {}, "test").file.training.deterministic is False
     found = spec.from_tree({**tree, "training": {"max_epochs": 9, "deterministic": True}}, {}, "test")
@@ -217,7 +215,7 @@ def shuffled(seed: int) -> Callable[[int], int]:
     return lambda step: order.randrange(12)
 
 
-def test_one_trial_at_a_time_is_decided_by_the_seed() -> None:
+def test_search_of_one_trial_at_a_time_is_determined_by_the_seed() -> None:
     assert outcome(1, lambda step: 0) == outcome(1, lambda step: step)
     assert outcome(1, lambda step: 0) != outcome(1, lambda step: 0, seed=4)
 

@@ -23,7 +23,7 @@ def rooms() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "rooms.py"))
 
 
-def test_the_page_has_every_room_and_no_other(rooms: dict[str, Any]) -> None:
+def test_architecture_page_lists_exactly_the_rooms(rooms: dict[str, Any]) -> None:
     table = ARCHITECTURE.partition("## The rooms")[2].partition("Beside `rtune/`")[0]
     named = [name.removesuffix(".py") for name in re.findall(r"^\| `([\w.]+)/?` \|", table, re.MULTILINE)]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -34,32 +34,32 @@ def test_the_page_has_every_room_and_no_other(rooms: dict[str, Any]) -> None:
     assert set(named) == in_place - {"py"}
 
 
-def test_the_picture_is_what_its_script_draws(rooms: dict[str, Any]) -> None:
+def test_picture_of_the_rooms_is_up_to_date(rooms: dict[str, Any]) -> None:
     drawn = (ROOT / "docs" / "rooms.svg").read_text()
     assert rooms["svg"]() == drawn, "run `python docs/rooms.py`"
     for room in rooms["layers"]():
         assert f">{room}</text>" in drawn
 
 
-def test_the_files_that_the_page_names_exist() -> None:
+def test_files_named_on_the_architecture_page_exist() -> None:
     named = set(re.findall(r"`((?:rtune|analysis|tests|docs)/[\w./]*)`", ARCHITECTURE))
     assert len(named) > 10
     assert not {name for name in named if not (ROOT / name).exists()}
 
 
-def test_versions_agree() -> None:
+def test_version_numbers_agree() -> None:
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[:2] == ["Unreleased", __version__]
 
 
-def test_the_index_lists_every_document_once() -> None:
+def test_document_index_lists_every_document_once() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     listed = sorted(re.findall(r"\]\((\w[\w-]*\.md)\)", index))
     assert listed == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
 
 
-def test_hooks_before_a_commit_run_what_make_lint_runs() -> None:
+def test_pre_commit_hooks_run_the_checks_of_make_lint() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     entries = [hook["entry"] for hook in repository["hooks"] if hook["language"] == "system"]
     for entry in entries:
@@ -72,7 +72,7 @@ def test_hooks_before_a_commit_run_what_make_lint_runs() -> None:
     }
 
 
-def test_the_example_of_a_network_is_one_that_can_be_compacted() -> None:
+def test_example_network_in_contributing_can_be_compacted() -> None:
     code = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(code[0], "CONTRIBUTING.md", "exec"), names)

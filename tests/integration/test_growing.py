@@ -75,7 +75,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("grown")
-def test_a_run_opens_and_nothing_about_it_has_changed(old: Path) -> None:
+def test_old_run_opens_unchanged(old: Path) -> None:
     folder = RunFolder(old)
     # What the new field means for a run that did not know it, not its default.
     assert folder.spec.file.training.select == "last"
@@ -87,7 +87,7 @@ def test_a_run_opens_and_nothing_about_it_has_changed(old: Path) -> None:
 
 
 @pytest.mark.usefixtures("grown")
-def test_checkpoints_are_those_of_their_trials(old: Path) -> None:
+def test_checkpoints_match_their_trials(old: Path) -> None:
     folder = RunFolder(old)
     ledger = fold(folder.read().records)
     found = 0
@@ -105,7 +105,7 @@ def test_checkpoints_are_those_of_their_trials(old: Path) -> None:
 
 
 @pytest.mark.usefixtures("grown")
-def test_tables_have_the_new_metric_and_the_old_figures(old: Path) -> None:
+def test_tables_have_the_new_metric_and_unchanged_figures(old: Path) -> None:
     before = (OLD / "expected" / f"{old.name}.csv").read_text()
     rows = analysis.load(old)
     assert rows["toy"].isna().all()
@@ -114,7 +114,7 @@ def test_tables_have_the_new_metric_and_the_old_figures(old: Path) -> None:
 
 
 @pytest.mark.usefixtures("grown")
-def test_an_old_run_is_not_asked_for_a_metric_that_it_lacks(old: Path) -> None:
+def test_old_run_does_not_need_a_new_metric(old: Path) -> None:
     sentence = f"no network of {old.name} has toy: the run is older than this metric"
     with pytest.raises(ObjectiveError, match=sentence):
         RunSet.of([RunFolder(old)], ["robust_accuracy", "toy"])
@@ -123,7 +123,7 @@ def test_an_old_run_is_not_asked_for_a_metric_that_it_lacks(old: Path) -> None:
 
 
 @pytest.mark.usefixtures("grown")
-def test_a_trial_goes_on_with_the_new_metric_measured(tmp_path: Path) -> None:
+def test_continued_trial_measures_the_new_metric(tmp_path: Path) -> None:
     from tests.support.run_folders import small_run
 
     tree = json.loads(json.dumps(small_run.TREE))
@@ -134,7 +134,9 @@ def test_a_trial_goes_on_with_the_new_metric_measured(tmp_path: Path) -> None:
     assert set(analysis.front(analysis.networks(rows), folder.spec.objectives)["trial"]) <= {"t0001", "t0002"}
 
 
-def test_evaluations_stay_when_a_column_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluations_stay_valid_when_a_column_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Path(shutil.copytree(OLD / "mixed", tmp_path / "mixed"))
     before = analysis.evaluations(run)
     assert len(before) > 1
@@ -146,7 +148,7 @@ def test_evaluations_stay_when_a_column_is_added(tmp_path: Path, monkeypatch: py
     assert len(analysis.evaluations(run)) == len(before)
 
 
-def test_what_really_differs_is_refused_by_name(old: Path) -> None:
+def test_different_setting_is_refused_by_name(old: Path) -> None:
     file = old / "search.yaml"
     text = file.read_text()
     assert "momentum: 0.9" in text
@@ -162,7 +164,7 @@ def test_what_really_differs_is_refused_by_name(old: Path) -> None:
     assert "belongs to another trial or other settings" in notes[0]
 
 
-def test_settings_of_parts_that_a_trial_does_not_use_do_not_count() -> None:
+def test_settings_of_unused_parts_are_ignored() -> None:
     config = sections.trial_config().model_validate({"pruning": {"method": "rgsm"}})
     tree = saved.dump(config)
     assert set(tree["pruning"]) == {"method", "rgsm"}
@@ -179,7 +181,7 @@ def test_settings_of_parts_that_a_trial_does_not_use_do_not_count() -> None:
     assert saved.as_today(other) is None
 
 
-def test_trials_of_a_part_share_its_section_only(tmp_path: Path) -> None:
+def test_checkpoint_contains_only_the_section_of_its_part(tmp_path: Path) -> None:
     """Two methods with a section of their own each, and neither's is in the other's checkpoint."""
     for method in ("rvsm", "admm"):
         config = sections.trial_config().model_validate({"pruning": {"method": method}})

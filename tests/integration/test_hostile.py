@@ -116,7 +116,7 @@ DAMAGES += [no_figures, no_numbers, no_history, less, flat]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+def test_damaged_checkpoint_is_replaced_by_the_previous_one(
     damage: Callable[[Path], None],
     tmp_path: Path,
     straight: list[Any],
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert not (home / "ran").exists()
 
 
-def test_rows_that_the_log_lost_come_back_from_the_checkpoint(tmp_path: Path, straight: list[Any]) -> None:
+def test_lost_rows_are_recovered_from_the_checkpoint(tmp_path: Path, straight: list[Any]) -> None:
     worker = epochs(task(tmp_path))
     first = [next(worker), next(worker)]
     again = epochs(task(tmp_path, logged=0))
@@ -154,7 +154,7 @@ def test_rows_that_the_log_lost_come_back_from_the_checkpoint(tmp_path: Path, st
 # --- the log ------------------------------------------------------------------------------------
 
 
-def test_after_a_lost_row_a_trials_later_ones_are_left_out_too(tmp_path: Path) -> None:
+def test_rows_after_a_lost_row_are_left_out(tmp_path: Path) -> None:
     made = make(tmp_path)
     with made.launch() as writer:
         for record in RECORDS:
@@ -172,7 +172,7 @@ def test_after_a_lost_row_a_trials_later_ones_are_left_out_too(tmp_path: Path) -
     assert len(made.read().notes) == 1
 
 
-def test_a_trial_whose_record_was_lost_is_suggested_anew_under_its_number(run: Path) -> None:
+def test_trial_with_a_lost_record_is_suggested_again_with_its_number(run: Path) -> None:
     segment = run / "results" / "0001.jsonl"
     lines = segment.read_bytes().splitlines(keepends=True)
     lost = next(i for i, line in enumerate(lines) if json.loads(line)["kind"] == "trial")
@@ -190,7 +190,7 @@ def test_a_trial_whose_record_was_lost_is_suggested_anew_under_its_number(run: P
     assert search.next_trial() is None
 
 
-def test_any_setting_that_a_search_file_may_have_comes_back_from_the_log(tmp_path: Path) -> None:
+def test_any_valid_setting_is_read_back_from_the_log(tmp_path: Path) -> None:
     made = make(tmp_path)
     values = {
         "training.lr": 1e20,
@@ -206,7 +206,7 @@ def test_any_setting_that_a_search_file_may_have_comes_back_from_the_log(tmp_pat
 @pytest.mark.parametrize(
     "values", [{"model.network": "nope"}, {"no.such": 1}, {"model": 1}, {"model.width": "x"}]
 )
-def test_settings_that_are_none_of_the_search_are_refused(run: Path, values: dict[str, Any]) -> None:
+def test_settings_outside_the_search_are_refused(run: Path, values: dict[str, Any]) -> None:
     record = {**RECORDS[0], "trial": "t0003", "values": values}
     (run / "results" / "0002.jsonl").write_text(json.dumps(record) + "\n")
     before = picture_of(run)
@@ -219,9 +219,7 @@ def test_settings_that_are_none_of_the_search_are_refused(run: Path, values: dic
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_log_however_damaged_ends_in_a_traceback(
-    trained: Path, tmp_path: Path, data: st.DataObject
-) -> None:
+def test_no_damaged_log_causes_a_traceback(trained: Path, tmp_path: Path, data: st.DataObject) -> None:
     home = tmp_path / "damaged"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(trained, home)
@@ -250,7 +248,7 @@ def test_no_log_however_damaged_ends_in_a_traceback(
 
 
 @pytest.mark.parametrize("name", ["\\ud800", "\\uDC00", "x\\ud83d"])
-def test_half_a_character_is_damage_like_any_other(run: Path, name: str) -> None:
+def test_half_of_a_surrogate_pair_is_a_damaged_record(run: Path, name: str) -> None:
     """JSON may spell what no encoding can write."""
     segment = run / "results" / "0001.jsonl"
     lines = segment.read_text().splitlines()
@@ -273,7 +271,7 @@ def test_half_a_character_is_damage_like_any_other(run: Path, name: str) -> None
 @pytest.mark.parametrize(
     "content", [None, b"", b"\xff\xfe\x00", b"a: [1", b"just words", b"search: {trials: 3}"]
 )
-def test_a_search_file_that_is_gone_or_broken_is_said_in_a_sentence(run: Path, content: bytes | None) -> None:
+def test_missing_or_broken_search_file_gives_one_line(run: Path, content: bytes | None) -> None:
     (run / "search.yaml").unlink()
     if content is not None:
         (run / "search.yaml").write_bytes(content)
@@ -289,7 +287,7 @@ def test_a_search_file_that_is_gone_or_broken_is_said_in_a_sentence(run: Path, c
 # --- the disk -----------------------------------------------------------------------------------
 
 
-def test_a_read_only_folder_can_be_read_and_is_refused_before_ray_starts(run: Path, disk: Path) -> None:
+def test_read_only_folder_can_be_read_and_a_launch_is_refused(run: Path, disk: Path) -> None:
     shutil.copytree(run, disk / "run")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     done = resume(disk / "run", "--trials", "9")
@@ -307,7 +305,7 @@ def test_a_read_only_folder_can_be_read_and_is_refused_before_ray_starts(run: Pa
     assert new.exit_code == 2, new.output
 
 
-def test_on_a_full_disk_what_is_saved_stays(disk: Path) -> None:
+def test_full_disk_keeps_saved_files(disk: Path) -> None:
     made = make(disk)
     home = made.trial_folder("t0001")
     worker = epochs(replace(task(disk / "unused"), folder=str(home)))
@@ -334,14 +332,14 @@ def append_many(writer: Any) -> None:
         writer.append(RECORDS[2] | {"trial": f"t{number:04d}"})
 
 
-def test_a_run_that_cannot_be_made_leaves_nothing(disk: Path) -> None:
+def test_failed_creation_of_a_run_leaves_no_files(disk: Path) -> None:
     fill(disk)
     with pytest.raises(RunError, match=r"run folder .* cannot be made: .*No space left"):
         make(disk)
     assert [p.name for p in disk.iterdir()] == ["filler"]
 
 
-def test_results_are_the_same_table_after_a_move(run: Path, tmp_path: Path) -> None:
+def test_moved_run_has_the_same_results(run: Path, tmp_path: Path) -> None:
     before = analysis.load(run)
     moved = tmp_path / "elsewhere" / "renamed"
     shutil.copytree(run, moved)

@@ -50,7 +50,7 @@ def test_no_part_of_the_search_reads_evaluations() -> None:
 
 
 @pytest.mark.cluster
-def test_a_search_runs_where_there_are_no_test_images(tmp_path: Path, rtune: Rtune) -> None:
+def test_search_runs_without_test_images(tmp_path: Path, rtune: Rtune) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -61,19 +61,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["mixed", "interrupted", "control-nsga2"])
-def test_the_results_are_the_same_text(folder: Path, name: str) -> None:
+def test_results_of_old_runs_are_unchanged(folder: Path, name: str) -> None:
     assert said(folder, "results", name) == text(name)
 
 
 @pytest.mark.parametrize("name", ["mixed", "interrupted"])
-def test_the_status_is_the_same(folder: Path, name: str) -> None:
+def test_status_of_old_runs_is_unchanged(folder: Path, name: str) -> None:
     before, now = expected(name)["status"], record.status(folder, name)
     assert now.pop("hypervolume") == pytest.approx(before.pop("hypervolume"))
     assert {key: now[key] for key in before} == before
     assert now["notes"] == []
 
 
-def test_the_status_says_how_to_go_on_and_what_diverged(folder: Path) -> None:
+def test_status_tells_how_to_continue_and_which_trials_diverged(folder: Path) -> None:
     assert "go on with: rtune resume runs/interrupted" in said(folder, "status", "interrupted")
     diverged = "t0004 diverged in epoch 1/4: the training loss is nan in epoch 1"
     assert diverged in said(folder, "status", "mixed").splitlines()
@@ -86,19 +86,19 @@ def facts(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("trial", ["t0001", "t0003", "t0003r1"])
-def test_a_trial_is_explained_with_the_same_places_and_figures(folder: Path, trial: str) -> None:
+def test_explain_gives_the_same_places_and_figures(folder: Path, trial: str) -> None:
     now = said(folder, "status", "mixed", "--explain", trial).splitlines()
     assert list(map(facts, now)) == list(map(facts, expected("mixed")["explain"][trial]))
 
 
 @pytest.mark.parametrize(("options", "key"), [([], "best"), (record.CONSTRAINED, "constrained")])
-def test_the_best_are_the_same(folder: Path, options: list[str], key: str) -> None:
+def test_best_networks_are_unchanged(folder: Path, options: list[str], key: str) -> None:
     before = expected("mixed")[key]
     now = json.loads(said(folder, "best", "mixed", "--json", *options))
     assert [{name: row[name] for name in old} for row, old in zip(now, before, strict=True)] == before
 
 
-def test_the_report_has_the_same_tables_and_its_figures(folder: Path, tmp_path: Path) -> None:
+def test_report_has_the_same_tables_and_figures(folder: Path, tmp_path: Path) -> None:
     done = said(folder, "report", "mixed", "--output", str(tmp_path / "report"))
     assert str(tmp_path / "report" / "index.html") in done
     for name in ("front", "evaluations"):
@@ -121,7 +121,7 @@ def test_the_report_has_the_same_tables_and_its_figures(folder: Path, tmp_path: 
         for trial in record.EXPORTED
     ],
 )
-def test_an_exported_network_gives_the_same_logits(
+def test_exported_network_gives_the_same_logits(
     folder: Path, tmp_path: Path, trial: str, alike: bool
 ) -> None:
     if trial == "t0002" and not alike:
@@ -136,7 +136,7 @@ def evaluations(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def test_evaluated_on_the_validation_split_the_networks_are_as_accurate_as_in_the_search(
+def test_evaluation_on_the_validation_split_gives_the_accuracies_of_the_search(
     tmp_path: Path, alike: bool
 ) -> None:
     run = copy(tmp_path, "mixed") / "runs" / "mixed"
@@ -150,7 +150,7 @@ def test_evaluated_on_the_validation_split_the_networks_are_as_accurate_as_in_th
 @pytest.mark.parametrize(
     ("command", "figures"), [(record.MIXED[2], 7), pytest.param(record.MIXED[3], 2, marks=pytest.mark.long)]
 )
-def test_what_was_evaluated_is_known_already(tmp_path: Path, command: list[str], figures: int) -> None:
+def test_saved_evaluations_are_not_computed_again(tmp_path: Path, command: list[str], figures: int) -> None:
     run = copy(tmp_path, "mixed") / "runs" / "mixed"
     before = evaluations(run)
     assert said(tmp_path, *command).count("already computed") == figures
@@ -158,7 +158,7 @@ def test_what_was_evaluated_is_known_already(tmp_path: Path, command: list[str],
 
 
 @pytest.mark.long
-def test_evaluated_anew_the_figures_are_the_same(tmp_path: Path, alike: bool) -> None:
+def test_new_evaluation_gives_the_same_figures(tmp_path: Path, alike: bool) -> None:
     run = copy(tmp_path, "mixed") / "runs" / "mixed"
     before = [r for r in evaluations(run) if r["kind"] == "evaluation"]
     shutil.rmtree(run / "evaluations")
@@ -219,7 +219,7 @@ def check_same(now: str, name: str, alike: bool) -> None:
 
 
 @pytest.mark.cluster
-def test_a_killed_search_ends_as_if_it_had_been_left_alone(tmp_path: Path, alike: bool) -> None:
+def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, alike: bool) -> None:
     run = copy(tmp_path, "interrupted") / "runs" / "interrupted"
     done = rtune(tmp_path, "resume", "interrupted")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -238,7 +238,7 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.cluster
-def test_a_finished_search_goes_on_to_more_and_longer_trials(longer: Path, alike: bool) -> None:
+def test_finished_search_continues_with_more_and_longer_trials(longer: Path, alike: bool) -> None:
     results = check_went_on("mixed", longer / "runs" / "mixed")
     own = table(results).query("sampler != 'replicate'")
     assert own["trial"].unique().tolist() == [f"t{number:04d}" for number in range(1, 10)]
@@ -247,7 +247,7 @@ def test_a_finished_search_goes_on_to_more_and_longer_trials(longer: Path, alike
 
 
 @pytest.mark.cluster
-def test_more_replicates_are_made_of_what_has_one(longer: Path, tmp_path: Path, alike: bool) -> None:
+def test_further_replicates_of_a_replicated_trial(longer: Path, tmp_path: Path, alike: bool) -> None:
     shutil.copytree(longer / "runs", tmp_path / "runs")
     said(tmp_path, *record.MORE_SEEDS)
     run = tmp_path / "runs" / "mixed"
@@ -267,7 +267,7 @@ def test_more_replicates_are_made_of_what_has_one(longer: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     "name", ["control", *(pytest.param(f"control-{s}", marks=pytest.mark.long) for s in ("gp", "nsga2"))]
 )
-def test_the_same_search_gives_the_same_table(tmp_path: Path, name: str, alike: bool) -> None:
+def test_same_search_gives_the_same_table(tmp_path: Path, name: str, alike: bool) -> None:
     """Settings, seeds, figures and decisions, bit for bit; elsewhere, what no figure decides."""
     shutil.copy(HERE / "control.yaml", tmp_path)
     said(tmp_path, *record.control(name))

@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.cluster
-def test_parts_of_every_kind_go_through_all_commands(folder: Path) -> None:
+def test_parts_of_every_kind_work_in_all_commands(folder: Path) -> None:
     assert "weight" in rtune(folder, "resume", "toys", "--trials", "5")
     rtune(folder, "results", "toys", "--output", "rows.csv")
     rows = pd.read_csv(folder / "rows.csv")
@@ -92,7 +92,7 @@ def test_parts_of_every_kind_go_through_all_commands(folder: Path) -> None:
 
 
 @pytest.mark.cluster
-def test_a_run_whose_package_is_gone_says_which_part_is_missing(folder: Path) -> None:
+def test_error_names_the_part_of_a_missing_package(folder: Path) -> None:
     said = rtune(folder, "status", "toys", code=2, toy=False)
     assert "data.dataset is 'stripes'" in said
 
@@ -113,9 +113,7 @@ def test_a_run_whose_package_is_gone_says_which_part_is_missing(folder: Path) ->
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence_before_ray_starts(
-    tmp_path: Path, setting: str, sentence: str
-) -> None:
+def test_bad_parts_give_one_line_before_ray_starts(tmp_path: Path, setting: str, sentence: str) -> None:
     (tmp_path / "space.yaml").write_text(FILE)
     said = rtune(tmp_path, "search", "space.yaml", "--set", setting, code=2)
     assert sentence in said
@@ -148,9 +146,7 @@ def test_what_cannot_be_is_one_sentence_before_ray_starts(
         ),
     ],
 )
-def test_a_package_that_is_broken_is_one_sentence(
-    tmp_path: Path, file: str, text: str, sentence: str
-) -> None:
+def test_broken_package_gives_one_line(tmp_path: Path, file: str, text: str, sentence: str) -> None:
     (tmp_path / "space.yaml").write_text(FILE)
     package = Path(shutil.copytree(TOY, tmp_path / "path"))
     (package / file).write_text(text)

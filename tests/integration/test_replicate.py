@@ -50,7 +50,7 @@ LENGTHEN = {"kind": "lengthen", "trial": "t0001r1", "epochs": 4, "time": 1.0}
         [LENGTHEN | {"epochs": 0}],
     ],
 )
-def test_what_no_search_would_write_of_them_is_left_out(tmp_path: Path, foreign: Records) -> None:
+def test_invalid_replicate_records_are_left_out(tmp_path: Path, foreign: Records) -> None:
     folder = make(tmp_path)
     with folder.launch() as writer:
         for record in [*RECORDS, *foreign]:
@@ -60,7 +60,7 @@ def test_what_no_search_would_write_of_them_is_left_out(tmp_path: Path, foreign:
     assert len(log.notes) == len(foreign)
 
 
-def test_what_a_search_writes_of_them_is_read_back(tmp_path: Path) -> None:
+def test_replicate_records_are_read_back(tmp_path: Path) -> None:
     folder = make(tmp_path)
     with folder.launch() as writer:
         for record in [*RECORDS, REPLICATE, LENGTHEN]:
@@ -93,7 +93,9 @@ def replicate(run: Path, *args: str) -> Result:
         (("--address", "127.0.0.1:9"), "no Ray cluster can be used at 127.0.0.1:9"),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(run: Path, options: tuple[str, ...], message: str | None) -> None:
+def test_invalid_replicate_requests_are_refused(
+    run: Path, options: tuple[str, ...], message: str | None
+) -> None:
     if message is None:
         options, message = (*options, "--gpus-per-trial", "1"), "a trial needs 1 CPU and 1 GPU"
     refused(run, options, message)
@@ -118,7 +120,7 @@ def broken(name: str) -> dict[str, Any]:
     return {"kind": "end", "trial": name, "status": "diverged", "epoch": 3, "error": "nan", "time": 1.0}
 
 
-def test_trials_without_a_network_cannot_be_repeated(run: Path) -> None:
+def test_trials_without_a_network_cannot_be_replicated(run: Path) -> None:
     rewrite(run, lambda records: [*records, broken("t0002")])
     refused(run, ("--trials", "t0002"), "--trials names 't0002', which has no network in ")
     rewrite(run, lambda records: [*records, broken("t0001")])
@@ -127,7 +129,7 @@ def test_trials_without_a_network_cannot_be_repeated(run: Path) -> None:
     refused(run, (), "has no network yet")
 
 
-def test_a_changed_search_or_a_live_launch_is_refused(run: Path) -> None:
+def test_replicate_refuses_a_changed_search_or_a_running_launch(run: Path) -> None:
     with RunFolder(run).launch():
         refused(run, (), "is in use: a launch is running on it")
     tree = yaml.safe_load((run / "search.yaml").read_text())
@@ -138,7 +140,7 @@ def test_a_changed_search_or_a_live_launch_is_refused(run: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.long
-def test_interrupted_killed_resumed_and_repeated_it_adds_what_was_asked_for(
+def test_replicate_interrupted_killed_and_resumed_trains_all_requested_seeds(
     tmp_path: Path, rtune: Rtune
 ) -> None:
     sizes = ["--trials", "3", "--max-epochs", "4", "--concurrency", "1"]

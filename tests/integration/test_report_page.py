@@ -77,7 +77,7 @@ def test_every_plot_is_drawn_and_nothing_overflows(page: Path, look: Open, width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible(page: Path, look: Open, scheme: str) -> None:
+def test_page_is_accessible(page: Path, look: Open, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     seen = look(page, scheme=scheme)
@@ -86,7 +86,7 @@ def test_it_is_accessible(page: Path, look: Open, scheme: str) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_the_slider_counts_as_one_would_by_hand(desk: Seen, folder: RunFolder) -> None:
+def test_slider_counts_the_networks_correctly(desk: Seen, folder: RunFolder) -> None:
     least = sorted(members(folder)["robust_accuracy"])[5]
     least = round(float(least) + 0.002, 3)
     desk.tells(
@@ -102,7 +102,7 @@ def test_the_slider_counts_as_one_would_by_hand(desk: Seen, folder: RunFolder) -
     assert set(faded) == set(members(folder)["trial"]) - set(kept["trial"])
 
 
-def test_nothing_fades_before_the_slider_is_asked(page: Path, look: Open) -> None:
+def test_points_fade_only_after_the_slider_is_moved(page: Path, look: Open) -> None:
     seen = look(page)
     shades = "[...new Set([...document.querySelectorAll('.plot[data-x]')].flatMap(b => b.data)"
     shades += ".filter(t => t.customdata).flatMap(t => t.marker.opacity))]"
@@ -119,7 +119,7 @@ def test_nothing_fades_before_the_slider_is_asked(page: Path, look: Open) -> Non
     assert 0.08 not in seen.tells(shades)
 
 
-def test_a_network_off_the_front_has_no_empty_plots(desk: Seen, folder: RunFolder) -> None:
+def test_network_off_the_front_shows_no_empty_plots(desk: Seen, folder: RunFolder) -> None:
     rows = analysis.networks(analysis.load(folder))
     desk.page.select_option(
         "#trial", next(t for t in rows["trial"] if t not in set(members(folder)["trial"]))
@@ -128,7 +128,7 @@ def test_a_network_off_the_front_has_no_empty_plots(desk: Seen, folder: RunFolde
     assert not desk.page.is_visible("#detail-plots")
 
 
-def test_a_curve_is_hollow_where_fewer_images_were_measured(desk: Seen, folder: RunFolder) -> None:
+def test_curve_markers_are_hollow_for_fewer_images(desk: Seen, folder: RunFolder) -> None:
     finished = members(folder).query("epoch == 4")["trial"].iloc[0]
     desk.page.select_option("#trial", finished)
     symbols = desk.tells(
@@ -139,7 +139,7 @@ def test_a_curve_is_hollow_where_fewer_images_were_measured(desk: Seen, folder: 
     assert desk.page.is_visible("#curves-note")
 
 
-def test_ticks_of_a_logarithmic_axis_are_written_out(desk: Seen) -> None:
+def test_logarithmic_axis_has_readable_ticks(desk: Seen) -> None:
     axes = desk.tells(
         "[...document.querySelectorAll('.plot[id^=slice]')].map(b => b.layout.xaxis)"
         ".filter(a => a.type === 'log').map(a => [a.range, a.tickvals, a.ticktext])"
@@ -185,7 +185,7 @@ def test_a_click_on_a_point_shows_its_trial_in_all_plots(desk: Seen) -> None:
     assert desk.tells("document.querySelector('tr.chosen').dataset.id") == target["id"]
 
 
-def test_every_front_member_can_be_clicked_under_the_lines_of_the_seeds(desk: Seen) -> None:
+def test_front_members_can_be_clicked_under_the_attainment_lines(desk: Seen) -> None:
     places = (
         "(() => { const box = document.getElementById('pair-0'), axes = box._fullLayout;"
         "box.scrollIntoView({ block: 'center' }); const at = box.getBoundingClientRect();"
@@ -209,7 +209,7 @@ def test_every_front_member_can_be_clicked_under_the_lines_of_the_seeds(desk: Se
         assert max(abs(found[chosen]["left"] - left), abs(found[chosen]["top"] - top)) < 12
 
 
-def test_a_row_is_chosen_by_keyboard_and_a_link_leads_there(desk: Seen, page: Path, look: Open) -> None:
+def test_row_can_be_selected_by_keyboard_and_by_link(desk: Seen, page: Path, look: Open) -> None:
     buttons = desk.page.locator("button.pick")
     name = buttons.nth(3).inner_text()
     buttons.nth(3).focus()
@@ -222,14 +222,14 @@ def test_a_row_is_chosen_by_keyboard_and_a_link_leads_there(desk: Seen, page: Pa
     assert look(page, mark="#%").text("#detail-title").endswith(", on the front")  # the knee
 
 
-def test_slices_show_the_objective_that_is_asked_for(desk: Seen) -> None:
+def test_slices_show_the_selected_objective(desk: Seen) -> None:
     for name in ("robust_accuracy", "channel_sparsity"):
         desk.page.select_option("#slice-metric", name)
         title = desk.tells("document.getElementById('slice-0').layout.yaxis.title.text")
         assert title == name.replace("_", " ")
 
 
-def test_a_networks_own_histogram_is_drawn(trained: Path, look: Open, tmp_path: Path) -> None:
+def test_histogram_of_the_selected_network_is_drawn(trained: Path, look: Open, tmp_path: Path) -> None:
     file = Path(write([RunFolder(trained)], tmp_path)[0])
     seen = look(file)
     assert seen.tells("document.querySelectorAll('#norms .barlayer path').length") > 3
@@ -237,7 +237,9 @@ def test_a_networks_own_histogram_is_drawn(trained: Path, look: Open, tmp_path: 
 
 
 @pytest.mark.parametrize(("trials", "broken"), [(0, 0), (3, 3), (1, 0), (2, 0)])
-def test_poor_runs_have_a_page_without_errors(tmp_path: Path, look: Open, trials: int, broken: int) -> None:
+def test_small_or_failed_runs_have_a_page_without_errors(
+    tmp_path: Path, look: Open, trials: int, broken: int
+) -> None:
     folder = fronts.make(tmp_path, trials=trials, broken=broken)
     seen = look(Path(write([folder])[0]))
     if trials == broken:
@@ -249,7 +251,7 @@ def test_poor_runs_have_a_page_without_errors(tmp_path: Path, look: Open, trials
         assert "t0002 diverged: <b>bad</b>" in seen.text("#section-cost")
 
 
-def test_two_runs_side_by_side(tmp_path: Path, look: Open) -> None:
+def test_page_compares_two_runs(tmp_path: Path, look: Open) -> None:
     runs = [fronts.make(tmp_path, "a", seed=1), fronts.make(tmp_path, "b", seed=2, shift=0.05)]
     seen = look(Path(write(runs, tmp_path / "both")[0]))
     assert seen.text("h1") == "a, b"

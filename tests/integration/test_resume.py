@@ -30,7 +30,7 @@ from tests.support.run_folders import small_run
 # --- a longer training --------------------------------------------------------------------------
 
 
-def test_each_former_end_becomes_a_rung() -> None:
+def test_former_last_epoch_becomes_a_rung() -> None:
     first = rungs.levels(1, 3, 9)
     assert rungs.lengthened(first, 3, [9]) == first == [1, 3]
     assert rungs.lengthened(first, 3, [9, 81]) == [1, 3, 9, 27]
@@ -39,7 +39,7 @@ def test_each_former_end_becomes_a_rung() -> None:
     assert rungs.lengthened([], 3, [9, 81]) == []
 
 
-def test_the_best_of_a_finished_search_go_on_to_the_new_end() -> None:
+def test_best_trials_of_a_finished_search_continue_to_the_new_last_epoch() -> None:
     log: list[dict[str, Any]] = []
     first = launched(log, [9])
     drive(first, None)
@@ -70,7 +70,7 @@ def test_the_best_of_a_finished_search_go_on_to_the_new_end() -> None:
         assert [r["epoch"] for r in trial.epochs] == list(range(1, trial.epoch + 1))
 
 
-def test_without_early_stopping_all_go_on_to_the_new_end() -> None:
+def test_without_early_stopping_all_trials_continue_to_the_new_last_epoch() -> None:
     log: list[dict[str, Any]] = []
     drive(launched(log, [9], 5, early_stopping=None), None)
     second = launched(log, [9, 12], 5, early_stopping=None)
@@ -81,7 +81,7 @@ def test_without_early_stopping_all_go_on_to_the_new_end() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(choices=st.data(), cut=st.integers(0, 120), further=st.integers(0, 60))
-def test_rebuilding_a_lengthened_search_gives_the_object_that_lived(
+def test_lengthened_search_rebuilt_from_the_log_equals_the_original(
     choices: Any, cut: int, further: int
 ) -> None:
     log: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ def test_rebuilding_a_lengthened_search_gives_the_object_that_lived(
     assert picture(rebuilt) == picture(lived)
 
 
-def test_a_trial_whose_worker_broke_is_handed_out_before_all_others() -> None:
+def test_trial_of_a_failed_worker_continues_before_all_others() -> None:
     log: list[dict[str, Any]] = []
     search = launched(log, [9])
     names = [search.next_trial().id for _ in range(3)]
@@ -134,7 +134,7 @@ def edit(run: Path, path: str, value: Any) -> None:
         ("search.early_stopping", {"eta": 2}, "search.early_stopping is {"),
     ],
 )  # fmt: skip
-def test_a_changed_search_is_refused_naming_the_difference(
+def test_changed_search_is_refused_with_the_difference(
     run: Path, path: str, value: Any, message: str
 ) -> None:
     edit(run, path, value)
@@ -148,7 +148,7 @@ def test_a_changed_search_is_refused_naming_the_difference(
     assert picture_of(run) == before
 
 
-def test_a_run_that_has_lost_what_it_began_with_is_refused(run: Path) -> None:
+def test_run_without_its_first_launch_record_is_refused(run: Path) -> None:
     segment = run / "results" / "0001.jsonl"
     segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[1:]))
     done = resume(run, "--trials", "9")
@@ -197,7 +197,7 @@ def test_other_data_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (("--address", "127.0.0.1:9", "--trials", "3"), "no Ray cluster can be used at 127.0.0.1:9"),
     ],
 )
-def test_limits_that_cannot_be_are_refused(run: Path, option: tuple[str, ...], message: str) -> None:
+def test_impossible_limits_are_refused(run: Path, option: tuple[str, ...], message: str) -> None:
     before = picture_of(run)
     done = resume(run, *option)
     assert done.exit_code == 2, done.output
@@ -206,7 +206,7 @@ def test_limits_that_cannot_be_are_refused(run: Path, option: tuple[str, ...], m
     assert picture_of(run) == before
 
 
-def test_a_finished_search_is_told_so_without_starting_ray(run: Path) -> None:
+def test_resume_of_a_finished_search_does_not_start_ray(run: Path) -> None:
     before = picture_of(run / "results")
     done = resume(run)
     assert done.exit_code == 0, done.output
@@ -223,7 +223,7 @@ def status(run: Path) -> dict[str, Any]:
     return json.loads(done.output)
 
 
-def test_pruning_leaves_the_front_and_says_what_it_freed(run: Path) -> None:
+def test_prune_checkpoints_keeps_the_front_and_reports_the_freed_bytes(run: Path) -> None:
     networks = analysis.networks(analysis.load(run))
     front = set(analysis.front(networks, small_run.TREE["search"]["objectives"])["trial"])
     (run / "trials" / "t0001" / "epoch-0009.safetensors.1234.partial").write_bytes(b"left by a killed writer")
@@ -243,7 +243,7 @@ def test_pruning_leaves_the_front_and_says_what_it_freed(run: Path) -> None:
         checkpoint.read(run / "trials" / name / "epoch-0002.safetensors")
 
 
-def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> None:
+def test_prune_checkpoints_keeps_networks_dominated_only_by_unfinished_trials(tmp_path: Path) -> None:
     """They may yet change, and then the front needs the others' networks."""
     folder = RunFolder.create(tmp_path, "run", make_spec("random", 4), {})
     log: list[dict[str, Any]] = []
@@ -273,7 +273,7 @@ def test_pruning_spares_what_unfinished_trials_alone_outdo(tmp_path: Path) -> No
 # --- judging failures ---------------------------------------------------------------------------
 
 
-def test_retries_are_counted_from_the_last_progress() -> None:
+def test_retries_are_counted_from_the_last_new_epoch() -> None:
     policy = FailurePolicy(2)
     assert [policy.may_retry("t0001", "boom") for _ in range(3)] == [True, True, False]
     policy.record_progress("t0002")
@@ -282,7 +282,7 @@ def test_retries_are_counted_from_the_last_progress() -> None:
     assert [policy.may_retry("t0002", "boom") for _ in range(3)] == [True, True, False]
 
 
-def test_a_lost_machine_is_no_trials_fault() -> None:
+def test_lost_machine_does_not_count_as_a_failure_of_its_trials() -> None:
     policy = FailurePolicy(0)
     assert all(policy.may_retry("t0001", "The actor died because its node has died.") for _ in range(9))
     assert not policy.may_retry("t0001", "ValueError: x")
@@ -296,7 +296,7 @@ def test_a_lost_machine_is_no_trials_fault() -> None:
         (["OSError: a", "OSError: b"], False),
     ],
 )
-def test_only_failures_of_one_kind_end_the_launch(errors: list[str], hopeless: bool) -> None:
+def test_only_failures_for_the_same_reason_end_the_launch(errors: list[str], hopeless: bool) -> None:
     policy = FailurePolicy(0)
     said = [policy.record_final_failure(error) for error in errors]
     assert said[:2] == [None, None]
@@ -305,13 +305,13 @@ def test_only_failures_of_one_kind_end_the_launch(errors: list[str], hopeless: b
     assert policy.record_final_failure("ValueError: 4") is None
 
 
-def test_rays_page_on_a_dead_worker_becomes_a_line() -> None:
+def test_long_error_of_ray_about_a_dead_worker_becomes_one_line() -> None:
     ray = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit"
     assert readable(ray) == "its worker process died: killed, out of memory, or ended by its own code"
     assert readable("ValueError: x") == "ValueError: x"
 
 
-def test_a_lock_says_who_has_it(tmp_path: Path) -> None:
+def test_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     held = lock.take(LocalPlace(tmp_path))
     with pytest.raises(lock.InUseError, match=r"process \d+ on "):
         lock.take(LocalPlace(tmp_path))

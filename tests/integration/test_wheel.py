@@ -84,7 +84,7 @@ def installed(environment: Path, tmp_path: Path) -> Installed:
     )
 
 
-def test_its_files_are_the_packages_and_the_license(wheel: Path) -> None:
+def test_wheel_contains_the_packages_and_the_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     (metadata,) = {name.split("/")[0] for name in content if ".dist-info/" in name}
@@ -103,7 +103,7 @@ def test_its_files_are_the_packages_and_the_license(wheel: Path) -> None:
     assert wheel.stat().st_size < 1_000_000
 
 
-def test_it_and_not_the_clone_is_imported(environment: Path, tmp_path: Path) -> None:
+def test_installed_wheel_is_imported_instead_of_the_clone(environment: Path, tmp_path: Path) -> None:
     code = """
 import importlib.metadata, json, sys
 import analysis, rtune.config.spec as spec
@@ -122,14 +122,14 @@ print(json.dumps({
     assert not [name for name in found["finders"] if "editable" in name]
 
 
-def test_it_lists_its_search_spaces_and_prints_its_schema(installed: Installed) -> None:
+def test_installed_wheel_lists_search_spaces_and_prints_the_schema(installed: Installed) -> None:
     spaces = installed("spaces")
     for file in (ROOT / "search_spaces").glob("*.yaml"):
         assert file.stem in spaces
     assert "pruning" in json.loads(installed("schema"))["properties"]
 
 
-def test_it_searches_and_reports(installed: Installed, tmp_path: Path) -> None:
+def test_installed_wheel_searches_and_reports(installed: Installed, tmp_path: Path) -> None:
     tiny = ["model.width=2", "attack.steps=1", "evaluation.steps=1", "search.early_stopping=null"]
     options = ["--concurrency", "1", *(word for setting in tiny for word in ("--set", setting))]
     output = installed("search", "digits", "--name", "tiny", "--trials", "2", "--max-epochs", "1", *options)

@@ -58,7 +58,7 @@ def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_workers_may_use_the_bucket_alone_and_the_head_may_give_them_their_role(cloud: aws.Cloud) -> None:
+def test_workers_can_only_use_the_bucket_and_the_head_can_pass_their_role(cloud: aws.Cloud) -> None:
     iam = cloud.client("iam")
     for name in ("rtune-head", "rtune-worker"):
         profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
@@ -110,7 +110,7 @@ def _create(cluster: dict[str, Any], kind: str) -> None:
     AWSNodeProvider(cluster["provider"], cluster["cluster_name"]).create_node(config, tags, 1)
 
 
-def test_what_is_started_is_what_the_file_says(cloud: aws.Cloud, cluster: dict[str, Any]) -> None:
+def test_started_instances_agree_with_the_cluster_file(cloud: aws.Cloud, cluster: dict[str, Any]) -> None:
     for kind in ("head", "gpu_spot", "gpu_on_demand"):
         _create(cluster, kind)
     found = {instance["tags"]["ray-user-node-type"]: instance for instance in cloud.instances()}
@@ -215,7 +215,7 @@ def _driver(address: str, token: Path | None = None) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.long
-def test_waiting_trials_bring_spot_workers_and_on_demand_ones_while_there_is_no_spot(
+def test_waiting_trials_start_spot_workers_or_on_demand_without_spot_capacity(
     cloud: aws.Cloud, head: tuple[str, Path], tmp_path: Path
 ) -> None:
     address, logs = head

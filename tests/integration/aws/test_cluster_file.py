@@ -102,7 +102,7 @@ def _hardware(kind: dict[str, Any]) -> Iterator[str]:
             yield f"{promised} {resource}, the machine has {have[resource]}"
 
 
-def test_nothing_is_wrong_with_it() -> None:
+def test_cluster_file_has_no_problems() -> None:
     assert list(problems(load())) == []
 
 
@@ -146,13 +146,13 @@ _SPOT_NODE = f"{_SPOT} node_config"
         (_set("file_mounts ~/rtune/rtune", "rtun"), "rtun is not there"),
     ],
 )
-def test_a_slip_is_caught(change: Callable[[Cluster], None], told: str) -> None:
+def test_each_mistake_in_the_cluster_file_is_found(change: Callable[[Cluster], None], told: str) -> None:
     cluster = copy.deepcopy(load())
     change(cluster)
     assert told in "\n".join(problems(cluster))
 
 
-def test_workers_are_gpu_machines_from_zero_spot_and_the_same_on_demand_and_the_head_takes_no_trial() -> None:
+def test_workers_are_spot_or_on_demand_gpu_machines_and_the_head_runs_no_trial() -> None:
     cluster = load()
     types = cluster["available_node_types"]
     head, spot, other = (types[name] for name in ("head", "gpu_spot", "gpu_on_demand"))
@@ -165,7 +165,7 @@ def test_workers_are_gpu_machines_from_zero_spot_and_the_same_on_demand_and_the_
     assert spot["max_workers"] == cluster["max_workers"] > 0
 
 
-def test_what_travels_is_enough_to_run_and_not_the_whole_folder(tmp_path: Path) -> None:
+def test_copied_files_are_enough_to_run_rtune(tmp_path: Path) -> None:
     mounts = load()["file_mounts"]
     assert mounts.pop("~/.ray/auth_token") == "~/.ray/auth_token"
     for there, here in mounts.items():
@@ -212,7 +212,7 @@ def node(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_setup_installs_with_the_pins_and_may_run_again(node: Path) -> None:
+def test_setup_installs_pinned_versions_and_can_be_repeated(node: Path) -> None:
     commands = load()["setup_commands"]
     first, before = _run(commands, node), (node / ".bashrc").read_text()
     assert "pip install --python " in first
@@ -233,7 +233,7 @@ def test_every_ray_command_on_a_node_and_its_login_shell_use_the_token(node: Pat
     assert "RAY_AUTH_MODE=token\n" in shell
 
 
-def test_the_head_starts_on_loopback_with_the_autoscaler_that_can_fall_back(node: Path) -> None:
+def test_head_listens_on_loopback_and_uses_autoscaler_v1(node: Path) -> None:
     told = _run(load()["head_start_ray_commands"], node, before="export RAY_enable_autoscaler_v2=1; ")
     assert "ray start --head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=" in told
     assert "RAY_enable_autoscaler_v2=0\n" in told.partition("ray start")[2]
@@ -241,7 +241,7 @@ def test_the_head_starts_on_loopback_with_the_autoscaler_that_can_fall_back(node
     assert "ray start --address=10.0.0.1:6379\n" in worker
 
 
-def test_the_guide_s_commands_are_commands() -> None:
+def test_commands_in_the_guide_are_valid() -> None:
     from click.testing import CliRunner
 
     from rtune.cli.app import main

@@ -83,12 +83,12 @@ def autoscaler(monkeypatch: pytest.MonkeyPatch) -> Autoscaler:
     return Autoscaler()
 
 
-def test_spot_while_there_is_spot(autoscaler: Autoscaler) -> None:
+def test_spot_is_used_while_available(autoscaler: Autoscaler) -> None:
     assert autoscaler.launch() == {SPOT: 1}
     assert autoscaler.launch() == {SPOT: 1}  # a success changes nothing
 
 
-def test_on_demand_after_a_failed_spot_launch_and_spot_again_after_the_rest(autoscaler: Autoscaler) -> None:
+def test_on_demand_follows_a_failed_spot_launch_and_spot_is_tried_again_later(autoscaler: Autoscaler) -> None:
     autoscaler.cloud.empty = {SPOT}
     assert autoscaler.launch() == {SPOT: 1}
     assert autoscaler.launch() == {ON_DEMAND: 1}
@@ -100,17 +100,17 @@ def test_on_demand_after_a_failed_spot_launch_and_spot_again_after_the_rest(auto
     assert autoscaler.launch() == autoscaler.launch() == {SPOT: 1}
 
 
-def test_with_neither_it_goes_on_trying(autoscaler: Autoscaler) -> None:
+def test_without_capacity_spot_and_on_demand_are_tried_alternately(autoscaler: Autoscaler) -> None:
     autoscaler.cloud.empty = {SPOT, ON_DEMAND}
     assert [autoscaler.launch() for _ in range(3)] == [{SPOT: 1}, {ON_DEMAND: 1}, {SPOT: 1}]
 
 
-def test_what_no_machine_can_hold_brings_none(autoscaler: Autoscaler) -> None:
+def test_demand_that_fits_no_machine_starts_none(autoscaler: Autoscaler) -> None:
     assert autoscaler.plan([{"GPU": 2.0}]) == {}
     assert autoscaler.plan([]) == {}
 
 
-def test_ray_alone_asks_for_spot_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_without_the_scorer_asks_for_spot_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Why there is a scorer. If this fails, Ray has learnt it, and the scorer can go."""
     monkeypatch.delenv("RAY_AUTOSCALER_UTILIZATION_SCORER", raising=False)
     alone = Autoscaler()
@@ -118,7 +118,7 @@ def test_ray_alone_asks_for_spot_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
     assert [alone.launch() for _ in range(4)] == [{SPOT: 1}] * 4
 
 
-def test_so_does_ray_s_autoscaler_v2() -> None:
+def test_autoscaler_v2_does_not_avoid_a_refused_type() -> None:
     """Why the head starts v1: v2 lowers a type's place after a time-out, not after a refused launch."""
     from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import CloudResourceMonitor
     from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEvent

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_a_search_under_faults_loses_nothing(scene: str, tmp_path: Path) -> None:
+def test_disturbed_search_loses_nothing(scene: str, tmp_path: Path) -> None:
     if scene == "cluster" and (lacking := hosts.missing()) is not None:
         pytest.skip(f"no hosts on this machine: {lacking}")
     kinds = [name for name, kind in KINDS.items() if scene in kind.scenes]

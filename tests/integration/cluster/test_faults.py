@@ -32,7 +32,7 @@ def fault(how: str, times: int, epoch: int = 2) -> dict[str, Any]:
 
 
 @pytest.mark.long
-def test_each_kind_of_fault_is_tried_again_and_then_recorded_with_its_reason(tmp_path: Path) -> None:
+def test_each_kind_of_failure_is_retried_and_then_recorded_with_its_reason(tmp_path: Path) -> None:
     faults = {
         "t0001": fault("exit", 1),  # goes on at its second try
         "t0002": fault("kill", 9),
@@ -71,7 +71,7 @@ def test_each_kind_of_fault_is_tried_again_and_then_recorded_with_its_reason(tmp
 
 
 @pytest.mark.long
-def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
+def test_retries_are_counted_from_zero_after_progress(tmp_path: Path) -> None:
     """A spot machine's fate: more failures in all than a trial may have without getting further."""
     run = tmp_path / "runs" / "run"
     options = ["--trials", "1", "--max-epochs", "12", "--set", "search.max_failures=1", *SIZES, *TINY]
@@ -90,7 +90,7 @@ def test_retries_count_anew_after_progress(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_path: Path) -> None:
+def test_search_ends_if_the_first_trials_all_fail_for_the_same_reason(tmp_path: Path) -> None:
     faults = {f"t{n:04d}": fault("raise", 9, epoch=1) for n in range(1, 9)}
     options = ["--trials", "8", "--max-epochs", "2", "--set", "search.max_failures=0", *SIZES, *TINY]
     process = begin(tmp_path, faults, "search", "digits", *options)
@@ -107,7 +107,7 @@ def test_a_search_whose_first_trials_all_fail_alike_ends_with_the_reason(tmp_pat
 
 @pytest.mark.long
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
-def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
+def test_launch_ends_with_one_line_when_ray_dies_and_can_be_resumed(
     tmp_path: Path, victim: str, rtune: Any
 ) -> None:
     run = tmp_path / "runs" / "run"
@@ -127,7 +127,7 @@ def test_when_ray_dies_the_launch_ends_with_a_sentence_and_goes_on_later(
 
 
 @pytest.mark.long
-def test_a_full_disk_ends_the_launch_and_no_trial(tmp_path: Path, disk: Path, rtune: Any) -> None:
+def test_full_disk_ends_the_launch_but_fails_no_trial(tmp_path: Path, disk: Path, rtune: Any) -> None:
     run = disk / "run"
     options = ["--runs", str(disk), "--trials", "3", "--max-epochs", "9", *SIZES, *TINY]
     process = begin(tmp_path, {}, "search", "digits", *options)
@@ -150,7 +150,7 @@ def test_a_full_disk_ends_the_launch_and_no_trial(tmp_path: Path, disk: Path, rt
 
 
 @pytest.mark.long
-def test_sigterm_to_all_processes_ends_it_in_order(tmp_path: Path) -> None:
+def test_sigterm_to_all_processes_ends_the_launch_cleanly(tmp_path: Path) -> None:
     """As a batch system or a container does it: Ray's own processes get the signal too."""
     run = tmp_path / "runs" / "run"
     process = begin(tmp_path, {}, "search", "digits", "--trials", "4", "--max-epochs", "9", *SIZES, *TINY)
@@ -163,7 +163,7 @@ def test_sigterm_to_all_processes_ends_it_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_machine_without_memory_ends_neither_the_search_nor_the_other_trial(tmp_path: Path) -> None:
+def test_out_of_memory_ends_neither_the_search_nor_the_other_trial(tmp_path: Path) -> None:
     """Ray's own memory monitor, as a cluster that others started has it: it ends all of Ray Tune."""
     used = psutil.virtual_memory()
     threshold = (used.total - used.available + 4e9) / used.total

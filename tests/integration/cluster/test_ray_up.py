@@ -76,7 +76,7 @@ def filled_in(folder: Path, head: Host, workers: list[Host]) -> Path:
     return file
 
 
-def test_from_ray_up_to_ray_down(machines: list[Host], tmp_path: Path) -> None:
+def test_ray_up_search_job_and_ray_down(machines: list[Host], tmp_path: Path) -> None:
     laptop, head, *workers = machines
     file = str(filled_in(tmp_path, head, workers))
     ray = hosts.ray_bin()

@@ -19,7 +19,7 @@ def curve(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.cluster
-def test_it_stops_what_is_worse_in_all_on_a_real_cluster(tmp_path: Path) -> None:
+def test_scheduler_stops_dominated_trials_on_a_real_cluster(tmp_path: Path) -> None:
     from ray import tune
 
     from rtune.cluster.connection import connect

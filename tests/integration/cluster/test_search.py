@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subproces
     return folder / "runs" / "run", done
 
 
-def test_a_search_ends_with_a_front_and_a_report(finished: tuple[Path, Any]) -> None:
+def test_search_ends_with_a_front_and_a_report(finished: tuple[Path, Any]) -> None:
     run, done = finished
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -81,14 +81,14 @@ def test_results_in_every_format(finished: tuple[Path, Any], tmp_path: Path, rtu
     assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").equals(analysis.table(run))
 
 
-def test_status_says_it_is_done(finished: tuple[Path, Any], rtune: Rtune) -> None:
+def test_status_of_a_finished_run(finished: tuple[Path, Any], rtune: Rtune) -> None:
     facts = json.loads(rtune("status", str(finished[0]), "--json").stdout)
     assert facts["finished"] + facts["stopped"] == facts["trials"] == 5
     assert 0 < facts["hypervolume"] < 1
     assert "the search is done" in rtune("status", str(finished[0])).stdout
 
 
-def test_a_finished_run_moved_elsewhere_goes_on_with_more_trials(
+def test_moved_finished_run_continues_with_more_trials(
     finished: tuple[Path, Any], tmp_path: Path, rtune: Rtune
 ) -> None:
     import shutil
@@ -103,7 +103,7 @@ def test_a_finished_run_moved_elsewhere_goes_on_with_more_trials(
     check_kept(before, after)
 
 
-def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune) -> None:
+def test_run_is_readable_and_continues_after_sigkill(tmp_path: Path, rtune: Rtune) -> None:
     run = tmp_path / "runs" / "run"
     process = start(
         tmp_path, "search", "digits", "--name", "run", "--trials", "4", "--max-epochs", "4", *TINY
@@ -124,7 +124,7 @@ def test_sigkill_leaves_a_readable_run_that_goes_on(tmp_path: Path, rtune: Rtune
     check_kept(before, after)
 
 
-def test_ctrl_c_keeps_every_finished_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_every_finished_epoch_and_tells_how_to_continue(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "run"
     process = start(
         tmp_path, "search", "digits", "--name", "run", "--trials", "6", "--max-epochs", "9", *TINY
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_every_finished_epoch_and_says_how_to_go_on(tmp_path: Path)
     assert len(check_whole(run, 9)) >= seen
 
 
-def test_a_time_budget_ends_the_launch_in_order(tmp_path: Path, rtune: Rtune) -> None:
+def test_time_budget_ends_the_launch(tmp_path: Path, rtune: Rtune) -> None:
     done = rtune("search", "digits", "--name", "run", "--trials", "50", "--time-budget", "12s", *TINY)
     assert done.returncode == 0, done.stderr
     assert "ended early (time budget)" in done.stdout
@@ -151,7 +151,7 @@ def test_a_time_budget_ends_the_launch_in_order(tmp_path: Path, rtune: Rtune) ->
 
 
 @pytest.mark.long
-def test_a_diverged_trial_is_recorded_and_a_folder_in_the_way_ends_the_launch_not_the_trial(
+def test_diverged_trial_is_recorded_and_a_storage_error_ends_only_the_launch(
     tmp_path: Path, rtune: Rtune
 ) -> None:
     points = "[{training.lr: 1e+20}, {training.lr: 0.05}, {training.lr: 0.06}]"
@@ -175,7 +175,7 @@ def test_a_diverged_trial_is_recorded_and_a_folder_in_the_way_ends_the_launch_no
     assert "t0001 diverged in epoch 1/2: " in rtune("status", str(run)).stdout
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_trial_of_a_killed_worker_continues_from_its_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "run"
     args = ["--trials", "1", "--max-epochs", "6", "--concurrency", "1", *TINY]
     process = start(tmp_path, "search", "digits", "--name", "run", *args)
@@ -199,7 +199,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         (["--address", "127.0.0.1:9"], "no Ray cluster can be used at 127.0.0.1:9"),
     ],
 )
-def test_what_cannot_be_had_is_refused_and_nothing_written(
+def test_impossible_options_are_refused_and_nothing_is_written(
     option: list[str], message: str, tmp_path: Path, rtune: Rtune
 ) -> None:
     done = rtune("search", "digits", "--name", "run", *option)

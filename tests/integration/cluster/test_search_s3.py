@@ -25,7 +25,7 @@ def began(uri: str, rows: int) -> bool:
 
 
 @pytest.mark.long
-def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is(
+def test_search_survives_a_store_outage_and_its_run_can_be_used_in_the_store(
     store: s3.Server, tmp_path: Path, rtune: Rtune
 ) -> None:
     uri = store.uri("bucket/runs/first")
@@ -56,7 +56,7 @@ def test_a_search_outlives_an_outage_and_its_folder_is_used_where_it_is(
 
 
 @pytest.mark.long
-def test_a_killed_driver_is_followed_at_once_and_a_copy_on_a_disk_goes_on(
+def test_run_in_a_store_resumes_at_once_after_a_kill_and_a_copy_on_disk_continues(
     store: s3.Server, tmp_path: Path, rtune: Rtune
 ) -> None:
     uri = store.uri("bucket/runs/killed")
@@ -93,7 +93,7 @@ def test_a_killed_driver_is_followed_at_once_and_a_copy_on_a_disk_goes_on(
     ["s3://no-such-bucket/runs?endpoint_override=127.0.0.1:{port}&scheme=http", "nosuch://bucket/runs",
      "s3://key:secret@bucket/runs"],
 )  # fmt: skip
-def test_a_store_that_cannot_be_used_is_refused_in_a_sentence(
+def test_unusable_store_is_refused_in_one_line(
     store: s3.Server, runs: str, tmp_path: Path, rtune: Rtune
 ) -> None:
     done = rtune("search", "digits", "--runs", runs.format(port=store.port), "--name", "run")

@@ -70,7 +70,7 @@ def refused(head: Host, folder: Path, *args: str, **environment: str) -> str:
 
 
 @pytest.mark.long
-def test_machines_that_come_get_trials_and_those_of_one_that_dies_go_on_elsewhere(
+def test_new_machines_get_trials_and_trials_of_a_lost_machine_continue_elsewhere(
     machines: list[Host], tmp_path: Path
 ) -> None:
     head, worker, late, other, bare = machines
@@ -132,9 +132,7 @@ def ask(host: Host, *addresses: str, **environment: str) -> list[str]:
 
 
 @pytest.mark.long
-def test_a_cluster_that_cannot_be_used_is_refused_with_the_remedy(
-    machines: list[Host], tmp_path: Path
-) -> None:
+def test_unusable_cluster_is_refused_with_advice(machines: list[Host], tmp_path: Path) -> None:
     head, worker, outside, guarded, _ = machines
     here = f"{head.ip}:{hosts.PORT}"
     web = outside.start(sys.executable, "-m", "http.server", "8080")
@@ -178,9 +176,7 @@ ray._private.worker.global_worker.gcs_client.internal_kv_put(b"CLUSTER_METADATA"
     assert line.endswith("; install the same versions on both")
 
 
-def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
-    machines: list[Host], tmp_path: Path
-) -> None:
+def test_unfit_machines_are_named_before_anything_is_written(machines: list[Host], tmp_path: Path) -> None:
     head, worker, *_ = machines
     line = refused(head, tmp_path, "--gpus-per-trial", "1")
     assert "a trial needs 1 CPU and 1 GPU, but the nodes have 1 CPU and 0 GPU, 0 CPU and 0 GPU; lower" in line
@@ -197,7 +193,7 @@ def test_machines_that_cannot_run_a_search_are_named_before_anything_is_written(
 
 
 @pytest.mark.long
-def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path: Path) -> None:
+def test_machine_with_a_failing_disk_is_left_out_and_no_trial_fails(tmp_path: Path) -> None:
     with hosts.network(tmp_path / "hosts", 3) as (head, well, ill):
         broken = {f"t000{n}": {"how": "storage", "epoch": 2, "times": 99} for n in range(1, 5)}
         for host in (well, ill):
@@ -229,7 +225,7 @@ def test_a_machine_whose_disk_fails_is_left_out_and_no_trial_is_blamed(tmp_path:
 
 @pytest.mark.long
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
-def test_when_the_head_s_ray_dies_the_search_says_so_and_how_to_go_on(tmp_path: Path, victim: str) -> None:
+def test_search_reports_a_dead_head_and_tells_how_to_continue(tmp_path: Path, victim: str) -> None:
     with hosts.network(tmp_path / "hosts", 1) as (head,):
         hosts.start_ray(head, head, "--num-cpus=1", "--include-dashboard=false")
         process = search(head, tmp_path, "--trials", "2", "--max-epochs", "30")
@@ -268,7 +264,7 @@ GROWING = {
 
 
 @pytest.mark.long
-def test_trials_that_wait_bring_machines(tmp_path: Path) -> None:
+def test_waiting_trials_start_machines(tmp_path: Path) -> None:
     """Ray's own autoscaler, whose machines are raylets of the same host."""
     with hosts.network(tmp_path / "hosts", 1) as (head,):
         hurry = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
@@ -289,7 +285,7 @@ def test_trials_that_wait_bring_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [pytest.param(0.5, id="two-on-a-gpu"), pytest.param(1, id="whole-gpus")])
 @pytest.mark.long
-def test_pretended_gpus_are_shared_as_asked(tmp_path: Path, share: float) -> None:
+def test_simulated_gpus_are_shared_as_requested(tmp_path: Path, share: float) -> None:
     """No GPU is at hand: Ray is told of two, and trials train on the CPU instead.
 
     The images are on the head's disk alone.

@@ -21,19 +21,19 @@ GONE = object()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_wrong_with_a_manifest(name: str) -> None:
+def test_manifest_has_no_problems(name: str) -> None:
     assert check.problems(check.read(name)) == []
 
 
-def test_every_manifest_is_looked_at() -> None:
+def test_every_manifest_is_checked() -> None:
     assert sorted(path.name for path in check.FOLDER.glob("*.yaml")) == NAMES
 
 
-def test_the_job_runs_on_the_cluster_that_the_other_manifest_shows() -> None:
+def test_job_uses_the_same_cluster_as_the_raycluster_manifest() -> None:
     assert check.read("rayjob.yaml")["spec"]["rayClusterSpec"] == check.read("raycluster.yaml")["spec"]
 
 
-def test_ray_s_autoscaler_reads_the_cluster_as_it_is_meant() -> None:
+def test_autoscaler_of_ray_reads_the_cluster_as_intended() -> None:
     config = check.derived(check.read("raycluster.yaml")["spec"])
     head, gpu = (config["available_node_types"][name] for name in ("headgroup", "gpu"))
     assert (head["resources"]["CPU"], head["resources"]["GPU"], head["max_workers"]) == (0, 0, 0)
@@ -112,7 +112,7 @@ RUN = "--runs s3://b/r --address auto --gpus-per-trial 0.5"
         (f"{GPU}.maxReplicas", 4, "8 trials fit"),
     ],
 )
-def test_what_is_wrong_is_found(path: str, value: Any, said: str) -> None:
+def test_each_mistake_in_a_manifest_is_found(path: str, value: Any, said: str) -> None:
     job = copy.deepcopy(check.read("rayjob.yaml"))
     # Gpu's own name has dots, and anchors let parts be shared, which a copy of each part undoes.
     job = yaml.safe_load(_unshared(job))
@@ -137,7 +137,7 @@ def _unshared(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=Plain)
 
 
-def test_the_schema_knows_no_object_with_fields_of_any_name() -> None:
+def test_schema_refuses_unknown_fields_of_every_object() -> None:
     """But maps, and one type that clients never write: else a typo below it would go unseen."""
     loose = [
         name
@@ -147,7 +147,7 @@ def test_the_schema_knows_no_object_with_fields_of_any_name() -> None:
     assert loose == ["meta.FieldsV1"]
 
 
-def test_kubectl_reads_them(tmp_path: Path) -> None:
+def test_kubectl_accepts_the_manifests(tmp_path: Path) -> None:
     """Its own reader takes anchors and all; whether the fields exist it can ask a cluster only."""
     if subprocess.run(["which", "kubectl"], capture_output=True, check=False).returncode:
         pytest.skip("kubectl is not here")
@@ -161,7 +161,7 @@ def test_kubectl_reads_them(tmp_path: Path) -> None:
     assert found == {document["kind"]: document for document in map(check.read, NAMES)}
 
 
-def test_the_guide_s_way_of_going_on_makes_a_job_that_resumes() -> None:
+def test_command_in_the_guide_makes_a_job_that_resumes() -> None:
     (script,) = re.findall(r"(sed '[^']+') clusters/kubernetes/rayjob.yaml \| kubectl apply", GUIDE)
     made = subprocess.run(
         ["bash", "-c", f"{script} {check.FOLDER / 'rayjob.yaml'}"], capture_output=True, text=True, check=True
@@ -176,7 +176,7 @@ def test_the_guide_s_way_of_going_on_makes_a_job_that_resumes() -> None:
     assert job == began
 
 
-def test_the_guide_s_commands_are_rtune_s() -> None:
+def test_commands_in_the_guide_are_valid() -> None:
     named = re.findall(r"^ {4}(?:.* -- )?(rtune .*)$", GUIDE, re.MULTILINE)
     assert {command.split()[1] for command in named} >= {"search", "status", "report"}
     for command in named:
@@ -186,7 +186,7 @@ def test_the_guide_s_commands_are_rtune_s() -> None:
 class TestImage:
     lines = (check.FOLDER / "Dockerfile").read_text().replace("\\\n", "").splitlines()
 
-    def test_what_it_copies_is_there_and_nothing_else_is_sent(self) -> None:
+    def test_copied_files_exist_and_no_others_are_sent(self) -> None:
         copied = {word for line in self.lines if line.startswith("COPY") for word in line.split()[1:-1]}
         ignored = (ROOT / ".dockerignore").read_text().splitlines()
         rules = [line for line in ignored if line and not line.startswith("#")]
@@ -195,12 +195,12 @@ class TestImage:
         for name in copied:
             assert (ROOT / name).exists()
 
-    def test_it_has_every_package_of_the_project(self) -> None:
+    def test_image_contains_every_package_of_the_project(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
         assert packages <= {line.split()[1] for line in self.lines if line.startswith("COPY")}
 
-    def test_it_installs_the_project_s_dependencies_at_its_pins(self, tmp_path: Path) -> None:
+    def test_image_installs_the_pinned_dependencies(self, tmp_path: Path) -> None:
         (line,) = [line for line in self.lines if "requirements.txt" in line]
         wanted, install = line.removeprefix("RUN ").split("&&")
         assert install.strip() == "pip install -c constraints.txt -r /tmp/requirements.txt"
@@ -211,12 +211,12 @@ class TestImage:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert (tmp_path / "requirements.txt").read_text().splitlines() == project["dependencies"]
 
-    def test_it_runs_as_the_user_of_the_manifests(self) -> None:
+    def test_image_runs_as_the_user_of_the_manifests(self) -> None:
         (user,) = [line.split()[1] for line in self.lines if line.startswith("USER")]
         head = check.read("raycluster.yaml")["spec"]["headGroupSpec"]["template"]["spec"]
         assert int(user) == head["securityContext"]["runAsUser"] != 0
 
-    def test_it_brings_the_images_that_the_job_searches_on(self) -> None:
+    def test_image_contains_the_data_set_of_the_job(self) -> None:
         """Pods come without a data set; the head sends its images to the workers."""
         from rtune.config import spec
 

@@ -35,7 +35,7 @@ def job(crd: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_crd_like_ours_differs_in_nothing(crd: dict[str, Any]) -> None:
+def test_equal_crd_has_no_differences(crd: dict[str, Any]) -> None:
     assert compare.of_documents([crd]) == []
     assert compare.of_documents([{"items": [crd]}]) == []
 
@@ -59,13 +59,13 @@ def test_each_difference_is_named(crd: dict[str, Any]) -> None:
     ]
 
 
-def test_what_is_no_crd_of_ours_is_refused(crd: dict[str, Any]) -> None:
+def test_other_crds_are_refused(crd: dict[str, Any]) -> None:
     crd["spec"]["names"]["kind"] = "RayService"
     with pytest.raises(ValueError, match="no CRD of RayCluster or RayJob"):
         compare.of_documents([crd])
 
 
-def test_the_maker_reads_fields_and_drops_words_and_nulls() -> None:
+def test_schema_is_made_from_fields_without_descriptions_and_nulls() -> None:
     text = {"type": ["string", "null"], "description": "words"}
     meta: dict[str, Any] = {"type": "object", "properties": dict.fromkeys(["name", "namespace", "uid"], text)}
     meta["properties"] |= {name: {"type": "object"} for name in ("annotations", "finalizers", "labels")}

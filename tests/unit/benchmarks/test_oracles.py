@@ -26,7 +26,7 @@ def networks() -> Networks:
         pytest.param("fashion-mnist", "noisy", marks=pytest.mark.long),
     ],
 )
-def test_robust_accuracy_is_that_of_foolbox(data: str, kind: str, networks: Networks) -> None:
+def test_robust_accuracy_agrees_with_foolbox(data: str, kind: str, networks: Networks) -> None:
     if f"{data}, {kind}" not in networks:
         pytest.skip(f"no files of {data} in {oracles.FASHION_MNIST}: apt-get install dataset-fashion-mnist")
     model, split, epsilon = networks[f"{data}, {kind}"]()
@@ -39,7 +39,7 @@ def test_robust_accuracy_is_that_of_foolbox(data: str, kind: str, networks: Netw
 
 
 @pytest.mark.long
-def test_carlinis_l2_attack_is_that_of_foolbox(networks: Networks) -> None:
+def test_carlini_l2_attack_agrees_with_foolbox(networks: Networks) -> None:
     model, split, _ = networks["digits, ordinary"]()
     row = oracles.compare_l2(model, split, 0.4, steps=40)
     assert row.ours < accuracy(model, split) - 0.05
@@ -47,7 +47,7 @@ def test_carlinis_l2_attack_is_that_of_foolbox(networks: Networks) -> None:
 
 
 @pytest.mark.parametrize("radius", [pytest.param(0.5, marks=pytest.mark.long), 1.0])
-def test_carlinis_l2_attack_is_as_strong_as_another_kind(radius: float, networks: Networks) -> None:
+def test_carlini_l2_attack_is_as_strong_as_l2_pgd(radius: float, networks: Networks) -> None:
     """By default, that is: foolbox has the same algorithm, which only shows that ours is that."""
     model, split, _ = networks["digits, ordinary"]()
     some = Split(split.images[:100], split.labels[:100])

@@ -20,7 +20,7 @@ def run(module: str, file: Path, *options: str) -> tuple[str, Any]:
     return done.stdout, json.loads(file.read_text())
 
 
-def test_trainings_at_once_are_counted_together(tmp_path: Path) -> None:
+def test_packing_reports_the_total_throughput_of_parallel_trainings(tmp_path: Path) -> None:
     sizes = ["--at-once", "2", "--processes", "2", "--side", "4", "--batches", "1", "--repeats", "1"]
     said, found = run("packing", tmp_path / "packing.json", *sizes)
     assert "\n2 streams: " in said
@@ -42,10 +42,10 @@ def test_throughput_has_a_row_for_each_implementation(tmp_path: Path) -> None:
         )
         assert row["images_per_second"] > 0
         assert f"{row['images_per_second']:,.0f} images/s" in said
-    assert "where rtune's time goes" in said
+    assert "fraction of rtune's time in each operation" in said
 
 
-def test_the_work_of_a_training_counts_no_product_with_the_padding() -> None:
+def test_demand_does_not_count_products_with_the_padding() -> None:
     """ResNet20 on 8x8 images, by hand: in a line of n pixels a 3x3 kernel reads 3 n - 2, with stride 2 from
     8 pixels 11 and from 4 pixels 5."""
     stem, head = 22**2 * 16, 640

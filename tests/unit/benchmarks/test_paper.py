@@ -43,7 +43,7 @@ def tiny(file: Path, arms_run: tuple[Arm, ...], seeds: tuple[int, ...] = (0, 1))
 TWO = (Arm("en2", "dense"), Arm("resnet20", "dense"))
 
 
-def test_interval_is_that_of_a_paired_t_test() -> None:
+def test_interval_agrees_with_a_paired_t_test() -> None:
     differences = (np.array(LEFT) - np.array(RIGHT)).tolist()
     expected = stats.ttest_rel(LEFT, RIGHT).confidence_interval(0.95)
     mean, low, high = interval(differences)
@@ -85,7 +85,7 @@ def test_verdict(low: float, high: float, side: int, expected: str) -> None:
     assert verdict(low, high, side) == expected
 
 
-def test_effect_pairs_the_seeds_and_leaves_out_those_without_a_partner() -> None:
+def test_effect_uses_only_seeds_that_both_arms_have() -> None:
     comparison = Comparison(1, "a", "b", "fgsm", 1.0, 1)
     whole = effect(comparison, records(LEFT, RIGHT))
     assert whole is not None
@@ -99,13 +99,13 @@ def test_effect_pairs_the_seeds_and_leaves_out_those_without_a_partner() -> None
     assert effect(comparison, records(LEFT, [])) is None
 
 
-def test_a_factor_multiplies_the_right_arm() -> None:
+def test_factor_multiplies_the_right_arm() -> None:
     found = effect(Comparison(8, "a", "b", "fgsm", 1.0, 1, factor=2), records([0.5, 0.7], [0.2, 0.3]))
     assert found is not None
     assert found.mean == pytest.approx(10)
 
 
-def test_no_verdict_on_a_multiple_beyond_all_reach() -> None:
+def test_no_verdict_on_a_multiple_that_no_network_can_have() -> None:
     comparison = Comparison(8, "a", "b", "fgsm", 1.0, 1, factor=2)
     beyond = effect(comparison, records([0.9, 0.9, 0.91], [0.6, 0.6, 0.6]))
     within = effect(comparison, records([0.9, 0.9, 0.91], [0.5, 0.5, 0.5]))
@@ -114,7 +114,7 @@ def test_no_verdict_on_a_multiple_beyond_all_reach() -> None:
     assert (beyond.verdict, within.verdict) == ("not tested", "contradicted")
 
 
-def test_papers_effects_are_those_of_its_tables() -> None:
+def test_effects_in_the_paper_agree_with_its_tables() -> None:
     trained = [*arms(PRESETS["digits"]), *off_ladder(PRESETS["digits"])]
     keys = {(arm.key, seed) for arm in trained for seed in (0, 1)}
     metrics = dict.fromkeys((*rendering.COLUMNS, "copy_sparsity"), 0.5)
@@ -130,7 +130,7 @@ def test_papers_effects_are_those_of_its_tables() -> None:
     assert all((arm, 0) in keys for c in made for arm in (c.left, c.right))
 
 
-def test_admm_is_compared_at_the_rung_nearest_in_sparsity() -> None:
+def test_admm_is_compared_at_the_rung_of_nearest_sparsity() -> None:
     sparsity = {"rvsm/0": 0.95, "rvsm/1": 0.78, "rvsm/2": 0.3, "admm-weights/0": 0.8}
     metrics = dict.fromkeys(rendering.COLUMNS, 0.5)
     made = {
@@ -152,7 +152,7 @@ def test_ladders_are_the_same_for_every_network_and_rungs_have_unique_keys() -> 
             assert all(len(settings) == 1 for settings in by_rung.values())
 
 
-def test_stratified_takes_as_many_of_each_class() -> None:
+def test_stratified_takes_equally_many_images_of_each_class() -> None:
     labels = torch.tensor([0] * 30 + [1] * 50)
     split = Split(torch.arange(80, dtype=torch.uint8).view(80, 1, 1, 1), labels)
     taken = stratified(split, 20, seed=3)
@@ -163,7 +163,7 @@ def test_stratified_takes_as_many_of_each_class() -> None:
     assert stratified(split, 0, seed=3) is split
 
 
-def test_unreplaced_rvsm_leaves_the_weights_alone() -> None:
+def test_unreplaced_rvsm_does_not_change_the_weights() -> None:
     arm = Arm("resnet20", "rvsm-unreplaced", 1, (("beta", 0.5), ("lambda_1", 1e-2)))
     model: nn.Module = PreActResNet(width=2, in_channels=1)
     method = pruner(arm, model)
@@ -175,7 +175,7 @@ def test_unreplaced_rvsm_leaves_the_weights_alone() -> None:
     assert weight_sparsity(model) > 0
 
 
-def test_a_run_that_was_cut_goes_on_to_the_same_results(
+def test_interrupted_run_continues_to_the_same_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = paper.run, []
@@ -211,10 +211,10 @@ def test_a_run_that_was_cut_goes_on_to_the_same_results(
     assert more["records"][:4] == done["records"]
 
 
-def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_run_with_other_settings_is_not_continued(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.with_suffix(".partial.jsonl").write_text('{"preset": {}, "device": "cuda"}\n')
-    with pytest.raises(ResultsError, match="another run"):
+    with pytest.raises(ResultsError, match="a run with another"):
         tiny(file, TWO)
 
 

@@ -33,7 +33,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_method_searches_and_a_seed_says_how(table: Table, name: str) -> None:
+def test_every_method_searches_reproducibly_from_a_seed(table: Table, name: str) -> None:
     # Enough for the models of the samplers, which start after ten networks.
     budget = 39
     if name not in methods.makers(table, budget):
@@ -45,17 +45,17 @@ def test_every_method_searches_and_a_seed_says_how(table: Table, name: str) -> N
     assert (methods.one(table, name, 3, 2, budget)[0] == shares).all()
 
 
-def test_a_method_without_early_stopping_has_everything_in_the_end(table: Table) -> None:
+def test_full_trainings_reach_the_whole_hypervolume(table: Table) -> None:
     for name in ("random, full length", "Optuna NSGA-II"):
         assert methods.one(table, name, 0, 3, 100)[0][-1] == pytest.approx(1)
 
 
-def test_all_methods_are_there(table: Table) -> None:
+def test_makers_lists_all_methods_with_installed_packages(table: Table) -> None:
     absent = {name for names in methods.missing().values() for name in names}
     assert list(methods.makers(table, 24)) == [name for name in NAMES if name not in absent]
 
 
-def test_a_peer_that_fails_is_named(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_failed_method_contains_its_name(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Any, trial: str, epoch: int, point: Any) -> bool:
         raise ValueError("not today")
 
@@ -65,7 +65,7 @@ def test_a_peer_that_fails_is_named(table: Table, monkeypatch: pytest.MonkeyPatc
     assert str(failure.value) == "random, full length failed with seed 5: ValueError: not today"
 
 
-def test_with_a_share_each_seed_has_its_own_settings(table: Table) -> None:
+def test_share_draws_other_settings_for_each_seed(table: Table) -> None:
     parts = [table.part(0.5, seed) for seed in (0, 1, 0)]
     names = [[id(setting) for setting in part.settings] for part in parts]
     assert names[0] == names[2] != names[1]
@@ -81,7 +81,7 @@ def test_with_a_share_each_seed_has_its_own_settings(table: Table) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_the_command_with_a_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_with_share_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, figures = generated(tmp_path / "tiny.csv"), tmp_path / "figures.json"
     common = ["--table", str(file), "--seeds", "2", "--budget", "200", "--processes", "1"]
     assert search.main([*common, "--share", "0.5", "--json", str(figures)]) == 0
@@ -101,7 +101,9 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_tables_and_writes_json_and_plot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, figures = generated(tmp_path / "tiny.csv"), tmp_path / "figures.json"
     common = ["--table", str(file), "--seeds", "3", "--workers", "2", "--budget", "30", "--processes", "1"]
     assert search.main([*common, "--json", str(figures)]) == 0
@@ -130,7 +132,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_missing_package_is_said_with_the_command(
+def test_missing_package_is_reported_with_the_install_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods.peers, "PACKAGES", {"no_such_package": ("SMAC ParEGO",)})
@@ -165,7 +167,7 @@ def test_a_missing_package_is_said_with_the_command(
         (["--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )
-def test_bad_input_is_one_sentence(
+def test_bad_input_gives_one_line_and_exit_code_2(
     tmp_path: Path,
     arguments: list[str],
     sentence: str,
@@ -191,7 +193,7 @@ def test_bad_input_is_one_sentence(
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_failure_is_one_sentence(
+def test_failed_method_is_reported_in_one_line_and_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Any, trial: str, epoch: int, point: Any) -> bool:

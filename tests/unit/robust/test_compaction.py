@@ -33,14 +33,14 @@ def pruned(name: str, members: int, gamma: float, share: float, seed: int) -> Ne
 @pytest.mark.parametrize("name", SMALL)
 @settings(max_examples=20, deadline=None)
 @given(members=st.integers(1, 3), share=st.floats(0, 1), seed=st.integers(0, 10**6))
-def test_same_logits(name: str, members: int, share: float, seed: int) -> None:
+def test_compacted_network_has_the_same_logits(name: str, members: int, share: float, seed: int) -> None:
     model = pruned(name, members, 0.0, share, seed)
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(compact(model)(images), model(images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_half_of_the_channels_make_a_much_smaller_network(name: str) -> None:
+def test_compaction_of_half_the_channels_reduces_parameters_and_macs(name: str) -> None:
     model = pruned(name, 2, 0.0, 0.5, seed=0)
     before = sum(p.numel() for p in model.parameters())
     cost = footprint(model, (1, 8, 8))
@@ -49,7 +49,7 @@ def test_half_of_the_channels_make_a_much_smaller_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_noisy_network_keeps_its_distribution(name: str) -> None:
+def test_compacted_noisy_network_keeps_its_distribution(name: str) -> None:
     model = pruned(name, 2, 0.1, 0.5, seed=0)
     images = torch.rand(1, 1, 8, 8).expand(4000, -1, -1, -1)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_a_noisy_network_keeps_its_distribution(name: str) -> None:
     torch.testing.assert_close(whole.std(0), small.std(0), rtol=0.15, atol=1e-3)
 
 
-def test_nothing_is_cut_from_a_dense_network() -> None:
+def test_compaction_removes_nothing_from_a_dense_network() -> None:
     model = PreActResNet(20, width=16)
     cost = footprint(model, (3, 32, 32))
     assert cost.removable_channels == 0
@@ -71,7 +71,7 @@ def test_nothing_is_cut_from_a_dense_network() -> None:
     assert cost.macs == stages + 16 * 32 * 256 + 32 * 64 * 64 + 640
 
 
-def test_channels_are_cut_where_nobody_reads_them() -> None:
+def test_compaction_removes_channels_that_no_convolution_reads() -> None:
     model = PreActResNet(20, width=4, in_channels=1)
     with torch.no_grad():
         model.blocks[1].conv2.weight[:, :2] = 0  # two middle channels
@@ -86,7 +86,7 @@ def test_channels_are_cut_where_nobody_reads_them() -> None:
     assert not model.training or model(torch.rand(2, 1, 8, 8)).shape == (2, 10)  # left as it was
 
 
-def test_a_mobilenet_loses_filters_that_nobody_reads_or_that_are_zero() -> None:
+def test_mobilenet_compaction_removes_unread_and_zero_filters() -> None:
     model = MobileNet(width=2, in_channels=1, members=2)
     dense = footprint(model, (1, 8, 8))
     first, second = model.blocks[0], model.blocks[1]
@@ -122,6 +122,6 @@ class Odd(PreActResNet):
         self.blocks.append(nn.ReLU())
 
 
-def test_a_block_without_a_rule_is_named() -> None:
+def test_block_without_a_compaction_rule_is_named_in_the_error() -> None:
     with pytest.raises(TypeError, match="a ReLU cannot be compacted"):
         compact(Odd(width=2))

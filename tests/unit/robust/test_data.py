@@ -22,7 +22,7 @@ def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.images}
 
 
-def test_digits_are_split_apart_and_stratified() -> None:
+def test_digits_splits_are_disjoint_and_stratified() -> None:
     train, validation = data.load("digits", seed=3)
     test = data.load_test("digits")
     assert (len(train), len(validation), len(test)) == (1077, 360, 360)
@@ -44,7 +44,7 @@ def _digits() -> np.ndarray:
     return np.round(load_digits().images * (255 / 16)).astype(np.uint8)
 
 
-def test_the_seed_draws_the_validation_split_and_never_the_test_split() -> None:
+def test_seed_changes_the_validation_split_but_not_the_test_split() -> None:
     first, again, other = (data.load("digits", seed=s)[1] for s in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     assert rows(first) != rows(other)
@@ -64,7 +64,7 @@ def test_batches_cover_the_split_once_and_evenly() -> None:
     assert torch.allclose(images * 255, labels.float())
 
 
-def test_crop_moves_each_image_by_its_own_offset() -> None:
+def test_crop_uses_a_separate_offset_for_each_image() -> None:
     images = torch.randint(1, 255, (200, 2, 5, 6), dtype=torch.uint8)
     cropped = data.random_crop(images, 2, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, [2] * 4)
@@ -78,7 +78,7 @@ def test_crop_moves_each_image_by_its_own_offset() -> None:
     assert len(offsets) == 25
 
 
-def test_flip_mirrors_about_half_of_the_images_whole() -> None:
+def test_flip_mirrors_about_half_of_the_images() -> None:
     images = torch.arange(400 * 12, dtype=torch.int32).view(400, 1, 3, 4)
     flipped = data.random_flip(images, torch.Generator().manual_seed(0))
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, images, strict=True)]
@@ -97,7 +97,7 @@ def test_fashion_mnist_from_a_folder_of_idx_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no gzip", "foreign", "mismatch"])
-def test_broken_idx_files_are_named(tmp_path: Path, damage: str) -> None:
+def test_broken_idx_files_are_named_in_the_error(tmp_path: Path, damage: str) -> None:
     write_fashion_mnist(tmp_path)
     file = tmp_path / "train-images-idx3-ubyte.gz"
     if damage == "truncated":
@@ -129,21 +129,21 @@ def test_cifar_from_files_in_its_format(
     assert torch.equal(data.load_test(name, tmp_path).images[0].flatten(), torch.tensor(raw[6000]))
 
 
-def test_missing_data_is_said_with_the_folder(tmp_path: Path) -> None:
+def test_missing_data_error_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"cifar10 is not in {tmp_path}, and downloading is off"):
         data.load("cifar10", tmp_path, download=False)
     with pytest.raises(DataError, match="dataset is 'mnist'; it must be one of digits"):
         data.load("mnist")
 
 
-def test_a_download_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A port of this machine where nothing listens.
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     with pytest.raises(DataError, match="could not be downloaded"):
         data.load("cifar10", tmp_path)
 
 
-def test_cifar_downloads_when_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_is_downloaded_if_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way through torchvision, from a server on this machine."""
     raw = write_cifar(tmp_path / "served", monkeypatch, "CIFAR10", 1200)
     archive = tmp_path / "cifar-10-python.tar.gz"

@@ -100,35 +100,35 @@ class Blurred(nn.Module):
         return torch.stack([score, -score], dim=1)
 
 
-def test_robust_accuracy_that_rises_with_epsilon_is_called_out() -> None:
+def test_warns_if_robust_accuracy_rises_with_epsilon() -> None:
     found = check(WindowNearby())
     assert found.figures["pgd, half the epsilon"].accuracy < found.figures["pgd"].accuracy
     assert mentions(found, "robust accuracy rises with epsilon (from half of it to epsilon)")
 
 
-def test_a_single_step_that_beats_many_is_called_out() -> None:
+def test_warns_if_a_single_step_is_stronger_than_many() -> None:
     found = check(GoodFirstStep())
     assert (found.figures["fgsm"].accuracy, found.figures["pgd"].accuracy) == (0.0, 1.0)
     assert mentions(found, "fgsm beats pgd-5")
 
 
-def test_too_few_steps_are_called_out() -> None:
+def test_warns_about_too_few_steps() -> None:
     found = check(FarAway(), steps=2)
     assert mentions(found, "pgd-10 beats pgd-2: the attack has not converged")
 
 
-def test_a_random_start_that_helps_is_called_out() -> None:
+def test_warns_if_a_random_start_makes_the_attack_stronger() -> None:
     found = check(GoodStart(), steps=5)
     assert (found.figures["ifgsm"].accuracy, found.figures["pgd"].accuracy < 0.8) == (1.0, True)
     assert mentions(found, "a random start makes pgd-5 stronger than ifgsm-5")
 
 
-def test_robust_accuracy_that_rises_past_epsilon_is_called_out() -> None:
+def test_warns_if_robust_accuracy_rises_beyond_epsilon() -> None:
     found = check(WindowNearby(), epsilon=0.1)
     assert mentions(found, "robust accuracy rises with epsilon (from epsilon to twice of it)")
 
 
-def test_a_cross_entropy_without_gradient_is_called_out_by_the_margin() -> None:
+def test_warns_if_the_margin_loss_is_stronger_than_cross_entropy() -> None:
     found = check(Confident(), epsilon=0.2, steps=5)
     assert (found.figures["ifgsm"].accuracy, found.figures["cw"].accuracy) == (1.0, 0.0)
     assert found.figures["pgd"].accuracy > 0.5  # its random start alone fools some
@@ -141,7 +141,7 @@ def test_zero_gradients_are_counted() -> None:
     assert mentions(found, "the gradient at 300 images is zero")
 
 
-def test_noise_that_hides_gradients_is_called_out() -> None:
+def test_warns_if_noise_hides_gradients() -> None:
     found = check(Blurred(gamma=2.0))
     assert found.figures["transfer"].accuracy < found.figures["pgd"].accuracy
     assert mentions(found, "an attack on the noise-free twin beats the white-box one")
@@ -152,7 +152,7 @@ def test_noise_that_hides_gradients_is_called_out() -> None:
 
 
 @pytest.mark.parametrize("noisy", [False, True])
-def test_an_honest_network_raises_no_suspicion(noisy: bool) -> None:
+def test_no_warning_for_a_network_without_hidden_gradients(noisy: bool) -> None:
     train, validation = load("digits")
     torch.manual_seed(0)
     size = {"members": 2, "gamma": 0.05} if noisy else {}
@@ -194,7 +194,7 @@ def test_a_measurement_is_the_mean_and_spread_over_draws() -> None:
     assert (found.draws, found.images) == (3, 4)
 
 
-def test_an_adversarial_image_is_made_once_and_asked_often() -> None:
+def test_adversarial_images_are_made_once_for_all_noise_draws() -> None:
     made: list[int] = []
 
     def attack(_model: nn.Module, images: Tensor, _labels: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def test_learning_rate_steps_at_fractions_of_the_epochs() -> None:
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
-def test_going_on_from_a_saved_state_changes_no_bit(pruner: str) -> None:
+def test_continuing_from_a_saved_state_is_bitwise_equal(pruner: str) -> None:
     straight = make(pruner, members=2)
     straight.train_epoch()
     saved = {k: v.clone() for k, v in straight.state_dict().items()}
@@ -76,7 +76,7 @@ def test_going_on_from_a_saved_state_changes_no_bit(pruner: str) -> None:
     assert same(straight, other)
 
 
-def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
+def test_seed_determines_the_training_without_the_global_generator() -> None:
     a, b, c = make("rvsm"), make("rvsm"), make("rvsm", seed=1)
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -89,7 +89,7 @@ def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
     assert not same(a, c)
 
 
-def test_seeds_of_epochs_and_streams_never_meet() -> None:
+def test_epoch_seeds_are_unique_over_epochs_and_streams() -> None:
     seeds = {
         epoch_seed(seed, epoch, stream)
         for seed in range(4)
@@ -99,7 +99,7 @@ def test_seeds_of_epochs_and_streams_never_meet() -> None:
     assert len(seeds) == 4 * 4095 * 3
 
 
-def test_admm_trains_on_from_its_dense_weights() -> None:
+def test_admm_continues_from_its_dense_weights() -> None:
     trainer = make("admm")
     trainer.train_epoch()
     assert weight_sparsity(trainer.model) == pytest.approx(0.6, abs=1e-3)
@@ -107,19 +107,19 @@ def test_admm_trains_on_from_its_dense_weights() -> None:
     assert weight_sparsity(trainer.model) == 0
 
 
-def test_a_loss_that_is_not_finite_is_said() -> None:
+def test_nonfinite_loss_raises_diverged() -> None:
     trainer = make("none", recipe=Recipe(max_epochs=2, lr=1e12, crop_padding=0, flip=False))
     with pytest.raises(Diverged, match=r"loss is (nan|inf) in epoch 1"):
         trainer.train_epoch()
 
 
-def test_weights_that_are_not_finite_after_the_last_batch_are_said() -> None:
+def test_nonfinite_weights_after_the_last_batch_raise_diverged() -> None:
     recipe = Recipe(max_epochs=1, batch_size=2000, lr=1e38, weight_decay=1e3, crop_padding=0, flip=False)
     with pytest.raises(Diverged, match="a weight is not finite after epoch 1"):
         make("none", recipe=recipe).train_epoch()
 
 
-def test_it_learns_digits_robustly_and_prunes() -> None:
+def test_training_on_digits_gives_robust_accuracy_and_sparsity() -> None:
     # With fewer or longer steps the network may learn to fool the attack alone.
     recipe = Recipe(6, 32, milestones=(0.7,), crop_padding=0, flip=False)
     trainer = make("rgsm", recipe=recipe, width=8, attack=PGD(0.1, 0.025, 7))

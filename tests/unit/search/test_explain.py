@@ -44,7 +44,7 @@ def log() -> list[dict[str, Any]]:
     return records
 
 
-def test_each_rung_is_told_with_place_quota_and_who_was_better(log: list[dict[str, Any]]) -> None:
+def test_explain_gives_place_quota_and_better_trials_of_each_rung(log: list[dict[str, Any]]) -> None:
     lines = list(explain.explain(log, SPEC, "t0002"))
     assert lines[0].startswith("t0002: beta=")
     assert "(suggested by: random, seed 2)" in lines[0]
@@ -58,11 +58,11 @@ def test_each_rung_is_told_with_place_quota_and_who_was_better(log: list[dict[st
     assert lines[4].startswith("  running at epoch 3/9: natural_accuracy 0.600")
 
 
-def test_a_trial_that_broke_is_told_with_its_reason(log: list[dict[str, Any]]) -> None:
+def test_explain_gives_the_reason_of_a_failure(log: list[dict[str, Any]]) -> None:
     assert list(explain.explain(log, SPEC, "t0004"))[1:] == ["  diverged in epoch 1/9: the loss is nan"]
 
 
-def test_a_place_among_equals_is_told_with_what_decided_it() -> None:
+def test_explain_says_what_decided_among_trials_of_equal_rank() -> None:
     search = Search(of_spec(SPEC), [], (records := []).append)
     first, second, third = SPEC.search.objectives
     for own in ((0.5, 0.5, 0.5), (0.6, 0.6, 0.1), (0.1, 0.1, 0.52)):
@@ -93,7 +93,7 @@ def lengthened(to: int, rungs: list[int]) -> list[dict[str, Any]]:
     return [*records, logs.launch(max_epochs=to, rungs=rungs)]
 
 
-def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
+def test_explain_names_the_former_last_epoch_of_a_longer_training() -> None:
     log = lengthened(27, [1, 2, 4, 9])
     at_rung = "  rung at epoch 9: place {} of the 2 trials there; the best 1 may continue: waited; "
     expected = {
@@ -120,26 +120,26 @@ def test_a_longer_training_is_told_where_the_shorter_one_ended() -> None:
     assert len(list(explain.explain(lengthened(27, [9]), SPEC, "t0001r1"))) == 2
 
 
-def test_an_interrupted_trial_is_said_to_be_and_on_how_many_images_it_was_measured() -> None:
+def test_explain_names_an_interrupted_trial_and_its_number_of_images() -> None:
     log = [logs.launch(), logs.trial(1), logs.epoch(1, 1, **figures(0.5) | {"images": 90})]
     last = list(explain.explain(log, SPEC, "t0001", "interrupted"))[-1]
     assert last.startswith("  interrupted at epoch 1/9: natural_accuracy 0.500")
     assert last.endswith(" (of 90 of 360 validation images)")
 
 
-def test_a_record_without_its_quota_is_passed_over(log: list[dict[str, Any]]) -> None:
+def test_explain_skips_a_record_without_quota(log: list[dict[str, Any]]) -> None:
     bare = [{k: v for k, v in record.items() if k != "rung_quota"} for record in log]
     assert [line.split()[0] for line in explain.explain(bare, SPEC, "t0002")] == ["t0002:", "running"]
 
 
-def test_a_trial_that_is_not_there_is_said(log: list[dict[str, Any]]) -> None:
+def test_explain_of_an_unknown_trial_is_an_error(log: list[dict[str, Any]]) -> None:
     with pytest.raises(UnknownTrialError, match="--explain is 'x'; the run has t0001 to t0004"):
         list(explain.explain(log, SPEC, "x"))
     with pytest.raises(UnknownTrialError, match="the run has none yet"):
         list(explain.explain([], SPEC, "x"))
 
 
-def test_savings_count_what_stopped_trials_did_not_train(log: list[dict[str, Any]]) -> None:
+def test_savings_count_the_untrained_epochs_of_stopped_trials(log: list[dict[str, Any]]) -> None:
     search = Search(of_spec(SPEC), log, lambda record: None)
     # Run: 1 + 3 + 1 + 0; unstopped: t0003 would have had 9.
     assert summary.unstopped_epochs(search.ledger, 9) == 1 + 3 + 9 + 0

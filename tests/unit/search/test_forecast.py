@@ -19,11 +19,11 @@ def line(start: float, gain: float) -> np.ndarray:
     return np.array([[start, 0.0], [start + gain / 2, 0.0], [start + gain, 0.5]])
 
 
-def test_with_few_finished_trials_a_trial_ends_where_it_is() -> None:
+def test_forecast_is_the_last_value_with_few_finished_trials() -> None:
     assert Forecast([line(0.1, 0.2)] * 2)(1, [0.3, 0.2]).tolist() == [0.3, 0.2]
 
 
-def test_a_trial_gains_what_trials_gained_that_stood_where_it_stands() -> None:
+def test_forecast_adds_the_gain_of_similar_finished_trials() -> None:
     """Low starters gain 0.6, high ones 0.1; the average of all has the weight of half a trial."""
     forecast = Forecast([line(0.1, 0.6)] * 20 + [line(0.9, 0.1)] * 20)
     assert forecast(1, [0.1, 0.0])[0] == pytest.approx(0.7, abs=0.02)

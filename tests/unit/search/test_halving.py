@@ -67,7 +67,7 @@ def fill(halving: ParetoHalving, points: list[tuple[float, ...]], epoch: int = 1
         halving.report(f"old{i}", epoch, point)
 
 
-def test_rungs_are_grace_times_powers_of_eta_and_none_past_half_but_the_first() -> None:
+def test_rungs_are_grace_times_powers_of_eta_up_to_half_of_the_epochs() -> None:
     assert rungs.levels(3, 3, 81) == [3, 9, 27]
     assert rungs.levels(1, 3, 12) == [1, 3]
     assert rungs.levels(7, 3, 8) == [7]
@@ -76,7 +76,7 @@ def test_rungs_are_grace_times_powers_of_eta_and_none_past_half_but_the_first() 
 
 
 @pytest.mark.parametrize("eta", [2, 3, 4])
-def test_the_quota_for_those_who_wait_grows_from_one_in_eta_to_one_in_its_root(eta: int) -> None:
+def test_promotion_quota_grows_from_one_in_eta_to_one_in_sqrt_eta(eta: int) -> None:
     grown = [rungs.quota(1200, eta, rungs.leniency(begun, 60, eta)) for begun in range(61)]
     assert grown[0] == rungs.quota(1200, eta) == 1200 // eta
     assert grown == sorted(grown)
@@ -86,7 +86,7 @@ def test_the_quota_for_those_who_wait_grows_from_one_in_eta_to_one_in_its_root(e
 
 
 @given(POINTS)
-def test_ranks_kept_as_points_arrive_are_those_of_sorting_anew(points: list[tuple[float, ...]]) -> None:
+def test_incremental_ranks_equal_those_of_a_full_sort(points: list[tuple[float, ...]]) -> None:
     fronts = Fronts()
     for i, point in enumerate(points):
         fronts.add(str(i), np.array(point))
@@ -99,7 +99,7 @@ def test_ranks_kept_as_points_arrive_are_those_of_sorting_anew(points: list[tupl
     st.integers(2, 4),
     st.sampled_from([Fraction(1), Fraction(5, 4), Fraction(3, 2)]),
 )
-def test_the_fast_rung_decides_as_the_slow_one(
+def test_fast_rung_decides_like_the_reference_implementation(
     events: list[tuple[str, tuple[float, ...]]], eta: int, leniency: Fraction
 ) -> None:
     fast, slow = ParetoHalving([1], eta), SlowHalving(eta)
@@ -124,7 +124,7 @@ def test_the_fast_rung_decides_as_the_slow_one(
 
 
 @given(st.lists(POINT, max_size=20), st.integers(2, 4))
-def test_a_newcomer_that_dominates_all_is_never_stopped(points: list[tuple[float, ...]], eta: int) -> None:
+def test_new_trial_that_dominates_all_is_never_stopped(points: list[tuple[float, ...]], eta: int) -> None:
     halving = ParetoHalving([1], eta)
     fill(halving, points)
     best = tuple(max([p[k] for p in points], default=0) + 0.01 for k in range(3))
@@ -133,7 +133,7 @@ def test_a_newcomer_that_dominates_all_is_never_stopped(points: list[tuple[float
     assert (verdict.position, verdict.size) == (1, len(points) + 1)
 
 
-def test_the_recorded_case_that_a_peer_gets_wrong() -> None:
+def test_dominating_trial_continues_in_the_case_that_moasha_gets_wrong() -> None:
     """(1,1), (2,2), (3,3) recorded, eta 3, objectives minimised: the newcomer (0,0) goes on."""
     halving = ParetoHalving([1, 3], 3)
     fill(halving, [(-1, -1), (-2, -2), (-3, -3)])
@@ -142,7 +142,7 @@ def test_the_recorded_case_that_a_peer_gets_wrong() -> None:
 
 
 @given(POINTS, st.tuples(*[st.sampled_from([0.125, 0.5, 2.0, 8.0])] * 3), st.permutations(range(3)))
-def test_scaling_and_relabelling_objectives_change_no_rank(
+def test_ranks_do_not_depend_on_scale_or_order_of_objectives(
     points: list[tuple[float, ...]], scale: tuple[float, ...], relabel: list[int]
 ) -> None:
     def ranks(moved: list[tuple[float, ...]]) -> list[int]:
@@ -157,7 +157,7 @@ def test_scaling_and_relabelling_objectives_change_no_rank(
 
 
 @given(POINTS, st.tuples(*[st.sampled_from([0.25, 4.0])] * 3), st.permutations(range(3)))
-def test_what_a_point_adds_to_its_front_does_not_hang_on_units_or_labels(
+def test_contributions_do_not_depend_on_scale_or_order_of_objectives(
     points: list[tuple[float, ...]], scale: tuple[float, ...], relabel: list[int]
 ) -> None:
     front = np.array([p for p, rank in zip(points, slow_ranks(points), strict=True) if rank == 0])
@@ -175,7 +175,7 @@ GRID = st.lists(st.tuples(*[st.integers(0, 10).map(lambda i: i / 10)] * 3), min_
 @example([(0.1, 0.7, 0.8), (0.3, 0.2, 0.4), (0.7, 0.7, 0.2)], (1, 1, 1), [2, 1, 0], False)
 @example([(0.7, 0.8, 0.4), (0.9, 0.8, 0.2), (0.7, 0.5, 0.6), (0.1, 0.9, 0.5)], (100, 1, 1), [0, 1, 2], False)
 @example([(0.4, 0.6, 0), (0.5, 0.5, 0), (0.3, 0.7, 0), (0.4, 0.6, 0)], (100, 1, 1), [0, 1, 2], True)
-def test_scaling_and_relabelling_objectives_change_no_decision(
+def test_decisions_do_not_depend_on_scale_or_order_of_objectives(
     points: list[tuple[float, ...]], scale: tuple[float, ...], relabel: list[int], two: bool
 ) -> None:
     def history(moved: list[tuple[float, ...]]) -> list[object]:
@@ -192,7 +192,7 @@ def test_scaling_and_relabelling_objectives_change_no_decision(
 
 
 @given(st.permutations(range(12)))
-def test_whoever_goes_on_in_the_end_does_not_hang_on_the_order_of_arrival(order: list[int]) -> None:
+def test_promoted_trials_do_not_depend_on_the_order_of_arrival(order: list[int]) -> None:
     rng = np.random.default_rng(5)
     points = [tuple(p) for p in rng.random((12, 3))]
 
@@ -210,14 +210,14 @@ def test_whoever_goes_on_in_the_end_does_not_hang_on_the_order_of_arrival(order:
     assert set(slow.order()[:4]) <= gone_on(order)
 
 
-def test_a_network_of_zeros_does_not_survive_by_being_the_sparsest() -> None:
+def test_network_of_zeros_is_stopped_although_it_is_the_sparsest() -> None:
     halving = ParetoHalving([1], 3)
     fill(halving, [(0.95, 0.7, 0.0), (0.93, 0.68, 0.6)])
     assert halving.report("dead", 1, (0.1, 0.1, 0.97)).position == 3
 
 
 @pytest.mark.parametrize("eta", [2, 3, 4])
-def test_the_surviving_share_tends_to_one_in_eta(eta: int) -> None:
+def test_fraction_of_continued_trials_tends_to_one_in_eta(eta: int) -> None:
     """At once, or after waiting: never fewer than n / eta, and more only by early luck."""
     rng = np.random.default_rng(0)
     halving = ParetoHalving([1], eta)
@@ -231,7 +231,7 @@ def test_the_surviving_share_tends_to_one_in_eta(eta: int) -> None:
     assert gone_on / 1500 == pytest.approx(1 / eta, abs=0.06)
 
 
-def test_a_trial_is_judged_once_a_rung_and_never_at_a_lower_one_with_later_figures() -> None:
+def test_trial_is_recorded_once_per_rung_with_the_metrics_of_that_rung() -> None:
     halving = ParetoHalving([1, 2, 4], 2)
     fill(halving, [(0.5, 0.5)] * 3, 4)
     assert [len(rung.recorded) for rung in halving.brackets[0]] == [0, 0, 3]
@@ -240,7 +240,7 @@ def test_a_trial_is_judged_once_a_rung_and_never_at_a_lower_one_with_later_figur
     assert halving.report("x", 5, (0.0, 0.0)).rung is None
 
 
-def test_diverged_trials_stand_last_and_count() -> None:
+def test_diverged_trials_are_last_and_count() -> None:
     halving = ParetoHalving([2, 4], 2)
     for i in range(3):
         halving.diverged(f"d{i}", 1)
@@ -249,7 +249,7 @@ def test_diverged_trials_stand_last_and_count() -> None:
     assert (verdict.position, verdict.size) == (1, 4)
 
 
-def test_brackets_take_turns_and_compare_their_own_trials_only() -> None:
+def test_brackets_alternate_and_compare_only_their_own_trials() -> None:
     halving = ParetoHalving([1, 3, 9], 3, brackets=2)
     assert halving.report("t0001", 1, (0.9, 0.9)).rung == 1
     assert halving.report("t0002", 1, (0.1, 0.1)).rung is None
@@ -257,7 +257,7 @@ def test_brackets_take_turns_and_compare_their_own_trials_only() -> None:
     assert halving.report("t0001", 3, (0.9, 0.9)).size == 1
 
 
-def test_more_than_three_objectives_are_spread_by_distance() -> None:
+def test_contributions_of_more_than_three_objectives_use_distances() -> None:
     points = np.array([[0, 0, 0, 1.0], [0, 0, 1.0, 0], [0, 1.0, 0, 0], [0, 0.9, 0.05, 0]])
     gains = contributions(points)
     assert gains.shape == (4,)

@@ -111,7 +111,7 @@ ASKS = st.tuples(st.integers(1, 4), st.integers(2, 4), st.integers(0, 30))
     cuts=st.lists(st.integers(0, 25), min_size=1, max_size=3),
     asks=st.lists(ASKS, min_size=1, max_size=3),
 )
-def test_the_search_suggests_and_decides_as_without_replicates(
+def test_search_with_replicates_suggests_and_decides_as_without(
     data: Any, sampler: str, cuts: list[int], asks: list[tuple[int, int, int]]
 ) -> None:
     log = lived(sampler, cuts, asks, lambda low, high: data.draw(st.integers(low, high)))
@@ -141,7 +141,7 @@ class Killed(Exception):
     pass
 
 
-def test_cut_after_any_record_the_same_command_ends_with_the_same_log() -> None:
+def test_replicate_interrupted_at_any_record_ends_with_the_same_log() -> None:
     asked = ReplicateRequest(("t0001", "t0003", "t0004"), 3)
 
     def repeated(cut: bool) -> Records:
@@ -164,7 +164,7 @@ def test_cut_after_any_record_the_same_command_ends_with_the_same_log() -> None:
     assert repeated(cut=True) == repeated(cut=False)
 
 
-def test_each_setting_gets_its_seeds_and_each_replicate_its_originals_epochs() -> None:
+def test_replicates_have_new_seeds_and_the_epochs_of_their_trial() -> None:
     log = searched()
     originals = ended(log)
     assert len(set(originals.values())) > 1  # some were stopped
@@ -194,14 +194,14 @@ def outcomes(fates: dict[str, int], seeds: int = 3) -> list[str]:
     return [t.id for t in iter(search.next_trial, None)]
 
 
-def test_that_it_diverges_is_an_outcome_that_it_fails_is_none() -> None:
+def test_diverged_replicate_counts_and_failed_one_is_repeated() -> None:
     assert outcomes({}) == []
     assert outcomes({"t0001r1": 0}) == []
     assert outcomes({"t0001r1": 1}) == ["t0001r3"]
     assert outcomes({"t0001r1": 1, "t0001r2": 1}) == ["t0001r3", "t0001r4"]
 
 
-def test_trials_that_the_search_gave_the_same_values_count_if_they_are_as_long() -> None:
+def test_trials_with_equal_values_and_epochs_count_as_seeds() -> None:
     log = searched(3)
     values = log[0]["values"]
     for record in log:
@@ -214,7 +214,7 @@ def test_trials_that_the_search_gave_the_same_values_count_if_they_are_as_long()
     assert search.remaining() == 3 - alike
 
 
-def test_replicates_follow_an_original_that_has_gone_on() -> None:
+def test_replicates_are_lengthened_when_their_trial_has_continued() -> None:
     log: Records = []
     first = launched(log, [9], 6)
     drive(first)
@@ -241,7 +241,7 @@ def test_replicates_follow_an_original_that_has_gone_on() -> None:
     assert search.remaining() == 0
 
 
-def test_a_seed_that_is_taken_is_passed_over() -> None:
+def test_replicates_skip_seeds_that_are_in_use() -> None:
     def seed(log: Records) -> int:
         search = opened(log.copy(), only=True)
         search.replicate(ReplicateRequest(("t0001",), 2))
@@ -269,7 +269,7 @@ def with_replicates() -> tuple[Records, Ledger]:
     return log, fold(log)
 
 
-def test_they_are_counted_apart_and_told_whose_they_are(tmp_path: Path) -> None:
+def test_replicates_are_counted_separately_and_name_their_trial(tmp_path: Path) -> None:
     log, ledger = with_replicates()
     alone = fold([r for r in log if is_own(r)])
     assert summary.counts(ledger, 5) == summary.counts(alone, 5)
@@ -293,7 +293,7 @@ def test_they_are_counted_apart_and_told_whose_they_are(tmp_path: Path) -> None:
     assert len(states(tmp_path)) == 3
 
 
-def test_the_live_view_shows_those_that_are_under_way_and_counts_all() -> None:
+def test_live_view_shows_running_replicates_and_counts_all() -> None:
     log, _ = with_replicates()
     search = opened(log, only=True)
     view = Progress(Console(file=io.StringIO(), width=200, force_terminal=True))
@@ -310,7 +310,7 @@ def test_the_live_view_shows_those_that_are_under_way_and_counts_all() -> None:
     assert rows == [["t0002r1", f"1/{begun.length}", "running"]]
 
 
-def test_a_front_members_replicates_keep_their_networks(tmp_path: Path) -> None:
+def test_checkpoints_of_replicates_of_front_members_are_kept(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "run", make_spec("random", 2), {})
     log: Records = []
     search = Search(of_spec(folder.spec), [], log.append)

@@ -13,7 +13,7 @@ from tests.support.plans import TREE, drive, make_plan, make_spec, metrics, pict
 
 @settings(max_examples=25, deadline=None)
 @given(choices=st.data(), sampler=st.sampled_from(["random", "tpe", "nsga2"]), cut=st.integers(0, 200))
-def test_rebuilding_from_the_log_gives_the_object_that_lived(choices: Any, sampler: str, cut: int) -> None:
+def test_search_rebuilt_from_the_log_equals_the_original(choices: Any, sampler: str, cut: int) -> None:
     log: list[str] = []
     lived = Search(make_plan(sampler), [], lambda record: log.append(json.dumps(record)))
     drive(lived, choices, steps=cut)
@@ -22,7 +22,7 @@ def test_rebuilding_from_the_log_gives_the_object_that_lived(choices: Any, sampl
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
-def test_a_search_cut_anywhere_ends_as_one_never_cut(sampler: str) -> None:
+def test_search_resumed_at_any_record_ends_like_an_uninterrupted_one(sampler: str) -> None:
     """One worker: the log of a search that is rebuilt after every record is the same log."""
 
     def run(cut: bool) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_a_search_cut_anywhere_ends_as_one_never_cut(sampler: str) -> None:
     assert run(cut=True) == run(cut=False)
 
 
-def test_late_in_a_search_more_of_those_who_wait_go_on() -> None:
+def test_late_in_a_search_more_waiting_trials_are_promoted() -> None:
     """Of the same six at the first rung, more at the end than while most trials have yet to begin."""
 
     def gone_on(trials: int) -> int:
@@ -60,7 +60,7 @@ def test_late_in_a_search_more_of_those_who_wait_go_on() -> None:
     assert gone_on(trials=6) > gone_on(trials=600)
 
 
-def test_points_come_first_then_suggestions_up_to_the_number_of_trials() -> None:
+def test_points_come_before_suggestions_up_to_the_number_of_trials() -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan(trials=5), [], log.append)
     drive(search, None)
@@ -77,7 +77,7 @@ def test_points_come_first_then_suggestions_up_to_the_number_of_trials() -> None
     assert len(more.ledger.trials) == 7
 
 
-def test_suggestions_hold_only_what_applies() -> None:
+def test_suggestions_contain_only_values_that_apply() -> None:
     search = Search(make_plan("random", trials=40), [], lambda record: None)
     drive(search, None)
     for trial in list(search.ledger.trials.values())[1:]:
@@ -87,7 +87,7 @@ def test_suggestions_hold_only_what_applies() -> None:
         assert make_spec().trial_config(trial.values)
 
 
-def test_unfinished_trials_are_handed_out_first() -> None:
+def test_unfinished_trials_continue_before_new_ones_start() -> None:
     log: list[dict[str, Any]] = []
     first = Search(make_plan(), [], log.append)
     names = [first.next_trial().id for _ in range(3)]
@@ -98,7 +98,7 @@ def test_unfinished_trials_are_handed_out_first() -> None:
     assert second.next_trial().id == "t0004"
 
 
-def test_an_epoch_reported_twice_is_taken_in_once() -> None:
+def test_epoch_reported_twice_is_recorded_once() -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan(), [], log.append)
     name = search.next_trial().id
@@ -107,7 +107,7 @@ def test_an_epoch_reported_twice_is_taken_in_once() -> None:
     assert sum(r["kind"] == "epoch" for r in log) == 1
 
 
-def test_a_stopped_trial_is_told_with_its_forecast_never_with_its_early_figures() -> None:
+def test_sampler_gets_the_forecast_of_a_stopped_trial() -> None:
     search = Search(make_plan("tpe", trials=40), [], lambda record: None)
     drive(search, None, workers=2)
     trials = list(search.ledger.trials.values())
@@ -126,7 +126,7 @@ def test_a_stopped_trial_is_told_with_its_forecast_never_with_its_early_figures(
     assert grew > 10
 
 
-def test_a_stopped_trial_goes_on_once_it_is_among_the_best() -> None:
+def test_stopped_trial_is_promoted_when_it_is_among_the_best() -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan("random", trials=40), [], log.append)
     drive(search, None)
@@ -139,7 +139,7 @@ def test_a_stopped_trial_goes_on_once_it_is_among_the_best() -> None:
     assert search.is_done()
 
 
-def test_a_worker_waits_while_a_trial_under_way_may_let_another_go_on() -> None:
+def test_search_is_not_done_while_a_running_trial_may_cause_a_promotion() -> None:
     search = Search(make_plan("random", trials=1), [], lambda record: None)
     only = search.next_trial()
     assert search.next_trial() is None

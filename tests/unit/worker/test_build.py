@@ -39,7 +39,7 @@ def model_config(tree: dict[str, Any]) -> ModelConfig:
 
 @pytest.mark.parametrize("dataset", SOURCES)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_network_of_each_choice_for_each_data_set(network: str, dataset: str) -> None:
+def test_every_network_is_built_for_every_data_set(network: str, dataset: str) -> None:
     _, kind, members, gamma, stem = NETWORKS[network]
     model = build.model(config_of(network), DataConfig(dataset=dataset))
     assert type(model) is kind
@@ -49,13 +49,13 @@ def test_a_network_of_each_choice_for_each_data_set(network: str, dataset: str) 
     assert logits.shape == (2, SOURCES[dataset].classes)
 
 
-def test_depth_comes_from_where_the_file_has_it() -> None:
+def test_depth_is_read_from_the_section_of_the_network() -> None:
     assert len(build.model(config_of("plain"), DIGITS).blocks) == 3 * 5
     assert len(build.model(config_of("enresnet"), DIGITS).blocks) == 3 * 5
     assert len(build.model(config_of("wideresnet"), DIGITS).blocks) == 3 * 2
 
 
-def test_the_built_in_wideresnet_is_the_one_of_the_literature() -> None:
+def test_built_in_wideresnet_has_the_published_size() -> None:
     with torch.device("meta"):
         model = build.model(
             spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
@@ -86,7 +86,7 @@ def test_every_network_trains_on_cifar100_files(tmp_path: Path, monkeypatch: pyt
         assert changed.all()
 
 
-def test_the_docs_give_the_sizes_of_the_networks() -> None:
+def test_network_sizes_in_the_docs_are_correct() -> None:
     docs = (ROOT / "docs" / "search-file.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+)(?: \(depth 20\))? \|$", docs, re.MULTILINE)
     assert [network for network, _ in rows] == list(NETWORKS)

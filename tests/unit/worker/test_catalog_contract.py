@@ -51,7 +51,7 @@ def images() -> Split:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.kind}-{part.name}")
-def test_an_entry_names_something_that_is_there(part: Part) -> None:
+def test_entry_names_code_that_exists(part: Part) -> None:
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", part.name)
     assert part.label
     assert part.about
@@ -62,7 +62,7 @@ def test_an_entry_names_something_that_is_there(part: Part) -> None:
         assert part.settings.__doc__
 
 
-def test_no_two_parts_of_a_section_share_a_name() -> None:
+def test_part_names_are_unique_within_a_section() -> None:
     for slot in SLOTS:
         assert len(set(slot.choices())) == len(slot.choices())
 
@@ -94,7 +94,7 @@ def test_every_network_trains_prunes_compacts_and_exports(name: str, images: Spl
 
 
 @pytest.mark.parametrize("name", [part.name for part in PRUNERS.own()])
-def test_every_pruner_goes_on_bit_for_bit(name: str, images: Split) -> None:
+def test_every_pruner_resumes_bit_for_bit(name: str, images: Split) -> None:
     trial = config(pruner=name)
     whole = build.trainer(trial, images, seed=3)
     whole.train_epoch()
@@ -108,7 +108,7 @@ def test_every_pruner_goes_on_bit_for_bit(name: str, images: Split) -> None:
 
 
 @pytest.mark.parametrize("loss", [part.name for part in LOSSES.own()])
-def test_every_loss_falls_on_a_toy_task(loss: str, images: Split) -> None:
+def test_every_loss_decreases_on_a_toy_task(loss: str, images: Split) -> None:
     trial = config(loss=loss)
     easy = Split(images.images.clone(), images.labels)
     for i, label in enumerate(easy.labels.tolist()):
@@ -152,7 +152,7 @@ def test_every_attack_stays_in_its_ball(part: Part) -> None:
 
 
 @pytest.mark.parametrize("name", [part.name for part in ATTACK_LOSSES.own()])
-def test_every_attack_loss_is_raised_by_its_attack(name: str) -> None:
+def test_attack_increases_every_attack_loss(name: str) -> None:
     loss = ATTACK_LOSSES[name].load()()
     model, inputs, labels = Linear(), torch.rand(20, 1, 8, 8), torch.arange(20) % 10
     attack = PGD(0.1, 0.02, 10, random_start=False, loss=loss)
@@ -165,7 +165,7 @@ def test_every_attack_loss_is_raised_by_its_attack(name: str) -> None:
 
 
 @pytest.mark.parametrize("part", [p for p in SAMPLERS.own() if p.build], ids=lambda part: part.name)
-def test_every_sampler_suggests_what_its_seed_says(part: Part) -> None:
+def test_every_sampler_is_determined_by_its_seed(part: Part) -> None:
     import optuna
 
     def suggested() -> list[float]:
@@ -181,7 +181,7 @@ def test_every_sampler_suggests_what_its_seed_says(part: Part) -> None:
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS.own() if m.measure], ids=lambda metric: metric.name)
-def test_every_metric_is_finite_and_leaves_the_network_alone(metric: object, images: Split) -> None:
+def test_every_metric_is_finite_and_does_not_change_the_network(metric: object, images: Split) -> None:
     trial = config("enresnet")
     trainer = build.trainer(trial, images, seed=0)
     before = copy.deepcopy(trainer.model.state_dict())

@@ -24,7 +24,7 @@ def make(epoch: int, trial: str = "t0001", config: dict[str, Any] = CONFIG) -> C
     return Checkpoint(trial, config, history, tensors)
 
 
-def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
     path = checkpoint.write(tmp_path / "new" / "folder", make(3))
     found = checkpoint.read(path)
     assert (found.trial, found.epoch, found.config) == ("t0001", 3, CONFIG)
@@ -33,7 +33,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         assert torch.equal(found.tensors[name], tensor)
 
 
-def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+def test_two_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for epoch in (1, 2, 9, 10):
         checkpoint.write(tmp_path, make(epoch))
     assert [p.name for p in checkpoint_file.paths(tmp_path)] == [
@@ -42,7 +42,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_any_flipped_byte_is_found(tmp_path: Path) -> None:
+def test_any_flipped_byte_is_detected(tmp_path: Path) -> None:
     path = checkpoint.write(tmp_path, make(1))
     whole = path.read_bytes()
     for position in range(0, len(whole), 7):
@@ -52,7 +52,7 @@ def test_any_flipped_byte_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_found(tmp_path: Path, share: float) -> None:
+def test_truncated_file_is_detected(tmp_path: Path, share: float) -> None:
     path = checkpoint.write(tmp_path, make(1))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_found(tmp_path: Path, share: float) -> None:
         checkpoint.read(path)
 
 
-def test_the_previous_valid_one_is_used_and_the_reason_given(tmp_path: Path) -> None:
+def test_previous_valid_checkpoint_is_used_with_a_note(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, make(4))
     newest = checkpoint.write(tmp_path, make(5))
     newest.write_bytes(newest.read_bytes()[:100])
@@ -72,7 +72,7 @@ def test_the_previous_valid_one_is_used_and_the_reason_given(tmp_path: Path) -> 
     assert str(newest) in notes[0]
 
 
-def test_another_trials_checkpoint_is_not_taken(tmp_path: Path) -> None:
+def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, make(1, trial="t0002"))
     checkpoint.write(tmp_path, make(2, config={"model": {"width": 8}}))
     found, notes = checkpoint.newest(tmp_path, "t0001", CONFIG)
@@ -80,7 +80,7 @@ def test_another_trials_checkpoint_is_not_taken(tmp_path: Path) -> None:
     assert len(notes) == 2
 
 
-def test_a_pickle_in_its_place_is_not_run(tmp_path: Path) -> None:
+def test_pickle_in_place_of_a_checkpoint_is_not_loaded(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "ran"),)
@@ -92,7 +92,7 @@ def test_a_pickle_in_its_place_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_saved_is_lost_when_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.write(tmp_path, make(1))
 
     def refuse(*_: object) -> None:

@@ -71,7 +71,7 @@ def trained(one: Host, name: str) -> tuple[list[int], list[Note]]:
             found.append(answer.epoch)
 
 
-def test_a_host_asks_for_the_images_once() -> None:
+def test_gpu_host_loads_the_images_once() -> None:
     one = Host(Memory(1).epochs)
     assert one.advance("a", os.getpid(), task("a")) == messages.NeedsData()
     one.give(DATA, "cpu", False)
@@ -79,7 +79,7 @@ def test_a_host_asks_for_the_images_once() -> None:
 
 
 @pytest.mark.parametrize("room", [1, 2, 5])
-def test_where_memory_has_no_room_trials_wait_and_none_fails(
+def test_trials_wait_and_do_not_fail_if_gpu_memory_is_full(
     room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_host, "_WAIT_SECONDS", 0.05)
@@ -104,7 +104,7 @@ def test_where_memory_has_no_room_trials_wait_and_none_fails(
     assert {note.about for note in notes} <= {"gpu"}
 
 
-def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> None:
+def test_trial_that_ran_out_of_memory_continues_after_its_reported_epochs() -> None:
     memory = Memory(2)
     one = host(memory.epochs)
     for name in "ab":
@@ -125,7 +125,7 @@ def test_a_trial_that_gives_way_goes_on_after_the_epochs_that_it_has_told() -> N
     assert trained(one, "b") == ([2, 3], [])
 
 
-def test_a_trial_that_is_alone_and_has_no_room_fails() -> None:
+def test_single_trial_without_enough_memory_fails() -> None:
     one = host(Memory(0).epochs)
     with pytest.raises(torch.OutOfMemoryError):
         one.advance("a", os.getpid(), task("a"))
@@ -138,7 +138,7 @@ def test_a_trial_that_is_alone_and_has_no_room_fails() -> None:
         (StorageError("x"), messages.StorageFailed("x")),
     ],
 )
-def test_what_ends_a_trial_is_reported(error: Exception, answer: messages.Answer) -> None:
+def test_error_of_a_trial_is_reported(error: Exception, answer: messages.Answer) -> None:
     def epochs(*args: Any) -> Iterator[tuple[int, dict[str, Any]]]:
         args[-1].append(Note("a checkpoint is damaged"))
         raise error
@@ -147,7 +147,7 @@ def test_what_ends_a_trial_is_reported(error: Exception, answer: messages.Answer
     assert host(epochs).advance("a", os.getpid(), task("a")) == answer
 
 
-def test_a_dead_worker_is_forgotten_and_its_trial_goes_on_with_the_next(
+def test_dead_worker_is_removed_and_its_trial_continues_on_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gpu_host, "_WAIT_SECONDS", 0.05)

@@ -19,7 +19,7 @@ from rtune.worker.messages import Note
 from tests.support.tasks import epochs, figures, task
 
 
-def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> None:
+def test_trial_resumed_after_any_epoch_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     straight = list(epochs(task(tmp_path / "straight")))
     assert [epoch for epoch, _ in straight] == [1, 2, 3]
     assert set(straight[0][1]) == set(schema.epoch())
@@ -35,7 +35,7 @@ def test_a_trial_cut_after_any_epoch_ends_as_one_never_cut(tmp_path: Path) -> No
         assert all(torch.equal(found.tensors[k], v) for k, v in last.tensors.items())
 
 
-def test_an_epoch_that_was_saved_but_not_logged_is_not_trained_again(tmp_path: Path) -> None:
+def test_saved_but_unlogged_epoch_is_not_trained_again(tmp_path: Path) -> None:
     worker = epochs(task(tmp_path))
     saved = [next(worker), next(worker)]
     again = next(epochs(task(tmp_path, logged=1)))
@@ -52,7 +52,7 @@ def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
     assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]
 
 
-def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> None:
+def test_rungs_and_last_epoch_are_measured_on_all_images(tmp_path: Path) -> None:
     measured = list(epochs(replace(task(tmp_path / "one"), rungs=(2,), max_epochs=4)))
     assert [metrics["images"] for _, metrics in measured] == [90, 360, 90, 360]
     whole = list(epochs(replace(task(tmp_path / "other"), rungs=(1, 2, 3), max_epochs=4)))
@@ -62,9 +62,7 @@ def test_where_a_trial_may_end_it_is_measured_on_all_images(tmp_path: Path) -> N
         assert figures(measured[epoch][1]) == figures(whole[epoch][1])
 
 
-def test_a_gpu_that_must_train_plainly_is_noted_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsupported_gpu_is_noted_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[Note] = []
     next(epochs(task(tmp_path / "cpu"), notes))
     assert notes == []
@@ -74,7 +72,7 @@ def test_a_gpu_that_must_train_plainly_is_noted_with_the_reason(
     assert notes == [Note(text, about="gpu")]
 
 
-def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_never_loads_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
     test = {
         image.numpy().tobytes()
@@ -94,9 +92,7 @@ def test_a_trial_never_touches_the_test_split(tmp_path: Path, monkeypatch: pytes
     assert not seen & test
 
 
-def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_does_not_start_on_an_unfit_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checkpoints would be lost with another disk; its numbers are not those of other versions."""
     monkeypatch.setattr(trainable, "_node", lambda: "5e3f")
     packed = build.pack(*data.load("digits"))
@@ -121,7 +117,7 @@ def test_a_trial_does_not_begin_on_a_machine_that_it_is_not_for(
 
 
 @pytest.mark.parametrize("reason", ["it has torch 2.0, not 2.1", "s3://b: 10 s: no answer"])
-def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason: str) -> None:
+def test_unfit_machine_is_parsed_from_the_last_line_of_the_traceback(reason: str) -> None:
     try:
         raise machine.UnfitMachineError(f"5e3f: {reason}")
     except machine.UnfitMachineError:
@@ -133,7 +129,7 @@ def test_the_driver_knows_an_unfit_machine_by_the_last_line_of_the_trace(reason:
     assert copy.copy(machine.UnfitMachineError("5e3f: x")).args == ("5e3f: x",)
 
 
-def test_the_driver_knows_a_machine_that_lacks_a_module_by_what_ray_says_of_the_dead_worker() -> None:
+def test_machine_that_lacks_a_module_is_parsed_from_the_error_of_ray() -> None:
     said = (
         "The actor is dead because its worker process has died. Traceback (most recent call last):\n"
         "RuntimeError: The actor with name ImplicitFunc failed to import on the worker. This may\n\n"

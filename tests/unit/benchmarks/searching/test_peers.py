@@ -49,7 +49,7 @@ ONES = np.ones(2)
 
 
 @pytest.mark.parametrize("columns", [{"a": ("x", "y", "z")}, {"a": (True, False)}, {"a": (1,), "b": ("u",)}])
-def test_smac_ends_where_a_table_has_more_settings_than_its_values_allow(
+def test_smac_ends_if_a_table_has_more_settings_than_configurations(
     columns: dict[str, tuple[Any, ...]],
 ) -> None:
     if "smac" in methods.missing():
@@ -64,7 +64,7 @@ def test_smac_ends_where_a_table_has_more_settings_than_its_values_allow(
     assert 0 < shares[-1] <= 1
 
 
-def test_the_configurations_of_a_small_space_are_counted_as_they_depend_on_each_other() -> None:
+def test_configurations_of_a_small_conditional_space_are_counted() -> None:
     ranges: dict[str, Range] = {"kind": Choice(("x", "y")), "x.size": Choice((1, 2, 3)), "r": Choice((0,))}
     table = Table(("a", "b"), 1, [], ranges, {"x.size": ("kind", ("x",))})
     found = list(_configurations(table, list(ranges), {}))

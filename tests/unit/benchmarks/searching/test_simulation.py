@@ -34,7 +34,7 @@ class InOrder:
 CURVES = [[[0.1, 0.1], [0.5, 0.5]], [[0.9, 0.9], [1.0, 0.2]], [[0.9, 0.9]]]
 
 
-def test_two_workers_train_by_the_recorded_clock() -> None:
+def test_two_workers_use_the_recorded_epoch_times() -> None:
     method = InOrder(2)
     # Setting 0 reports at 1 and 2 seconds, setting 1 at 1.5 and 2.5.
     reached = simulate(made(CURVES[:2], [[1, 1], [1.5, 1]]), method, workers=2, budget=6)
@@ -49,21 +49,21 @@ def test_one_worker_trains_one_after_the_other() -> None:
     assert method.log == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
-def test_an_epoch_that_diverges_is_spent_and_frees_its_worker() -> None:
+def test_diverging_epoch_counts_and_frees_its_worker() -> None:
     method = InOrder(3)
     reached = simulate(made(CURVES[::-1]), method, workers=1, budget=6)
     assert method.log == [(0, 1), (0, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
     assert reached == pytest.approx([0, 0, 0, 0.2, 0.2, 0.35])
 
 
-def test_the_budget_cuts() -> None:
+def test_simulation_stops_at_the_budget() -> None:
     method = InOrder(2)
     reached = simulate(made(CURVES[:2]), method, workers=2, budget=3)
     assert reached == pytest.approx([0, 0, 0.25])
     assert len(method.log) == 3
 
 
-def test_equal_times_are_kept_in_the_order_of_their_start() -> None:
+def test_events_at_equal_times_keep_the_order_of_their_start() -> None:
     method = InOrder(2)
     simulate(made(CURVES[:2]), method, workers=2, budget=4)
     assert method.log == [(0, 1), (1, 1), (0, 2), (1, 2)]
@@ -99,7 +99,7 @@ class Counting(RandomOrder):
     budget=st.integers(1, 30),
     stops=st.lists(st.booleans(), max_size=10),
 )
-def test_no_epoch_and_no_worker_is_lost(
+def test_simulation_uses_all_workers_and_counts_all_epochs(
     lengths: list[int], workers: int, budget: int, stops: list[bool]
 ) -> None:
     rng = np.random.default_rng(budget)

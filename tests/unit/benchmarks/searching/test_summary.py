@@ -30,11 +30,11 @@ def test_seeds_that_end_below_rtune_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=9), st.floats(0, 1))
-def test_quantile_is_numpys(values: list[float], q: float) -> None:
+def test_quantile_agrees_with_numpy(values: list[float], q: float) -> None:
     assert quantile(values, q) == pytest.approx(np.quantile(values, q), abs=1e-6)
 
 
-def test_a_quantile_beside_never_is_never() -> None:
+def test_quantile_is_inf_if_a_neighbouring_value_is_inf() -> None:
     assert quantile([1, math.inf], 0.5) == math.inf
     assert quantile([1, 3, math.inf], 0.5) == 3
     assert quantile([math.inf, math.inf, math.inf, 1], 0.5) == math.inf

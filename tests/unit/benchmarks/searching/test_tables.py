@@ -30,7 +30,7 @@ def rows(*values: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(row) | values[ord(row["config"]) - ord("a")] for row in WRITTEN]
 
 
-def test_a_table_written_by_hand(tmp_path: Path) -> None:
+def test_load_reads_a_table_written_by_hand(tmp_path: Path) -> None:
     table = load(write(tmp_path / "t.csv", rows(A, B)), ["natural_accuracy", "train_seconds:min"])
     assert table.objectives == ("natural_accuracy", "train_seconds")
     assert table.max_epochs == 2
@@ -44,7 +44,7 @@ def test_a_table_written_by_hand(tmp_path: Path) -> None:
     assert table.full_hypervolume == pytest.approx(0.8 * 2)
 
 
-def test_the_epoch_in_which_a_training_diverged_may_be_a_row(tmp_path: Path) -> None:
+def test_table_may_have_a_row_for_the_epoch_that_diverged(tmp_path: Path) -> None:
     made = rows(A, B)
     broken = dict.fromkeys(FRACTIONS, "")
     extra = {"config": "b", "epoch": 2, "train_seconds": 4} | B | broken
@@ -69,7 +69,7 @@ def test_the_epoch_in_which_a_training_diverged_may_be_a_row(tmp_path: Path) -> 
             )
 
 
-def test_a_recorded_setting_that_diverges_at_once_has_a_row(tmp_path: Path) -> None:
+def test_record_writes_a_row_for_a_setting_that_diverges_at_once(tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(
         "data: {dataset: digits}\nmodel: {width: 1}\nattack: {steps: 1}\nevaluation: {steps: 1}\n"
@@ -82,7 +82,7 @@ def test_a_recorded_setting_that_diverges_at_once_has_a_row(tmp_path: Path) -> N
     ]
 
 
-def test_a_reduction_keeps_some_images_of_each_class_and_averages_squares() -> None:
+def test_reduction_keeps_equally_many_images_per_class_and_averages_squares() -> None:
     images = torch.arange(2 * 12 * 16, dtype=torch.uint8).view(24, 1, 4, 4)
     split = Split(images, torch.arange(24) % 3)
     train, validation = record.Reduction(train_images=6, pool=2)(split, split)
@@ -96,7 +96,7 @@ def test_a_reduction_keeps_some_images_of_each_class_and_averages_squares() -> N
     assert all((a is b) for a, b in zip(record.Reduction()(split, split), (split, split), strict=True))
 
 
-def test_ranges_and_conditions_are_seen(tmp_path: Path) -> None:
+def test_load_finds_ranges_and_conditions(tmp_path: Path) -> None:
     table = load(write(tmp_path / "t.csv", rows(A, B)), OBJECTIVES)
     assert table.ranges == {
         "lr": Uniform(0.001, 1.0, log=True),
@@ -111,7 +111,7 @@ def test_ranges_and_conditions_are_seen(tmp_path: Path) -> None:
     assert table.is_active("lr", {})
 
 
-def test_a_condition_in_a_condition_and_columns_in_any_order(tmp_path: Path) -> None:
+def test_load_finds_nested_conditions_in_any_column_order(tmp_path: Path) -> None:
     kinds: list[dict[str, Any]] = [
         {"radius": 1, "kind": "ball", "pruned": True},
         {"radius": 2, "kind": "ball", "pruned": True},
@@ -125,7 +125,7 @@ def test_a_condition_in_a_condition_and_columns_in_any_order(tmp_path: Path) -> 
     assert list(table.ranges) == ["pruned", "kind", "radius"]
 
 
-def test_a_column_without_any_value_is_none(tmp_path: Path) -> None:
+def test_column_without_values_is_ignored(tmp_path: Path) -> None:
     table = load(write(tmp_path / "t.csv", rows(A | {"unused": ""}, B)), OBJECTIVES)
     assert "unused" not in table.ranges
 
@@ -216,7 +216,7 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=8), VALUES, st.data())
-def test_nearest_is_the_nearest_unused(
+def test_nearest_returns_the_nearest_unused_setting(
     settings: list[Any], wanted: dict[str, Any], data: st.DataObject
 ) -> None:
     none = np.zeros((1, 2))
@@ -228,7 +228,7 @@ def test_nearest_is_the_nearest_unused(
     assert apart(settings[chosen], wanted) <= min(apart(settings[i], wanted) for i in unused) + 1e-9
 
 
-def test_the_first_of_equally_near_ones_is_taken() -> None:
+def test_nearest_takes_the_first_of_equally_near_settings() -> None:
     none = np.zeros((1, 2))
     same = {"size": 1.0, "rate": 1.0, "method": "rgsm"}
     table = Table(("a", "b"), 1, [Setting(same, none, none[0])] * 3, RANGES, {})

@@ -22,7 +22,7 @@ class Flat(nn.Module):
         return images.flatten(1) @ self.weight.T
 
 
-def test_autoattack_and_pgd_find_the_exact_robust_accuracy_of_a_linear_network() -> None:
+def test_autoattack_and_pgd_give_the_exact_robust_accuracy_of_a_linear_network() -> None:
     """Robust iff for each other class j: z_y - z_j > epsilon * |w_y - w_j|_1 (no pixel near 0 or 1)."""
     torch.manual_seed(1)
     model, epsilon = Flat(), 0.05
@@ -45,7 +45,7 @@ def test_autoattack_and_pgd_find_the_exact_robust_accuracy_of_a_linear_network()
     assert (weaker[0] & ~safe).float().mean() < 0.1
 
 
-def test_autoattack_on_a_noisy_network_counts_an_image_lost_if_one_draw_was() -> None:
+def test_autoattack_counts_an_image_as_lost_if_one_noise_draw_is_wrong() -> None:
     class NoisyFlat(Flat):
         def __init__(self) -> None:
             super().__init__()
@@ -65,6 +65,6 @@ def test_autoattack_on_a_noisy_network_counts_an_image_lost_if_one_draw_was() ->
     assert right.float().mean() <= draws.float().mean() + 0.05
 
 
-def test_noisy_networks_get_autoattacks_rand_version() -> None:
+def test_autoattack_uses_its_rand_version_for_noisy_networks() -> None:
     assert version_for(PreActResNet(20, width=2, in_channels=1, members=2, gamma=0.1)) == "rand"
     assert version_for(PreActResNet(20, width=2, in_channels=1)) == "standard"

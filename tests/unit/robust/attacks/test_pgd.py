@@ -42,7 +42,7 @@ def test_fgsm_by_hand() -> None:
     assert adversarial.flatten(1).tolist() == [pytest.approx([0.4, 0.6]), pytest.approx([0.15, 0.85])]
 
 
-def test_ifgsm_walks_to_the_balls_edge_and_the_images_edge() -> None:
+def test_ifgsm_reaches_the_bounds_of_ball_and_image() -> None:
     images = torch.tensor([[0.5, 0.98]]).view(1, 1, 1, 2)
     adversarial = ifgsm(0.1, 0.03, 5)(Linear(), images, torch.tensor([0]))
     assert adversarial.flatten().tolist() == pytest.approx([0.4, 1.0])
@@ -53,7 +53,7 @@ def test_margin_by_hand() -> None:
     assert margin(logits, torch.tensor([0, 1])).tolist() == pytest.approx([-0.5, 5.0])
 
 
-def test_the_margin_pulls_where_the_cross_entropy_has_lost_its_gradient() -> None:
+def test_margin_has_a_gradient_where_that_of_cross_entropy_vanishes() -> None:
     """A confident network: softmax rounds to 1, the cross-entropy's gradient to exactly 0."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
     model[1].weight.data = torch.tensor([[1e3, 0.0], [0.0, 1e3]])
@@ -73,7 +73,7 @@ class TwoHills(nn.Module):
         return torch.cat([torch.zeros_like(rise), rise], dim=1)
 
 
-def test_restarts_keep_the_best_start_of_each_image() -> None:
+def test_restarts_keep_the_strongest_result_for_each_image() -> None:
     images, labels = torch.full((200, 1, 1, 1), 0.5), torch.zeros(200, dtype=torch.int64)
     model = TwoHills()
     with seeded(0, torch.device("cpu")):
@@ -96,7 +96,7 @@ def test_eot_sums_the_gradients_of_separate_draws() -> None:
     torch.testing.assert_close(together, apart)
 
 
-def test_eot_finds_the_direction_that_noise_hides() -> None:
+def test_eot_finds_a_gradient_that_noise_hides() -> None:
     torch.manual_seed(0)
     images = torch.full((500, 1, 1, 2), 0.5)
     labels = torch.zeros(500, dtype=torch.int64)
@@ -128,7 +128,7 @@ ATTACKS = {
     steps=st.integers(1, 4),
     seed=st.integers(0, 1000),
 )
-def test_never_outside_the_ball_or_the_image(
+def test_pgd_stays_inside_the_ball_and_the_image_range(
     name: str, epsilon: float, step: float, steps: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -144,7 +144,7 @@ def test_never_outside_the_ball_or_the_image(
 
 @settings(max_examples=15, deadline=None)
 @given(epsilon=st.floats(0.01, 3), rate=st.floats(0.001, 1), seed=st.integers(0, 1000))
-def test_carlinis_l2_attack_stays_in_its_ball(epsilon: float, rate: float, seed: int) -> None:
+def test_carlini_l2_attack_stays_in_its_ball(epsilon: float, rate: float, seed: int) -> None:
     torch.manual_seed(seed)
     model = PreActResNet(20, width=2, in_channels=1).eval()
     images, labels = torch.rand(3, 1, 8, 8).round(decimals=1), torch.randint(10, (3,))
@@ -155,7 +155,7 @@ def test_carlinis_l2_attack_stays_in_its_ball(epsilon: float, rate: float, seed:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_carlinis_l2_attack_finds_the_distance_to_a_plane() -> None:
+def test_carlini_l2_attack_finds_the_distance_to_a_plane() -> None:
     """The class changes where x_1 = 2 x_2: from (0.8, 0.2) the distance is 0.4 / sqrt(5)."""
     images, labels = torch.tensor([[0.8, 0.2]]).view(1, 1, 1, 2), torch.tensor([0])
     distance = 0.4 / math.sqrt(5)
@@ -167,7 +167,7 @@ def test_carlinis_l2_attack_finds_the_distance_to_a_plane() -> None:
     assert (near - images).norm().item() == pytest.approx(0.95 * distance, rel=1e-4)
 
 
-def test_carlinis_l2_attack_refuses_a_noisy_network() -> None:
+def test_carlini_l2_attack_refuses_a_noisy_network() -> None:
     model = PreActResNet(20, width=2, in_channels=1, gamma=0.1).eval()
     with pytest.raises(ValueError, match="a noisy network has no least perturbation"):
         CarliniL2(0.5)(model, torch.rand(1, 1, 8, 8), torch.tensor([0]))
@@ -184,7 +184,7 @@ def test_random_start_fills_the_ball() -> None:
 
 
 @pytest.mark.parametrize("wrong", [(0.0, 0.1, 1), (0.1, -1.0, 1), (0.1, 0.1, 0), (float("nan"), 0.1, 1)])
-def test_senseless_attacks_are_refused(wrong: tuple[float, float, int]) -> None:
+def test_invalid_attack_settings_are_refused(wrong: tuple[float, float, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         PGD(*wrong)
 
@@ -200,6 +200,6 @@ def test_senseless_attacks_are_refused(wrong: tuple[float, float, int]) -> None:
         (lambda: CarliniL2(1.0, confidence=-1), "confidence is -1"),
     ],
 )
-def test_the_message_names_the_value(make: object, message: str) -> None:
+def test_attack_error_names_the_value(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]

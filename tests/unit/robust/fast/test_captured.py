@@ -65,13 +65,13 @@ def trainer(
     return Trainer(model, pruner, attack, train, recipe, seed, loss, engine)
 
 
-def test_the_engine_is_taken(digits: tuple[Split, Split]) -> None:
+def test_gpu_engine_is_used(digits: tuple[Split, Split]) -> None:
     engine = trainer(digits[0]).engine
     assert engine.obstacle is None
     assert type(engine).__name__ == "GPUEngine"
 
 
-def test_an_attack_that_waits_for_the_gpu_trains_and_measures_plainly(digits: tuple[Split, Split]) -> None:
+def test_attack_that_waits_for_the_gpu_uses_plain_pytorch(digits: tuple[Split, Split]) -> None:
     def still(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         assert images.max().item() <= 1
         return images
@@ -85,7 +85,7 @@ def test_an_attack_that_waits_for_the_gpu_trains_and_measures_plainly(digits: tu
     assert natural == robust == one.measure(digits[1], still)[0]
 
 
-def test_other_losses_are_recorded_too(digits: tuple[Split, Split]) -> None:
+def test_other_losses_are_captured_too(digits: tuple[Split, Split]) -> None:
     attack = PGD(0.1, 0.025, 5, loss=KL())
     one = trainer(digits[0], attack=attack, loss=both)
     assert one.engine.obstacle is None
@@ -95,7 +95,7 @@ def test_other_losses_are_recorded_too(digits: tuple[Split, Split]) -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1])
-def test_it_trains_as_well_as_plain_float32(digits: tuple[Split, Split], gamma: float) -> None:
+def test_gpu_engine_trains_as_well_as_plain_float32(digits: tuple[Split, Split], gamma: float) -> None:
     """Means over seeds of both accuracies, within three standard errors of their difference."""
     found: dict[bool, list[Tensor]] = {True: [], False: []}
     for fast in found:
@@ -110,7 +110,7 @@ def test_it_trains_as_well_as_plain_float32(digits: tuple[Split, Split], gamma: 
     assert ((fast_way.mean(dim=0) - plain.mean(dim=0)).abs() < 3 * error + 0.01).all()
 
 
-def test_measuring_agrees_with_the_plain_way(digits: tuple[Split, Split]) -> None:
+def test_gpu_measurement_agrees_with_plain_pytorch(digits: tuple[Split, Split]) -> None:
     one = trainer(digits[0])
     for _ in range(6):
         one.train_epoch()
@@ -121,9 +121,7 @@ def test_measuring_agrees_with_the_plain_way(digits: tuple[Split, Split]) -> Non
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1])
-def test_a_training_that_is_continued_is_one_that_never_stopped(
-    digits: tuple[Split, Split], gamma: float
-) -> None:
+def test_continued_training_equals_an_uninterrupted_one(digits: tuple[Split, Split], gamma: float) -> None:
     whole = trainer(digits[0], gamma=gamma)
     for _ in range(3):
         whole.train_epoch()
@@ -137,7 +135,7 @@ def test_a_training_that_is_continued_is_one_that_never_stopped(
     assert _same(whole, second)
 
 
-def test_trainings_of_one_process_do_not_meet(digits: tuple[Split, Split]) -> None:
+def test_parallel_trainings_in_one_process_are_independent(digits: tuple[Split, Split]) -> None:
     """Four at once, each on a thread and a stream of its own, end as they do one after the other."""
 
     def run(one: Trainer) -> None:
@@ -165,7 +163,7 @@ def _same(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
-def test_no_host_waits_within_an_epoch(digits: tuple[Split, Split]) -> None:
+def test_epoch_runs_without_waiting_for_the_gpu(digits: tuple[Split, Split]) -> None:
     one = trainer(digits[0])
     one.train_epoch()
     torch.cuda.synchronize()

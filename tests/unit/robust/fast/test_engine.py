@@ -47,7 +47,9 @@ def same(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_a_cpu_gets_its_engine_and_a_gpu_that_cannot_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_for_gives_the_cpu_engine_or_the_plain_one_on_unsupported_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert engine_for("cpu") == engine_for(torch.device("cpu")) == CPUEngine(obstacle=None)
     monkeypatch.setattr(package, "obstacle", lambda: "it has no bfloat16")
     found = engine_for("cuda")
@@ -55,7 +57,7 @@ def test_a_cpu_gets_its_engine_and_a_gpu_that_cannot_the_plain_one(monkeypatch: 
     assert found.obstacle == "it has no bfloat16"
 
 
-def test_trainings_may_share_an_engine() -> None:
+def test_several_trainings_can_share_an_engine() -> None:
     attack, shared = PGD(0.1, 0.05, 1), engine_for("cpu")
     alone = make(engine_for("cpu"), attack)
     alone.train_epoch()
@@ -78,7 +80,7 @@ class Bounded(PreActBlock):
         return super().forward(x).tanh()
 
 
-def test_the_written_gradient_is_for_networks_it_was_written_for() -> None:
+def test_handwritten_gradient_is_used_only_for_supported_networks() -> None:
     attack = PGD(0.1, 0.1, 1)
     model = PreActResNet(20, width=2)
     assert fits(model, attack)
@@ -104,7 +106,7 @@ def gpu() -> Any:
     return engine
 
 
-def test_the_convolutions_kernel_is_the_instances_and_survives_copies(gpu: Any) -> None:
+def test_convolution_kernel_is_set_per_instance_and_copied_with_it(gpu: Any) -> None:
     model = WideResNet(10, widen=10, width=16, gamma=0.1)
     names = list(model.state_dict())
     gpu.GPUEngine().prepare(model)
@@ -122,7 +124,7 @@ def test_the_convolutions_kernel_is_the_instances_and_survives_copies(gpu: Any) 
     assert torch.equal(model.stem(x), nn.functional.conv2d(x, model.stem.weight, padding=1))
 
 
-def test_an_attack_that_is_not_pgd_gets_the_plain_engine(gpu: Any) -> None:
+def test_other_attack_than_pgd_uses_the_plain_engine(gpu: Any) -> None:
     engine = gpu.GPUEngine()
     assert engine.suited(PGD(0.1, 0.1, 1)) is engine
     plain = engine.suited(lambda model, images, labels: images)
@@ -131,7 +133,7 @@ def test_an_attack_that_is_not_pgd_gets_the_plain_engine(gpu: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
-def test_its_steps_are_the_plain_ones(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_engine_steps_agree_with_the_plain_engine(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU nothing is recorded and nothing is bfloat16, which leaves the optimizer and the counting."""
     recorded: list[Callable[..., Tensor]] = []
 
@@ -166,7 +168,7 @@ def test_its_steps_are_the_plain_ones(gpu: Any, monkeypatch: pytest.MonkeyPatch)
     assert len(recorded) == 3
 
 
-def test_its_noise_is_its_own(gpu: Any) -> None:
+def test_gpu_engine_noise_uses_a_separate_generator(gpu: Any) -> None:
     engine, generators = gpu.GPUEngine(), gpu.Generators.on(torch.device("cpu"))
     before = torch.get_rng_state()
     with engine.seeded(generators, 5):

@@ -49,7 +49,7 @@ def trained(network: str, pruning: str, fast: bool, steps: int = 3) -> tuple[dic
 
 @pytest.mark.parametrize("pruning", PRUNERS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_engine_gives_the_same_weights(network: str, pruning: str) -> None:
+def test_cpu_engine_gives_the_same_weights_as_plain_pytorch(network: str, pruning: str) -> None:
     (ours, loss), (theirs, expected) = (trained(network, pruning, fast) for fast in (True, False))
     assert loss == pytest.approx(expected, rel=1e-4)
     for name, tensor in theirs.items():

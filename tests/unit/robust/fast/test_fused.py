@@ -65,7 +65,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 @pytest.mark.parametrize(("kind", "settings", "channels"), NETWORKS)
-def test_the_chain_is_pgd(
+def test_chain_attack_agrees_with_pgd(
     make: Make, kind: type[PreActNetwork], settings: dict[str, Any], channels: int
 ) -> None:
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def test_the_chain_is_pgd(
     assert (made != x).float().mean() > 0.5
 
 
-def test_a_random_start_stays_in_the_ball_and_among_images(make: Make) -> None:
+def test_random_start_stays_in_the_ball_and_in_the_image_range(make: Make) -> None:
     torch.manual_seed(0)
     model = lively(PreActResNet(20, width=2, in_channels=1))
     x, y = images(1)
@@ -92,7 +92,7 @@ def test_a_random_start_stays_in_the_ball_and_among_images(make: Make) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_a_network_pruned_to_nothing_gives_no_direction(make: Make, members: int) -> None:
+def test_attack_on_a_network_of_zeros_does_not_change_the_image(make: Make, members: int) -> None:
     """Its activations have no spread for the noise to follow; they are constants that round."""
     model = lively(PlainNet(20, width=2, in_channels=1, members=members, gamma=0.5))
     for module in model.modules():
@@ -103,9 +103,7 @@ def test_a_network_pruned_to_nothing_gives_no_direction(make: Make, members: int
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_the_gradient_goes_through_the_noise(
-    make: Make, members: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradient_includes_the_noise(make: Make, members: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The noise that the chain drew is read off, and autograd differentiates with the same."""
     torch.manual_seed(0)
     model = lively(PreActResNet(20, width=2, in_channels=1, members=members, gamma=0.5))
@@ -141,7 +139,7 @@ def test_the_gradient_goes_through_the_noise(
     ("channels", "out", "kernel", "groups", "stride"),
     [(3, 16, 3, 1, 1), (5, 7, 3, 2, 2), (4, 6, 1, 3, 2), (70, 66, 1, 1, 1)],
 )
-def test_a_convolution_and_both_its_gradients(
+def test_fused_convolution_and_its_gradients_agree_with_pytorch(
     channels: int, out: int, kernel: int, groups: int, stride: int
 ) -> None:
     torch.manual_seed(0)
@@ -157,7 +155,7 @@ def test_a_convolution_and_both_its_gradients(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_what_the_kernels_are_not_made_for_is_left_to_pytorch() -> None:
+def test_unsupported_layers_use_pytorch() -> None:
     model, attack = PreActResNet(20, width=2), PGD(0.1, 0.1, 1)
     assert fused.fits(model, attack)
     assert not fused.fits(MobileNet(width=2), attack)

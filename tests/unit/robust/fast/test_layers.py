@@ -60,7 +60,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor, Images, Layout, La
 
 @settings(deadline=None)
 @given(convolutions())
-def test_a_layer_is_the_convolution_and_its_gradient(
+def test_layer_agrees_with_convolution_and_its_gradient(
     made: tuple[nn.Conv2d, Tensor, Images, Layout, Layout],
 ) -> None:
     conv, images, entry, before, after = made
@@ -85,7 +85,7 @@ def test_a_layer_is_the_convolution_and_its_gradient(
 
 @settings(deadline=None)
 @given(st.integers(1, 3), st.sampled_from([1, 2]), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
-def test_the_stem_is_the_convolution_and_its_gradient(
+def test_stem_agrees_with_convolution_and_its_gradient(
     members: int, lanes: int, channels: int, height: int, width: int
 ) -> None:
     layout = Images(members, 1 if members > 1 else lanes)
@@ -105,7 +105,7 @@ def test_the_stem_is_the_convolution_and_its_gradient(
 
 @settings(deadline=None)
 @given(st.integers(1, 3), st.sampled_from([1, 2]), st.integers(1, 2), st.integers(1, 2))
-def test_a_layout_keeps_images_channels_and_members_apart(
+def test_layout_round_trip_keeps_images_channels_and_members(
     members: int, lanes: int, height: int, width: int
 ) -> None:
     images = Images(members, 1 if members > 1 else lanes)
@@ -128,7 +128,7 @@ def test_a_layout_keeps_images_channels_and_members_apart(
             assert layout.normal(batch).shape == batch.shape
 
 
-def test_small_images_become_rows_and_narrow_ones_pairs() -> None:
+def test_layout_is_rows_for_small_images_and_pairs_for_few_channels() -> None:
     entry, found = layouts(torch.empty(6, 1, 8, 8), PreActResNet(20, in_channels=1))
     assert entry.lanes == 2
     assert [type(layout) for layout in found] == 7 * [Images] + 3 * [Planes]
@@ -168,7 +168,7 @@ def network(kind: type[PreActNetwork], channels: int, members: int) -> PreActNet
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", [PreActResNet, PlainNet, WideResNet])
 @pytest.mark.parametrize("members", [1, 2])
-def test_the_attack_is_the_plain_one(
+def test_cpu_attack_agrees_with_the_plain_attack(
     shape: tuple[int, int, int, int], kind: type[PreActNetwork], members: int
 ) -> None:
     """Of one step without a random start: each pixel goes where its gradient's sign says."""

@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_freed_memory_is_not_taken_anew() -> None:
+def test_freed_memory_stays_with_the_process() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     if ran.returncode == 3:
         pytest.skip("the C library is not glibc")

@@ -49,7 +49,7 @@ class Divergence:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_training_lowers_a_loss_of_anybodys(engine: str) -> None:
+def test_training_reduces_a_custom_loss(engine: str) -> None:
     seen: list[tuple[bool, float]] = []
 
     def squared(model: nn.Module, natural: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def test_training_lowers_a_loss_of_anybodys(engine: str) -> None:
     assert natural >= robust > 0.9
 
 
-def test_the_cross_entropy_is_that_of_the_adversarial_images() -> None:
+def test_cross_entropy_is_computed_on_the_adversarial_images() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     natural, adversarial, labels = torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4), torch.randint(3, (5,))
     found = CrossEntropy()(model, natural, adversarial, labels)
@@ -75,7 +75,7 @@ def test_the_cross_entropy_is_that_of_the_adversarial_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["CrossEntropy", "Margin", "AttackCrossEntropy"])
-def test_a_catalog_can_build_each_loss_by_its_name(name: str) -> None:
+def test_each_loss_can_be_built_by_its_name(name: str) -> None:
     assert callable(getattr(importlib.import_module("rtune.robust.losses"), name)())
 
 
@@ -83,7 +83,7 @@ def test_a_catalog_can_build_each_loss_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"restarts": 3}, {"eot_draws": 2}, {"random_start": False}])
-def test_pgd_on_anybodys_loss_stays_in_its_ball_and_raises_it(settings: dict[str, int]) -> None:
+def test_pgd_on_a_custom_loss_stays_in_its_ball_and_increases_the_loss(settings: dict[str, int]) -> None:
     torch.manual_seed(0)
     model = PreActResNet(20, width=2, in_channels=1).eval()
     images, labels = torch.rand(8, 1, 8, 8), torch.randint(10, (8,))
@@ -101,7 +101,7 @@ def test_pgd_on_anybodys_loss_stays_in_its_ball_and_raises_it(settings: dict[str
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_clean_logits_are_computed_once_an_attack_and_only_if_asked_for() -> None:
+def test_clean_logits_are_computed_once_per_attack_and_only_if_needed() -> None:
     images, labels = torch.rand(4, 1, 2, 2), torch.randint(3, (4,))
     linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     given: list[Tensor | None] = []
@@ -129,7 +129,7 @@ def test_clean_logits_are_computed_once_an_attack_and_only_if_asked_for() -> Non
                 assert clean is None
 
 
-def test_attacks_of_one_setting_are_one_key() -> None:
+def test_attacks_with_equal_settings_are_equal() -> None:
     assert {PGD(0.1, 0.1, 1, loss=Margin()): 1}[cw(0.1, 0.1, 1)] == 1
     assert PGD(0.1, 0.1, 1) == PGD(0.1, 0.1, 1, loss=AttackCrossEntropy()) != cw(0.1, 0.1, 1)
 
@@ -153,7 +153,7 @@ class Unhashable:
 
 @pytest.mark.parametrize("attack", [Flipped(0.1, 0.1, 1), Unhashable(), lambda _, images, __: images.flip(2)])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_attack_of_anybodys_trains_and_measures_as_it_is(engine: str, attack: Attack) -> None:
+def test_custom_attack_is_used_unchanged_in_training_and_measurement(engine: str, attack: Attack) -> None:
     seen: list[bool] = []
 
     def loss(model: nn.Module, natural: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:

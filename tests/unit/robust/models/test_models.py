@@ -95,7 +95,7 @@ def test_every_network_takes_the_data_sets_images_and_classes(size: int) -> None
         assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_he_normal_by_the_fan_out_of_one_group() -> None:
+def test_initial_weights_are_he_normal_by_the_fan_out_of_one_group() -> None:
     torch.manual_seed(0)
     model = PreActResNet(20, width=32, members=3)
     conv = model.blocks[-1].conv2
@@ -105,7 +105,7 @@ def test_he_normal_by_the_fan_out_of_one_group() -> None:
     assert block.pointwise.weight.std().item() == pytest.approx(math.sqrt(2 / 512), rel=0.02)
 
 
-def test_a_block_without_skip_lets_nothing_pass_beside_its_convolutions() -> None:
+def test_plain_block_has_no_skip_connection() -> None:
     x = torch.randn(2, 4, 8, 8)
     for network, passes in ((PreActResNet, x), (PlainNet, torch.zeros_like(x))):
         block = network(20, width=4).blocks[1]
@@ -113,7 +113,7 @@ def test_a_block_without_skip_lets_nothing_pass_beside_its_convolutions() -> Non
         assert torch.equal(block(x), passes)
 
 
-def test_a_separable_block_filters_each_channel_alone() -> None:
+def test_separable_block_filters_each_channel_separately() -> None:
     block = MobileNet(width=2, members=2).eval().blocks[0]
     x = torch.rand(2, 8, 6, 6)
     changed = x.clone()
@@ -156,7 +156,7 @@ def test_members_train_as_separate_networks_on_the_averaged_logits(name: str) ->
             torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_splitting_leaves_the_ensemble_and_the_random_numbers_alone() -> None:
+def test_splitting_changes_neither_the_ensemble_nor_the_random_state() -> None:
     model = PreActResNet(20, width=2, members=2, gamma=0.1)
     model.blocks[4].noise.gamma = 0.3
     torch.manual_seed(0)
@@ -182,7 +182,7 @@ def test_noise_has_the_spread_of_the_paper(members: int) -> None:
 
 @pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize("name", SMALL)
-def test_noise_is_on_in_training_and_in_evaluation(name: str, mode: bool) -> None:
+def test_noise_is_added_in_training_and_in_evaluation(name: str, mode: bool) -> None:
     images = torch.rand(4, 1, 16, 16)
     noisy = SMALL[name](gamma=0.1).train(mode)
     assert not torch.equal(noisy(images), noisy(images))
@@ -201,7 +201,7 @@ def test_noise_follows_every_block(name: str, members: int) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_quiet_twin_has_the_same_weights_and_no_noise(name: str) -> None:
+def test_quiet_copy_has_the_same_weights_and_no_noise(name: str) -> None:
     model = SMALL[name](members=2, gamma=0.1)
     twin = quiet(model)
     assert (is_noisy(model), is_noisy(twin), twin.training) == (True, False, True)
@@ -215,7 +215,7 @@ def test_the_quiet_twin_has_the_same_weights_and_no_noise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_compacted_network_has_a_quiet_twin(name: str) -> None:
+def test_compacted_network_has_a_quiet_copy(name: str) -> None:
     model = SMALL[name](members=2, gamma=0.1).eval()
     small = compact(model)
     assert is_noisy(small)
@@ -225,7 +225,7 @@ def test_a_compacted_network_has_a_quiet_twin(name: str) -> None:
     torch.testing.assert_close(quiet(small)(images), quiet(model)(images))
 
 
-def test_one_noisy_block_makes_a_noisy_network() -> None:
+def test_network_with_one_noisy_block_is_noisy() -> None:
     model = PreActResNet(20, width=2)
     assert not is_noisy(model)
     model.blocks[5].noise.gamma = 0.01
@@ -233,7 +233,7 @@ def test_one_noisy_block_makes_a_noisy_network() -> None:
     assert not is_noisy(quiet(model))
 
 
-def test_bad_sizes_are_named() -> None:
+def test_bad_sizes_are_named_in_the_error() -> None:
     for network in (PreActResNet, PlainNet):
         with pytest.raises(ValueError, match="depth is 21"):
             network(21)

@@ -65,7 +65,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("sparsity", "granularity", "members"), CASES)
-def test_a_training_ends_with_exactly_the_sparsity_asked_for(
+def test_training_ends_with_exactly_the_requested_sparsity(
     sparsity: float, granularity: str, members: int, tmp_path: Path
 ) -> None:
     trainer = make(sparsity, granularity, members)
@@ -87,7 +87,7 @@ def test_a_training_ends_with_exactly_the_sparsity_asked_for(
         assert torch.equal(a, b)
 
 
-def test_the_duals_outlive_epochs_and_matter() -> None:
+def test_duals_are_kept_between_epochs_and_change_the_result() -> None:
     trainer = make(0.8)
     trainer.train_epoch()
     saved = {k: v.clone() for k, v in trainer.state_dict().items()}
@@ -128,7 +128,7 @@ few_values = st.sampled_from([0.0, 0.5, -0.5, 1.0, -1.0]) | st.floats(-2, 2)
     granularity=st.sampled_from(["weights", "channels"]),
     cut=st.integers(1, 6),
 )
-def test_the_projection_is_the_nearest_of_its_sparsity(
+def test_projection_is_the_nearest_point_of_its_sparsity(
     values: list[float], sparsity: float, granularity: str, cut: int
 ) -> None:
     """Against every choice of what to keep, with ties and zeros, over two layers ranked together."""
@@ -146,7 +146,7 @@ def test_the_projection_is_the_nearest_of_its_sparsity(
     assert torch.equal(found[found != 0], w[found != 0])  # what is kept is kept as it is
 
 
-def test_a_share_that_rounds_to_everything_leaves_nothing_and_trains_on() -> None:
+def test_sparsity_that_rounds_to_one_prunes_all_weights_and_training_continues() -> None:
     model = convs([1.0, 2.0, 3.0])
     ADMM(model, rho=0.1, sparsity=0.9).replace()
     assert zeros(model, "weights") == (3, 3)
@@ -170,7 +170,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_pruning_does_not_hide_that_a_training_diverged(name: str, bad: float) -> None:
+def test_divergence_is_detected_although_pruning_makes_zeros(name: str, bad: float) -> None:
     """A weight breaks in the last batch, after the last loss: the epoch must not end well."""
 
     class Breaks(Pruner):
@@ -192,6 +192,6 @@ def test_pruning_does_not_hide_that_a_training_diverged(name: str, bad: float) -
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 80])
-def test_a_sparsity_that_is_no_fraction_is_refused(sparsity: float) -> None:
+def test_sparsity_outside_the_unit_interval_is_refused(sparsity: float) -> None:
     with pytest.raises(ValueError, match=f"sparsity is {sparsity}; it is a fraction, at least 0 and below 1"):
         ADMM(convs([1.0]), rho=0.1, sparsity=sparsity)

@@ -55,7 +55,7 @@ def trainer(model: Network, pruner: Pruner) -> Trainer:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SMALL)
-def test_every_method_prunes_every_network_while_it_trains(name: str, method: str) -> None:
+def test_every_method_prunes_every_network_in_training(name: str, method: str) -> None:
     torch.manual_seed(0)
     model = SMALL[name](members=2, gamma=0.1)
     pruner = METHODS[method](model)
@@ -86,7 +86,7 @@ def test_admm_reaches_its_sparsity_exactly(name: str, granularity: str, sparsity
     assert sum(not unit.any() for unit in units) == round(sparsity * len(units))
 
 
-def test_a_filter_of_a_depthwise_convolution_is_a_channel_of_its_own() -> None:
+def test_each_depthwise_filter_is_a_separate_channel() -> None:
     # Filters of norm 0.5, 2 and 0.9; RGSM's threshold is sqrt(2 * 0.5 / 1) = 1.
     conv = nn.Conv2d(3, 3, 3, groups=3, bias=False)
     norms = torch.tensor([0.5, 2.0, 0.9])
@@ -100,7 +100,7 @@ def test_a_filter_of_a_depthwise_convolution_is_a_channel_of_its_own() -> None:
     assert torch.linalg.vector_norm(conv.weight.flatten(1), dim=1).tolist() == pytest.approx([0, 2, 0])
 
 
-def test_a_channel_of_a_member_is_pruned_without_the_other_members() -> None:
+def test_channel_of_one_member_is_pruned_independently() -> None:
     # Two members of a pointwise convolution, two channels each; norms 2, 0.5 and 0.5, 2.
     conv = nn.Conv2d(4, 4, 1, groups=2, bias=False)
     columns = torch.tensor([[2.0, 0.5], [2.0, 0.5], [0.5, 2.0], [0.5, 2.0]]) / 2**0.5
@@ -112,7 +112,7 @@ def test_a_channel_of_a_member_is_pruned_without_the_other_members() -> None:
 
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("name", SMALL)
-def test_a_network_pruned_to_nothing_still_has_finite_gradients(name: str, members: int) -> None:
+def test_network_without_nonzero_weights_has_finite_gradients(name: str, members: int) -> None:
     """A block without skips or a filter then has no spread at all for the noise to follow."""
     model = SMALL[name](members=members, gamma=0.1)
     for module in model.modules():

@@ -88,14 +88,14 @@ def test_group_proxes_by_hand() -> None:
     )
 
 
-def test_a_norm_at_the_threshold_goes_to_zero() -> None:
+def test_norm_equal_to_the_threshold_becomes_zero() -> None:
     w = channels([-3.0, 4.0])
     assert prox.prox_group_l0(w, 12.5).count_nonzero() == 0  # sqrt(2 * 12.5) = 5
     assert torch.equal(prox.prox_group_l0(w, 12.499), w)
     assert prox.prox_group_lasso(w, 5.0).count_nonzero() == 0
 
 
-def test_a_group_runs_over_the_kernel_too() -> None:
+def test_group_includes_the_kernel_positions() -> None:
     # Channel (1, -2, 2, 4) is 2 outputs by 2 taps, norm 5; (1, 1, 1, 1) has norm 2. t = 2: 5 -> 3, 2 -> 0.
     w = channels([1.0, -2.0, 2.0, 4.0], [1.0, 1.0, 1.0, 1.0], kernel=2)
     assert w.shape == (2, 2, 2, 1)
@@ -120,7 +120,7 @@ def test_depthwise_and_grouped_channels_by_hand() -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_grouped_channels_are_each_members_own(groups: int) -> None:
+def test_channels_of_grouped_convolutions_belong_to_one_member(groups: int) -> None:
     w = torch.randn(6 * groups, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     norms = prox.channel_norms(w, groups)
     t = float(norms.median()) ** 2 / 2
@@ -233,13 +233,13 @@ PROXES = [prox.prox_l0, prox.prox_l1, prox.prox_transformed_l1, prox.prox_group_
 
 
 @pytest.mark.parametrize("apply", PROXES)
-def test_no_penalty_changes_no_bit(apply: Callable[[Tensor, float], Tensor]) -> None:
+def test_prox_without_penalty_is_the_identity(apply: Callable[[Tensor, float], Tensor]) -> None:
     w = torch.tensor([[-1e10, 3.3], [0.0, -0.0], [1e-12, 1e-15], [7.7, -1 / 3]]).view(4, 2, 1, 1)
     assert torch.equal(apply(w, 0.0), w)
 
 
 @pytest.mark.parametrize("apply", PROXES)
-def test_a_nan_is_never_pruned_away(apply: Callable[[Tensor, float], Tensor]) -> None:
+def test_prox_keeps_nan(apply: Callable[[Tensor, float], Tensor]) -> None:
     w = torch.tensor([1.0, math.nan, 0.1]).view(1, 3, 1, 1)
     found = apply(w, 0.125).flatten()
     assert found.isnan().tolist() == [False, True, False]
@@ -247,7 +247,7 @@ def test_a_nan_is_never_pruned_away(apply: Callable[[Tensor, float], Tensor]) ->
 
 @pytest.mark.parametrize("apply", PROXES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_largest_numbers_stay_finite(
+def test_prox_of_the_largest_numbers_is_finite(
     apply: Callable[[Tensor, float], Tensor], dtype: torch.dtype
 ) -> None:
     w = torch.tensor([[1e18, -1e18], [1e-30, -1e-18]], dtype=dtype).view(2, 2, 1, 1)

@@ -58,7 +58,7 @@ def test_rgsm_batch_by_hand() -> None:
     assert pruner.u[0].flatten().tolist() == pytest.approx([2.97, 3.96])
 
 
-def test_rgsm_gradient_is_that_of_the_group_lasso() -> None:
+def test_rgsm_gradient_agrees_with_the_group_lasso() -> None:
     torch.manual_seed(0)
     model = PreActResNet(20, width=2, in_channels=1, members=2)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_admm_batch_by_hand() -> None:
 
 @pytest.mark.parametrize("granularity", ["weights", "channels"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.31, 0.8])
-def test_admm_gives_the_sparsity_asked_for(granularity: str, sparsity: float) -> None:
+def test_admm_gives_the_requested_sparsity(granularity: str, sparsity: float) -> None:
     model = PreActResNet(20, width=4, members=2, gamma=0.1)
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d):
@@ -121,7 +121,7 @@ def test_the_network_is_sparse_after_replace(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_state_is_all_there_is(name: str) -> None:
+def test_state_restores_a_pruner_completely(name: str) -> None:
     """A pruner restored on another network moves as the first one does."""
     torch.manual_seed(2)
     model = PreActResNet(20, width=2, in_channels=1)
@@ -171,7 +171,7 @@ def test_rvsm_lagrangian_falls() -> None:
     assert all(after <= before + 1e-6 for before, after in itertools.pairwise(values))
 
 
-def test_unknown_penalty_is_named() -> None:
+def test_unknown_penalty_is_named_in_the_error() -> None:
     with pytest.raises(ValueError, match="penalty is 'l2'; it must be one of l0, l1, transformed_l1"):
         RVSM(one_conv([1.0]), 1.0, 1.0, penalty="l2")
 

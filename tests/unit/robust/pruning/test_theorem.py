@@ -155,7 +155,7 @@ positive = st.floats(-3, 1).map(lambda e: 10**e)
     fraction=st.floats(0.01, 0.999),
     start=st.lists(st.floats(-4, 4), min_size=6, max_size=6),
 )
-def test_the_lagrangian_falls_by_what_the_proof_says(
+def test_lagrangian_falls_by_at_least_the_proven_amount(
     method: str,
     seed: int,
     diagonal: bool,
@@ -170,7 +170,7 @@ def test_the_lagrangian_falls_by_what_the_proof_says(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("fraction", "rises"), [(0.98, False), (1.02, True)])
-def test_the_bound_is_sharp(method: str, fraction: float, rises: bool) -> None:
+def test_step_size_bound_is_sharp(method: str, fraction: float, rises: bool) -> None:
     """f = L/2 |w|^2 under a penalty so strong that u stays 0: w turns its sign and grows past the bound."""
     beta, lambda_1, smoothness = 0.5, 1e6, 3.0
     toy = Toy(smoothness * torch.eye(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64), 0)
@@ -189,7 +189,7 @@ def test_the_bound_is_sharp(method: str, fraction: float, rises: bool) -> None:
         {"beta": 2 * 10.0},  # the pull made twice
     ],
 )
-def test_the_property_would_notice(fault: dict[str, object]) -> None:
+def test_lagrangian_property_fails_for_wrong_updates(fault: dict[str, object]) -> None:
     starts = torch.randn(40, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     toys = [(Toy.random(i, 6, False), start) for i, start in enumerate(starts)]
     assert all(holds(toy, start, "l0", 10.0, 0.4, 0.9, {}) for toy, start in toys)

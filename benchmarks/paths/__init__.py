@@ -1,0 +1,1 @@
+"""Penalty paths beside independent trainings: see `benchmarks.paths.__main__`."""
