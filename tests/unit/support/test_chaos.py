@@ -1,4 +1,4 @@
-"""The checks of `make chaos` find what they are for, and its seed gives the faults."""
+"""`make chaos`: its checks detect lost, doubled and changed rows; its seed determines the faults."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ TRIALS, EPOCHS = 6, 9
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A search that is done and that nothing has disturbed, two trials at once."""
+    """A finished, undisturbed search, two trials at once."""
     spec = make_spec("random", TRIALS)
     folder = RunFolder.create(tmp_path, "run", spec, {})
     with folder.launch() as writer:
@@ -51,7 +51,7 @@ def at(found: list[Record], kind: str, **values: Any) -> int:
     )
 
 
-def test_a_log_that_nothing_has_happened_to_has_no_problem(folder: RunFolder) -> None:
+def test_undisturbed_log_has_no_problem(folder: RunFolder) -> None:
     assert check.problems(folder, TRIALS, EPOCHS) == []
     assert check.harm(records(folder), records(folder)) == Harm()
     assert check.harm(records(folder)[:7], records(folder)) == Harm()
@@ -59,9 +59,7 @@ def test_a_log_that_nothing_has_happened_to_has_no_problem(folder: RunFolder) ->
 
 @pytest.mark.parametrize("kind", ["epoch", "trial"])
 @pytest.mark.parametrize("copy", [dict, lambda r: {**r, "time": r["time"] + 1}])
-def test_a_doubled_row_is_found_whether_it_is_the_same_or_a_later_one(
-    folder: RunFolder, kind: str, copy: Callable[[Record], Record]
-) -> None:
+def test_doubled_row_is_found(folder: RunFolder, kind: str, copy: Callable[[Record], Record]) -> None:
     before = records(folder)
     row = before[at(before, kind)]
     write(folder, [*before, copy(row)])
@@ -70,7 +68,7 @@ def test_a_doubled_row_is_found_whether_it_is_the_same_or_a_later_one(
 
 
 @pytest.mark.parametrize("kind", ["epoch", "trial", "promote"])
-def test_a_lost_record_is_found(folder: RunFolder, kind: str) -> None:
+def test_lost_record_is_found(folder: RunFolder, kind: str) -> None:
     before = records(folder)
     where = at(before, kind)
     write(folder, before[:where] + before[where + 1 :])
@@ -88,7 +86,7 @@ def test_a_lost_record_is_found(folder: RunFolder, kind: str) -> None:
         ("trial", {"values": {}}),
     ],
 )
-def test_a_changed_row_is_found(folder: RunFolder, kind: str, change: Record) -> None:
+def test_changed_row_is_found(folder: RunFolder, kind: str, change: Record) -> None:
     before = records(folder)
     wanted = {"decision": "finish"} if kind == "epoch" else {}
     where = at(before, kind, **wanted)
@@ -98,7 +96,7 @@ def test_a_changed_row_is_found(folder: RunFolder, kind: str, change: Record) ->
         assert check.problems(folder, TRIALS, EPOCHS)
 
 
-def test_a_failed_trial_and_one_that_has_not_ended_are_found(folder: RunFolder) -> None:
+def test_failed_and_unfinished_trials_are_found(folder: RunFolder) -> None:
     before = records(folder)
     where = at(before, "epoch", decision="finish")
     last = before[where]
@@ -110,7 +108,7 @@ def test_a_failed_trial_and_one_that_has_not_ended_are_found(folder: RunFolder) 
     assert check.problems(folder, TRIALS + 1, EPOCHS)
 
 
-def test_epochs_that_were_trained_again_are_counted() -> None:
+def test_repeated_epochs_are_counted() -> None:
     trace = "begin t0001 1\nbegin t0001 1\nsaved t0001 1\nbegin t0002 1\n"
     assert check.epochs_again(trace) == (1, 0)
     assert check.epochs_again(f"{trace}begin t0001 1\n") == (2, 1)
@@ -118,7 +116,7 @@ def test_epochs_that_were_trained_again_are_counted() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_torn_line_is_the_last_and_its_metrics_must_come_back(folder: RunFolder, seed: int) -> None:
+def test_metrics_of_torn_record_must_come_back(folder: RunFolder, seed: int) -> None:
     before = records(folder)
     assert before[-1]["kind"] == "epoch"
     (log(folder).parent / "0002.jsonl").touch()  # of a launch that was killed before its first record
@@ -132,7 +130,7 @@ def test_a_torn_line_is_the_last_and_its_metrics_must_come_back(folder: RunFolde
     assert not check.comes_back(torn, [{**torn, "epoch": torn["epoch"] + 1}])
 
 
-def test_the_seed_gives_the_faults_and_each_kind_comes_as_often_as_the_others() -> None:
+def test_seed_determines_faults_and_kinds_are_equally_frequent() -> None:
     kinds = list(KINDS)
     first, again, other = (
         list(itertools.islice(sequence(seed, kinds), 10 * len(kinds)))
