@@ -58,7 +58,7 @@ def test_a_deleted_run_ends_the_search_and_does_not_come_back(tmp_path: Path) ->
     assert process.returncode == 1, output
     assert "Traceback" not in output
     last = output.splitlines()[-1]
-    assert "run has been deleted, replaced, or moved to another disk while it was in use; " in last
+    assert "run has been deleted, replaced, or moved to another disk while it was in use" in last
     assert last.endswith("go on with: rtune resume FOLDER")
     assert not (tmp_path / "runs").exists()  # it was made for this run
 

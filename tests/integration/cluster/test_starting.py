@@ -69,6 +69,7 @@ def as_nobody(folder: Path, shell: str, **environment: str) -> "subprocess.Compl
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{folder}/code:{folder}/packages",
+            "LD_LIBRARY_PATH": f"{folder}/base/lib",  # of libpython
             "PYTHONDONTWRITEBYTECODE": "1",
             "SEARCH": " ".join([python, "-m", "rtune", *OPTIONS]),
             **environment,

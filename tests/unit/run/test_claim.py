@@ -42,7 +42,7 @@ def test_a_claimed_name_is_taken_and_free_names_have_numbers(runs: Place) -> Non
             assert second.make(SEARCH, {}).name == "run-2"
         assert first.make(SEARCH, {}).name == "run"
     with (
-        pytest.raises(NameTaken, match=r"is taken: .*run exists; choose another --name, or resume it"),
+        pytest.raises(NameTaken, match=r"is taken: .*run.* exists; choose another --name, or resume it"),
         claim(runs, "run"),
     ):
         pass
