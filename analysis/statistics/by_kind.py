@@ -132,7 +132,7 @@ def at_equal(
     kinds of 100 and 25 trials would differ significantly four times in ten. The confidence interval is by
     halves of the trials (see `analysis.statistics.compare.compare`), each sampled twice in the same way: the
     covariance of the two is the variance of the mean over samples. It is approximate: for independent trials
-    it covers in about 85 to 100 % of cases, less where accuracies have a long upper tail and more where they
+    it covers in about 83 to 100 % of cases, less where accuracies have a long upper tail and more where they
     end at a bound (`python -m benchmarks.calibration`).
 
     Args:

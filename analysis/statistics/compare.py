@@ -76,7 +76,7 @@ class Comparison:
             return f"{b} has no hypervolume above the reference, so there is no ratio."
         text = f"The hypervolume of {a} is {self.ratio:.3f} times that of {b}"
         if self.ratio_low is not None:
-            text += f" (95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
+            text += f" (approximate 95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
         return (
             f"{text}; permutation test of no difference{self._of_sizes()}: {p_words(self.p_value)}. Both "
             "treat trials as independent, which those of an adaptive search are not; several runs a side "
