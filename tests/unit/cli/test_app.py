@@ -48,7 +48,7 @@ BAD = {
     "search digits --no-such-option": "No such option",
     "search": "Missing argument 'SPACE'",
     "find": "No such command 'find'",
-    "search digits --set model.width=&a [*a]": "is not a YAML value: Circular reference",
+    "search digits --set model.width=&a [*a]": "is not a YAML value: a value contains itself",
     f"search {'x' * 300}": "xxx... (300 characters)' is none of the built-in ones",
     f"status {'x' * 300}": "xxx... (300 characters) cannot be read: File name too long",
     "search missing.yaml": "search file missing.yaml does not exist",
