@@ -12,6 +12,7 @@ import pyarrow.compute
 import pyarrow.json
 
 from rtune.run import log, schema
+from rtune.run.formats import Converter
 from rtune.run.log import Log
 from rtune.storage.paths import open_regular, path_errors
 from rtune.storage.places import Place
@@ -71,11 +72,11 @@ def blocks(folder: Place) -> Iterator[tuple[Block, Parsed | None]]:
             yield first, future.result()
 
 
-def read_lines(folder: Place, block: Block, known: dict[str, int]) -> Log:
+def read_lines(folder: Place, block: Block, known: dict[str, int], converter: Converter) -> Log:
     """A block as `rtune.run.log.read` reads it, which see."""
     found = Log()
     for piece in block:
-        part = log.read(_Lines(folder, piece), known)
+        part = log.read(_Lines(folder, piece), known, converter)
         found.records += part.records
         found.notes += part.notes
     return found
@@ -199,6 +200,8 @@ def fits(epochs: pa.Table) -> bool:
         if field.name not in FIELDS.names:
             if not _is_plain(column):
                 return False
+        elif field.name in REQUIRED.names and column.null_count:
+            return False
         elif pa.types.is_floating(field.type):
             values = column.to_numpy()
             # A negative zero may have been written as an integer, which has none.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rtune.config import saved, spec, yaml_file
 from rtune.errors import RunError, SpecError
-from rtune.run import log, schema
+from rtune.run import formats, log, schema
 from rtune.run.log import Log, Writer
 from rtune.storage import lock, paths
 from rtune.storage.home import expand
@@ -32,7 +32,7 @@ class RunFolder:
     """An existing run folder; `rtune.run.claim` makes a new one."""
 
     def __init__(self, where: str | Path | Place) -> None:
-        """Reads search.yaml. Raises RunError if it is missing, not valid, or of another schema version."""
+        """Reads search.yaml. Raises RunError if it is missing, not valid, or of an unknown schema version."""
         with storage_errors():
             self.place = place(where)
             file = self.place / "search.yaml"
@@ -46,13 +46,26 @@ class RunFolder:
                 raise RunError(f"{self.place} is not a usable run folder: {file}: {error}") from None
         try:
             tree, origins = yaml_file.parse(self.text, str(file))
+            provenance = tree.get("provenance")
+            version = provenance.get("schema") if isinstance(provenance, dict) else None
+            if version is not None:  # before the fields: another schema may have others
+                self._check_version(version)
+            self._rounds_up = formats.rounds_up(tree, version)
+            tree = formats.search_file(tree, version)
             saved.fill_search_file(tree)
             self.spec = spec.from_tree(tree, origins, str(file))
         except (yaml_file.YamlError, SpecError) as error:
             raise RunError(f"{self.place} is not a usable run folder: {error}") from None
-        version = (tree.get("provenance") or {}).get("schema")
-        if version != schema.VERSION:
-            raise RunError(f"{self.place} has results of schema {version}; this rtune reads {schema.VERSION}")
+        self._version = self._check_version(version)
+
+    def _check_version(self, version: object) -> int:
+        """The schema version of the run. Raises RunError if this version of rtune cannot read it."""
+        if not isinstance(version, int) or not formats.is_known(version):
+            raise RunError(
+                f"{self.place} has results of schema {version}; "
+                f"this rtune reads {formats.OLDEST} to {schema.VERSION}"
+            )
+        return version
 
     @property
     def name(self) -> str:
@@ -80,7 +93,7 @@ class RunFolder:
     def read(self) -> Log:
         """All records of the search in the order of writing. Raises RunError."""
         with storage_errors():
-            return log.read(self.place / "results", {})
+            return log.read(self.place / "results", {}, self.converter())
 
     def read_evaluations(self, known: Iterable[str] | None = None) -> Log:
         """All records of `rtune evaluate` whose trials are in the search's log.
@@ -95,7 +108,11 @@ class RunFolder:
             known = (record["trial"] for record in self.read().records if record["kind"] == "trial")
         trials = dict.fromkeys(known, 0)
         with storage_errors():
-            return log.read(self.place / "evaluations", trials)
+            return log.read(self.place / "evaluations", trials, self.converter())
+
+    def converter(self) -> formats.Converter:
+        """A converter of the records of the run's format, for reading a log once from its start."""
+        return formats.Converter(self._version, self.spec, self._rounds_up)
 
     def is_live(self) -> bool:
         """Whether a launch holds the lock of the run. Raises RunError."""

@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol
 import orjson
 
 from rtune.run import schema
+from rtune.run.formats import Converter
 from rtune.storage import paths
 from rtune.storage.lock import Lock, LockLost
 from rtune.storage.places import LocalPlace, Place, StorageError
@@ -48,24 +49,26 @@ class Log:
     notes: list[str] = field(default_factory=list)
 
 
-def read(folder: Place, known: dict[str, int]) -> Log:
+def read(folder: Place, known: dict[str, int], converter: Converter | None = None) -> Log:
     """All records of a folder (`results` or `evaluations`) in the order of writing.
 
     Args:
         folder: folder of the log; a missing one counts as empty.
         known: trial -> epochs so far, of the trials that records may refer to; the log's trials are added.
+        converter: converts records of earlier formats; None for a log of today's.
 
     Raises:
         StorageError: a segment cannot be read.
     """
     log = Log()
     part = folder.name
+    converter = Converter() if converter is None else converter
     names = list(segments(folder))
     for name, data in zip(names, folder.read_all(names), strict=True):
         for number, line in enumerate(data.split(b"\n"), start=1):
             if not line:
                 continue
-            record = _record(line, part, known)
+            record = _record(line, part, known, converter)
             if record is None:
                 log.notes.append(f"{folder / name}:{number}: left out, the record is incomplete or unknown")
                 continue
@@ -236,19 +239,20 @@ def segments(folder: Place) -> dict[str, int]:
     return {name: size for name, size in found.items() if name.endswith(_ENDING) and "/" not in name}
 
 
-def _record(line: bytes, part: str, known: dict[str, int]) -> dict[str, Any] | None:
+def _record(line: bytes, part: str, known: dict[str, int], converter: Converter) -> dict[str, Any] | None:
     """The record of a line; None if its kind, a field, or its relation to `known` is not valid."""
     try:
         record: dict[str, Any] = orjson.loads(line)  # rejects NaN and incomplete characters
         kind = record["kind"]
+        if kind not in _KINDS[part]:
+            return None
+        record = converter(record, known)
         nested = _NESTED.get(kind, {})
-        whole = kind in _KINDS[part] and all(isinstance(record[n], type_) for n, type_ in nested.items())
+        whole = all(isinstance(record[n], type_) for n, type_ in nested.items())
     except (ValueError, TypeError, KeyError):
         return None
     if not whole:
         return None
-    if part == "evaluations":  # columns that were added later are null in older records
-        record = dict.fromkeys(schema.RECORDS[kind].names) | record
     if not schema.fits(record, schema.RECORDS[kind]):
         return None
     if kind == "epoch" and not schema.fits(dict.fromkeys(schema.RUNG.names) | record, schema.RUNG):

@@ -12,6 +12,7 @@ from rtune.config.sections import trial_config
 from rtune.robust import (
     Split,
 )
+from rtune.run import formats
 from rtune.storage import anchor
 from rtune.storage.places import Place, place
 from rtune.worker import build, checkpoint
@@ -52,13 +53,15 @@ def _epochs(
     if (obstacle := trainer.engine.obstacle) is not None:
         notes.append(Note(f"the GPU trains in plain float32, much slower: {obstacle}", about="gpu"))
     fresh = trainer.state_dict()
-    saved, unusable = checkpoint.newest(folder, task.trial, task.config, lambda c: _flaw(c, fresh))
+    saved, unusable = checkpoint.newest(
+        folder, task.trial, task.config, lambda c: _flaw(c, fresh, task.logged)
+    )
     used = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"
     notes += [Note(f"{reason}; {used}") for reason in unusable]
     history: list[dict[str, Any]] = []
     if saved is not None:
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
-        history = saved.history
+        history = formats.history(saved.history, len(validation))
         yield from list(enumerate(history, start=1))[task.logged :]
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
@@ -72,11 +75,16 @@ def _epochs(
             yield trainer.epoch, history[-1]
 
 
-def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
-    """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
+def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor], logged: int) -> str | None:
+    """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing.
+
+    The metrics of the first `logged` epochs may be unknown (`formats.checkpoint_header`).
+    """
     for number, figures in enumerate(saved.history, start=1):
         # Metrics that are added to rtune, or were once, make no checkpoint unusable.
-        whole = isinstance(figures, dict) and {*metrics.core(), "images"} <= set(figures)
+        if figures == {} and number <= logged:
+            continue
+        whole = isinstance(figures, dict) and set(metrics.core()) <= set(figures)
         if not whole or not all(isinstance(v, int | float) and math.isfinite(v) for v in figures.values()):
             return f"its figures of epoch {number} are none"
     if saved.tensors.keys() != fresh.keys():

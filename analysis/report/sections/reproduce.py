@@ -49,7 +49,7 @@ def recipes(run_set: RunSet) -> list[Recipe]:
     for run in run_set.runs:
         spec = run.folder.spec
         provenance: dict[str, Any] = dict(spec.file.provenance or {})
-        data = {launch.data for launch in run.launches}
+        data = {launch.data for launch in run.launches if launch.data}
         facts = {
             "command": provenance.pop("command", ""),
             "seed": str(spec.search.seed),

@@ -52,10 +52,11 @@ def found(run: str, runs: str) -> tuple[RunFolder, list[dict[str, Any]], Ledger]
 
 def same_data(folder: RunFolder, ledger: Ledger) -> Callable[[str], RunFolder]:
     """A function of the data's fingerprint that returns the folder; RunError if the data has changed."""
-    begun = ledger.launches[0] if ledger.launches else None
+    # Launches of schema 1 did not record the data: they have an empty text.
+    begun = next((launch.data for launch in ledger.launches if launch.data), None)
 
     def check(data: str) -> RunFolder:
-        if begun and begun.data != data:
+        if begun is not None and begun != data:
             config = folder.spec.file.data
             raise RunError(
                 f"the images or labels of {config.dataset} in {config.folder or 'its package'} are not those "
