@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 from typing import Any
@@ -119,7 +119,7 @@ def _text(seconds: list[float], kinds: int, limits: Limits) -> str:
 
 def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
     """Trials drawn from the search, grouped by all values except floats, the largest group first."""
-    planned = replace(plan.of_spec(search_spec, limits.trials), sampler="random")
+    planned = plan.of_spec(search_spec, limits.trials).sampled_by("random")
     search = Search(planned, [], lambda record: None)
     kinds: dict[frozenset[tuple[str, Any]], list[Trial]] = {}
     for trial in islice(iter(search.next_trial, None), _DRAWN_TRIALS):

@@ -45,6 +45,10 @@ class Part:
             f"get it with: pip install '{self.install or self.package}'"
         )
 
+    def defaults(self) -> dict[str, Any]:
+        """The part's own settings with their default values; empty if it has none."""
+        return {} if self.settings is None else self.settings().model_dump()
+
     def load(self) -> Any:
         """Imports and returns the callable that `build` names. Raises PartError."""
         return resolve(self.build, f"{self.kind} {self.name!r}")
