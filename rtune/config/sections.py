@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from rtune.config import rungs
@@ -24,6 +24,7 @@ from rtune.config.catalog import (
     SAMPLERS,
     Part,
 )
+from rtune.config.catalog.part import SHARED
 from rtune.config.section import Count, NonNegative, Positive, Section
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
@@ -67,7 +68,7 @@ class Slot:
 
 SLOTS = (
     Slot("data", "dataset", DATASETS),
-    Slot("model", "network", NETWORKS, shared=("depth", "width")),
+    Slot("model", "network", NETWORKS, shared=SHARED),
     Slot("attack", "method", ATTACKS),
     Slot("attack", "loss", ATTACK_LOSSES),
     Slot("evaluation", "method", ATTACKS),
@@ -286,7 +287,7 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
     for slot in slots(name):
         default = base.model_fields[slot.field].default
         description = base.model_fields[slot.field].description
-        names: Any = Literal[slot.choices()]
+        names: Any = Annotated[Literal[slot.choices()], BeforeValidator(functools.partial(_usable, slot))]
         fields[slot.field] = (names, Field(default, description=description))
     for part in parts_with_settings(name):
         assert part.settings is not None
@@ -297,6 +298,17 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
             )
         fields[part.name] = (part.settings, _defaults(part.settings, part))
     return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+
+
+def _usable(slot: Slot, name: Any) -> Any:
+    """The name itself. An error if the part exists, but only `rtune evaluate` can use it."""
+    if isinstance(name, str) and name in slot.parts and name not in slot.choices():
+        raise PydanticCustomError(
+            "part",
+            "Input should be {known}; {name} is for rtune evaluate only",
+            {"known": " or ".join(map(repr, slot.choices())), "name": name},
+        )
+    return name
 
 
 def _defaults(settings: type[Section], part: Part) -> Section:

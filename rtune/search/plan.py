@@ -54,10 +54,8 @@ class Plan:
     snap: Callable[[Values], Values] | None = None
 
     def sampled_by(self, name: str, seed: int | None = None) -> "Plan":
-        """The same plan with another sampler in its default settings, and with another seed if one is given."""
-        return replace(
-            self, sampler=name, sampler_settings={}, seed=self.seed if seed is None else seed
-        )
+        """The same plan with another sampler in its default settings, and with another seed if given."""
+        return replace(self, sampler=name, sampler_settings={}, seed=self.seed if seed is None else seed)
 
     def rungs(self) -> list[int]:
         """Epochs of the rungs, ascending; none without early stopping."""
