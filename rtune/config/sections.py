@@ -35,6 +35,9 @@ from rtune.registry import PartError, Registry
 SEARCHABLE = ("model", "attack", "pruning", "training")
 FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
 
+# Fields that are seconds, and may be given as a text such as `30m`.
+TIMES = ("search.time_budget", "search.report_timeout")
+
 
 @dataclass(frozen=True)
 class Slot:

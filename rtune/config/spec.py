@@ -21,6 +21,7 @@ from rtune.config.sections import (
     FIXED,
     SEARCHABLE,
     SLOTS,
+    TIMES,
     SearchFile,
     SearchSettings,
     Slot,
@@ -169,13 +170,14 @@ class _Reader:
         return SpecError(f"{where}: {path} {rest}")
 
     def read_times(self, tree: dict[str, Any]) -> None:
-        section = tree.get("search")
-        for name in ("time_budget", "report_timeout"):
+        for path in TIMES:
+            parent, _, name = path.partition(".")
+            section = tree.get(parent)
             if isinstance(section, dict) and isinstance(section.get(name), str):
                 try:
                     section[name] = seconds(section[name])
                 except ValueError as error:
-                    raise self.error(f"search.{name}", str(error)) from None
+                    raise self.error(path, str(error)) from None
 
     def extract_ranges(
         self, tree: dict[str, Any], model: type[Section], prefix: str
