@@ -112,10 +112,7 @@ class DataConfig(PartsSection):
 
 
 class ModelConfig(PartsSection):
-    """The network. Its own settings are in the sub-section of its name.
-
-    `depth` applies to resnet, enresnet and plain, `width` to all networks that come with rtune.
-    """
+    """The network. Its own settings are in the sub-section of its name."""
 
     name = "model"
 
@@ -300,7 +297,16 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
                 "or another part has that name already: choose another name"
             )
         fields[part.name] = (part.settings, _defaults(part.settings, part))
-    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+    about = " ".join([base.__doc__, *_shared(name)])
+    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=about, **fields))
+
+
+def _shared(section: str) -> Iterator[str]:
+    """A sentence for each field that only some of a section's parts take."""
+    for slot in slots(section):
+        for field in slot.shared:
+            takers = slot.takers(field)
+            yield f"`{field}` applies to {', '.join(takers) if takers else 'all'}."
 
 
 def _usable(slot: Slot, name: Any) -> Any:

@@ -67,9 +67,9 @@ def evaluate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = folder.spec.file.evaluation
     troubles = []
-    for name in names:  # before anything is attacked: an attack that cannot be built
-        if not name.part.counts:
-            _attack(name, settings.of(name, noisy=False), _own_settings(name.part, own))
+    for attack in names:  # before anything is attacked: an attack that cannot be built
+        if not attack.part.counts:
+            _attack(attack, settings.of(attack, noisy=False), _own_settings(attack.part, own))
     split = load_split(folder, split_name, device)
     with robust.deterministic(folder.spec.file.training.deterministic), folder.evaluation() as writer:
         log = folder.read_evaluations()

@@ -58,7 +58,7 @@ class OptunaSuggester:
         given = self._plan.sampler_settings if part.name == self._plan.sampler else {}
         study = optuna.create_study(
             directions=["maximize"] * len(self._plan.objectives),
-            sampler=part.load()(seed=seed, **part.defaults() | given),
+            sampler=part.load()(seed=seed, **{**part.defaults(), **given}),
         )
         if part.informed:
             study.add_trials(self.observations(trials))

@@ -61,7 +61,7 @@ def check_sampler(part: catalog.Sampler, settings: dict[str, Any]) -> None:
     if part.build:
         if (missing := part.missing()) is not None:
             raise PartError(missing)
-        build.expect(part, build.call(part, seed=0, **settings), BaseSampler)
+        build.expect(part, build.call(part, seed=0, **settings), BaseSampler)  # type: ignore[type-abstract]
 
 
 def check_network(part: catalog.Part, network: Network, images: DataSource) -> None:

@@ -53,12 +53,13 @@ def epochs(
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
         history = saved.history
         yield from list(enumerate(history, start=1))[task.logged :]
+    groups = checkpoint.conv_groups(trainer.model)
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
         history = [*history, measure_epoch(trainer, validation.every(step), config)]
         checkpoint.write(
             folder,
-            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict()),
+            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict(), groups),
         )
         if trainer.epoch > task.logged:
             yield trainer.epoch, history[-1]

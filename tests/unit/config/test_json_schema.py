@@ -9,8 +9,10 @@ import jsonschema
 import pytest
 
 from rtune.config import spec, yaml_file
+from rtune.config.catalog import NETWORKS, Network
 from rtune.config.json_schema import search_file_schema
 from rtune.config.sections import TIMES, search_file
+from tests.support.parts import added
 from tests.support.paths import ROOT
 
 PAGES = [
@@ -69,3 +71,15 @@ def test_other_texts_are_no_numbers(text: str) -> None:
     for tree in ({"training": {"milestones": [text]}}, {"search": {"gpus_per_trial": text}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tree, search_file_schema())
+
+
+def test_the_schema_says_which_networks_take_depth_and_width() -> None:
+    takes_none = Network(name="fixed", label="f", about="f", build="a:b", takes=())
+    with added(NETWORKS, takes_none):
+        (about,) = [
+            definition["description"]
+            for name, definition in search_file_schema()["$defs"].items()
+            if name == "ModelConfig"
+        ]
+    assert "`depth` applies to resnet, enresnet, plain." in about
+    assert "`width` applies to resnet, enresnet, plain, wideresnet, mobilenet." in about
