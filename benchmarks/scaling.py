@@ -15,7 +15,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ class _Stations:
         for name in list(self._samplers):
             at[name] = []
             for seed in range(self._repeats):
-                asked = replace(self._search.plan, sampler=name, seed=seed)
+                asked = self._search.plan.sampled_by(name, seed)
                 at[name].append(round(_suggestion(asked, known), 5))
                 if at[name][-1] > _PATIENCE:
                     self._samplers.remove(name)

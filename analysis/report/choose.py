@@ -88,8 +88,8 @@ def choose(
     seen = RunSet.of(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
-    if aim is not None:
-        seen.require(aim)
+    for name in [*([aim.name] if aim else []), *(constraint.name for constraint in asked)]:
+        seen.require(name)
     kept = constraints.where(seen.networks, asked)
     total = len(seen.networks)
     if not total:

@@ -80,15 +80,13 @@ class RunSet:
         together["kind"] = _kinds(together, searched, names)
         made = cls(runs, together, asked, searched)
         for objective in asked:
-            made.require(objective)
+            made.require(objective.name)
         return made
 
-    def require(self, objective: Objective) -> None:
+    def require(self, metric: str) -> None:
         """Raises ObjectiveError if there are networks and none has the metric: it is newer than the run."""
-        if len(self.networks) and self.networks[objective.name].isna().all():
-            raise ObjectiveError(
-                f"no network of {self.name} has {objective.name}: the run is older than this metric"
-            )
+        if len(self.networks) and self.networks[metric].isna().all():
+            raise ObjectiveError(f"no network of {self.name} has {metric}: the run is older than this metric")
 
     @property
     def names(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rtune.cli.failures import UsageFailure
+from rtune.cli.failures import UsageFailure, failures
 from rtune.config.reading import texts
 from rtune.errors import UsageError
 from rtune.storage.home import expand
@@ -27,6 +27,23 @@ OBJECTIVES_HELP = (
     "Objectives of the Pareto front, separated by commas, such as robust_accuracy,macs:min. "
     "Default: those of the search."
 )
+
+
+class PartsOption(click.Option):
+    """An option whose help names parts. It is made when it is shown, so it has those of installed packages.
+
+    Args:
+        told: gives the help.
+    """
+
+    def __init__(self, *args: Any, told: Callable[[], str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._told = told
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        with failures():
+            self.help = self._told()
+        return super().get_help_record(ctx)
 
 
 class Seconds(click.ParamType[float]):

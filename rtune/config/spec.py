@@ -91,12 +91,11 @@ class Spec:
         """Whether a path applies, given the values chosen so far, which include its part's name."""
         return fields.inactive_reason(path, values, self.file) is None
 
-    def parts(self) -> Iterator[Part]:
-        """All parts that some trial may use, and the sampler."""
+    def parts(self) -> Iterator[tuple[Slot, Part]]:
+        """All parts that some trial may use, and the sampler, each with the field that names it."""
         for slot in SLOTS:
             for name in self.possible(slot):
-                part: Part = slot.parts[name]
-                yield part
+                yield slot, slot.parts[name]
 
     def trial_config(self, values: dict[str, Any]) -> TrialConfig:
         """The settings of the trial with these searched values (dotted path -> value)."""

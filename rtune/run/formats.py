@@ -113,7 +113,7 @@ class Converter:
             if self._images is not None:
                 record = dict(zip(counts, self._images, strict=True)) | record
             if all(type(record.get(name)) is int for name in counts):
-                self._images = (record["train_images"], record["validation_images"])
+                self._images = (int(record["train_images"]), int(record["validation_images"]))
         return record
 
     def _with_quota(self, record: Record) -> Record:

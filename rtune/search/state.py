@@ -252,7 +252,7 @@ class Search:
         self._remember(record)
 
     def _restore(self, record: dict[str, Any]) -> None:
-        """Restores an epoch at the rungs. Its decision holds: earlier versions had other quotas and places."""
+        """Restores an epoch at the rungs. Its decision holds: older versions had other quotas and places."""
         name, point = record["trial"], signed(record, self.plan.objectives)
         verdict = self.halving.report(name, record["epoch"], point)
         if verdict.keep and record["decision"] == "stop":

@@ -63,13 +63,14 @@ def _epochs(
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
         history = formats.history(saved.history, len(validation))
         yield from list(enumerate(history, start=1))[task.logged :]
+    groups = checkpoint.conv_groups(trainer.model)
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
         part = validation.part(step, config.evaluation.between_rungs == "stratified")
         history = [*history, measure_epoch(trainer, part, config)]
         checkpoint.write(
             folder,
-            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict()),
+            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict(), groups),
         )
         if trainer.epoch > task.logged:
             yield trainer.epoch, history[-1]

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -56,8 +56,7 @@ class Measured:
     @cached_property
     def footprint(self) -> Footprint:
         """Cost of the network after compaction."""
-        assert isinstance(self.model, Network)
-        return footprint(self.model, self.image_shape)
+        return footprint(cast(Network, self.model), self.image_shape)
 
 
 def natural_accuracy(measured: Measured) -> float:

@@ -240,18 +240,18 @@ def _launch_log(folder: RunFolder, output: OutputRedirect) -> Iterator[None]:
 
 
 def _check_data(search_spec: spec.Spec) -> tuple[str, list[str]]:
-    """Imports the parts and downloads the data if necessary, before anything is written.
+    """Builds each part once and downloads the data if necessary, before anything is written.
 
     Returns:
         The fingerprint of the data, and sentences on what is odd about it.
 
     Raises:
-        PartError, SpecError: a part cannot be imported, or the data is not available.
+        PartError, SpecError: a part cannot be used, or the data is not available.
     """
     from rtune.robust import DataError
-    from rtune.worker import build
+    from rtune.worker import build, check
 
-    build.check_parts(search_spec)
+    check.check_parts(search_spec)
     config, seed = search_spec.file.data, search_spec.search.seed
     try:
         return build.fingerprint(config, seed), build.remarks(config, seed)

@@ -10,6 +10,7 @@ from rtune.cli.failures import UsageFailure, failures
 from rtune.cli.options import (
     RUNS,
     WHICH_HELP,
+    PartsOption,
     launch_options,
     limit_options,
 )
@@ -23,10 +24,7 @@ from rtune.console import continue_without_output
 @click.option("--name", help="Name of the run. Default: the name of SPACE and the time.")
 @RUNS
 @launch_options
-@click.option(
-    "--sampler",
-    help=f"Sampler: {', '.join(part.name for part in SAMPLERS.own())}, or one from an installed package.",
-)
+@click.option("--sampler", cls=PartsOption, told=lambda: f"Sampler: {', '.join(SAMPLERS.names())}.")
 @click.option("--seed", type=int, help="Seed of the search, of its trials and of the data split.")
 @click.option(
     "--set",

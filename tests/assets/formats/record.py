@@ -24,7 +24,7 @@ EVALUATION = ["--attacks", "natural,fgsm", "--noise-draws", "2"]
 
 
 def main(name: str, checkout: Path) -> None:
-    """A killed search with stopped, finished and unfinished trials; an evaluation and a replicate if possible."""
+    """A killed search with stopped, finished and unfinished trials; evaluation and replicate if possible."""
     with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
         folder = Path(scratch)
         (folder / "search.yaml").write_bytes((HERE / "search.yaml").read_bytes())

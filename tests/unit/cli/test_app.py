@@ -21,6 +21,8 @@ BAD = {
     "search digits --trials many": "Invalid value for '--trials'",
     "search digits --max-epochs 0": "training.max_epochs is 0",
     "search digits --sampler best": "search.sampler is 'best'; it must be 'auto', 'random', 'tpe', ",
+    "search digits --set attack.method=fgsm": "is 'fgsm'; it must be 'pgd'; fgsm is for rtune evaluate only",
+    "search digits --set evaluation.method=autoattack": "autoattack is for rtune evaluate only",
     "search digits --set search.early_stopping.eta=1": "early_stopping.eta is 1; it must be greater than",
     "search digits --set search.early_stopping.grace=9": "is 9; it must not be above training.max_epochs, 8",
     "search digits --set search.early_stopping.brackets=3": "brackets is 3; each needs a rung to start with, "
