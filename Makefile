@@ -17,7 +17,7 @@ test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, f
 fuzz: $(READY)  ## Read 10,000 changed search files, options and logs; about ten minutes.
 	$(BIN)/python -m tests.support.fuzzing --examples 10000 --seed 0
 
-chaos: $(READY)  ## Run two searches for eight minutes, kill their processes at random, and check what they saved.
+chaos: $(READY)  ## Disturb searches for eight minutes by faults of many kinds, and check what they saved.
 	$(BIN)/python -m tests.support.cluster.chaos --seed 0 --minutes 8
 
 lint: $(READY)

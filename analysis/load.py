@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis import columns
-from analysis.columns import Columns, uncollected
 from rtune.run import schema
 from rtune.run.folder import RunFolder, find_run
 from rtune.run.ledger import Launch, Trial
 from rtune.run.log import Log
+
+from . import columns
+from .columns import Columns, uncollected
 
 # How Arrow's types become pandas' ones: whole numbers stay whole where some are missing.
 _WHOLE = {pa.int64(): pd.Int64Dtype()}.get

@@ -61,8 +61,8 @@ class Settings:
     Attributes:
         epsilon: l-infinity radius, in pixel units of images in [0, 1].
         step_size: step size, in the same units.
-        epsilon_l2: l2 radius of `cw-l2`, in the same units.
-        restarts: number of random restarts of `pgd` and `cw`.
+        epsilon_l2: radius of the attacks with the norm l2, in the same units.
+        restarts: number of random restarts of the attacks that have restarts.
         eot_draws: noise draws per gradient of the `eot-` attacks.
         noise_draws: how often a noisy network classifies each image.
         seed: seed of everything random.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, create_model
 from pydantic_core import PydanticCustomError
 
 from rtune.config import rungs
@@ -25,8 +25,10 @@ from rtune.config.catalog import (
     SAMPLERS,
     Part,
 )
+from rtune.config.catalog.part import SHARED
 from rtune.config.section import (
     SEEDS,
+    Before,
     Count,
     Length,
     NonNegative,
@@ -51,6 +53,9 @@ MOST_EPOCHS, MOST_TRIALS = 1_000_000, 1_000_000
 Time = Annotated[Positive, in_bounds(0, 10 * 365 * 86400)]
 # Ray counts GPUs in steps of 0.0001.
 _GPUS = (0.001, 10_000)
+
+# Fields that are seconds, and may be given as a text such as `30m`.
+TIMES = ("search.time_budget", "search.report_timeout")
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Slot:
 
 SLOTS = (
     Slot("data", "dataset", DATASETS),
-    Slot("model", "network", NETWORKS, shared=("depth", "width")),
+    Slot("model", "network", NETWORKS, shared=SHARED),
     Slot("attack", "method", ATTACKS),
     Slot("attack", "loss", ATTACK_LOSSES),
     Slot("evaluation", "method", ATTACKS),
@@ -147,10 +152,7 @@ class DataConfig(PartsSection):
 
 
 class ModelConfig(PartsSection):
-    """The network. Its own settings are in the sub-section of its name.
-
-    `depth` applies to resnet, enresnet and plain, `width` to all networks that come with rtune.
-    """
+    """The network. Its own settings are in the sub-section of its name."""
 
     name = "model"
 
@@ -183,6 +185,11 @@ class EvaluationConfig(PartsSection):
     step_size: Length = 2 / 255
     steps: Steps = 20
     random_start: bool = False
+    between_rungs: Annotated[Literal["stratified", "strided"], Before("strided")] = Field(
+        "stratified",
+        description="which quarter of the validation images is measured between rungs: a quarter of each "
+        "class, or every fourth image, as in runs of version 0.1",
+    )
 
 
 class PruningConfig(PartsSection):
@@ -331,7 +338,7 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
     for slot in slots(name):
         default = base.model_fields[slot.field].default
         description = base.model_fields[slot.field].description
-        names: Any = Literal[slot.choices()]
+        names: Any = Annotated[Literal[slot.choices()], BeforeValidator(functools.partial(_usable, slot))]
         fields[slot.field] = (names, Field(default, description=description))
     for part in parts_with_settings(name):
         assert part.settings is not None
@@ -341,7 +348,27 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
                 "or another part has that name already: choose another name"
             )
         fields[part.name] = (part.settings, _defaults(part.settings, part))
-    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+    about = " ".join([base.__doc__, *_shared(name)])
+    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=about, **fields))
+
+
+def _shared(section: str) -> Iterator[str]:
+    """A sentence for each field that only some of a section's parts take."""
+    for slot in slots(section):
+        for field in slot.shared:
+            takers = slot.takers(field)
+            yield f"`{field}` applies to {', '.join(takers) if takers else 'all'}."
+
+
+def _usable(slot: Slot, name: Any) -> Any:
+    """The name itself. An error if the part exists, but only `rtune evaluate` can use it."""
+    if isinstance(name, str) and name in slot.parts and name not in slot.choices():
+        raise PydanticCustomError(
+            "part",
+            "Input should be {known}; {name} is for rtune evaluate only",
+            {"known": " or ".join(map(repr, slot.choices())), "name": name},
+        )
+    return name
 
 
 def _defaults(settings: type[Section], part: Part) -> Section:

@@ -3,7 +3,6 @@
 Every error is a `SpecError` whose message names the file and line, the field, its value and the rule.
 """
 
-import difflib
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ from rtune.config.sections import (
     search_file,
     trial_config,
 )
-from rtune.errors import SpecError
+from rtune.errors import SpecError, UsageError
 from rtune.pareto.objectives import Objective, parse_all
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,11 @@ class Spec:
         """Whether a path applies, given the values chosen so far, which include its part's name."""
         return fields.inactive_reason(path, values, self.file) is None
 
-    def parts(self) -> Iterator[Part]:
-        """All parts that some trial may use, and the sampler."""
+    def parts(self) -> Iterator[tuple[Slot, Part]]:
+        """All parts that some trial may use, and the sampler, each with the field that names it."""
         for slot in SLOTS:
             for name in self.possible(slot):
-                part: Part = slot.parts[name]
-                yield part
+                yield slot, slot.parts[name]
 
     def trial_config(self, values: dict[str, Any]) -> TrialConfig:
         """The settings of the trial with these searched values (dotted path -> value)."""
@@ -151,7 +151,10 @@ def load(path: Path, replaced: Iterable[tuple[str, Any]] = ()) -> Spec:
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(data.get("folder"), str) and data["folder"].strip():
         # `rtune resume` and workers run in other working directories.
-        data["folder"] = str(Path(data["folder"]).expanduser().absolute())
+        try:
+            data["folder"] = str(paths.from_home(data["folder"]))
+        except (StorageError, UsageError) as error:
+            raise SpecError(f"{origins.get('data.folder', path)}: data.folder {error}") from None
     return _validated(Reader(origins, str(path), new=True), tree, given)
 
 
@@ -195,28 +198,3 @@ def _validated(reader: Reader, tree: dict[str, Any], given: overrides.Given) -> 
     spec = Spec(file.model_copy(update={"points": kept}), ordered, tuple(found_notes), tuple(given))
     reader.check(spec, [file.points[index] for index in reasons])
     return notes.added(spec) if reader.context else spec
-
-
-def find(name: str) -> Path:
-    """The search file at a path, or the built-in search space of that name. Raises SpecError."""
-    path = Path(name)
-    if len(name) > 1000 or max(map(len, path.parts), default=0) > 255:
-        raise SpecError(f"search file {name[:40]}... does not exist: no file has so long a name")
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        if not path.is_file():
-            raise SpecError(f"search file {name} does not exist")
-        return path
-    spaces = built_in()
-    if name not in spaces:
-        close = difflib.get_close_matches(name, spaces, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise SpecError(
-            f"search space {name!r} is none of the built-in ones ({', '.join(spaces)}) nor a .yaml file{hint}"
-        )
-    return spaces[name]
-
-
-def built_in() -> dict[str, Path]:
-    """Name -> file of the built-in search spaces."""
-    folder = Path(__file__).resolve().parents[2] / "search_spaces"
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}

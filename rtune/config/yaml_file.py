@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from rtune.errors import UsageError
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 
 # Bounds against files that take minutes to read: bytes; values, with those an alias stands for; levels.
 _MOST_BYTES, _MOST_VALUES, _MOST_LEVELS = 1_000_000, 100_000, 50
@@ -90,12 +92,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         YamlError: the file cannot be read, is not YAML, repeats a key, or is not a mapping.
     """
     try:
-        with path.open("rb") as file:
+        with paths.path_errors(path, "read"), paths.open_regular(path) as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise YamlError(f"{path} is too large for a search file: above {_MOST_BYTES:,} bytes")
         text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise YamlError(f"{path} does not exist") from None
+    except StorageError as error:
+        raise YamlError(str(error)) from None
+    except UnicodeDecodeError as error:
         raise YamlError(f"{path} cannot be read: {error}") from None
     return parse(text, str(path))
 

@@ -28,7 +28,7 @@ from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan, Values
 from rtune.search.state import Search
-from rtune.worker import build
+from rtune.worker import check
 
 # Standard deviation of the noise at epoch 0; that of the qualities is 1.
 _NOISE = 0.5
@@ -156,7 +156,7 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     planned = plan.of_spec(search_spec, limits.trials)
     here = resources.local()
     concurrency, remark = _concurrency(limits, here, address)
-    build.check_parts(search_spec)
+    check.check_parts(search_spec)
     measured = pace.measure(search_spec, limits, here, asked.epoch_seconds)
     simulated = searches(planned, concurrency, measured.seconds or (1.0,))
     number = f"{planned.trials:,} trial{'s' * (planned.trials != 1)}"

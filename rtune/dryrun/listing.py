@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator
 
 from rtune.config import fields, ranges
-from rtune.config.sections import search_file
+from rtune.config.sections import TIMES, search_file
 from rtune.config.spec import Spec
 from rtune.run import summary
 
-_TIMES = ("search.time_budget", "search.report_timeout")
 _MOST_POINTS = 50
 
 
@@ -24,7 +23,7 @@ def lines(spec: Spec) -> Iterator[str]:
         if path in spec.ranges:
             yield f"{path} = {json.dumps(ranges.dump(spec.ranges[path]), ensure_ascii=False)}"
         elif path in spec.given or path not in default or default[path] != value:
-            seconds = f" seconds ({summary.clock(value)})" if path in _TIMES and value is not None else ""
+            seconds = f" seconds ({summary.clock(value)})" if path in TIMES and value is not None else ""
             yield f"{path} = {json.dumps(value, ensure_ascii=False)}{seconds}"
     for index, point in enumerate(spec.points[:_MOST_POINTS]):
         yield f"points.{index} = {json.dumps(point, ensure_ascii=False)}"

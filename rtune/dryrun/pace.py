@@ -3,10 +3,10 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -133,7 +133,7 @@ def _text(seconds: list[float], kinds: int, limits: Limits) -> str:
 
 def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
     """Trials drawn from the search, grouped by all values except floats, the largest group first."""
-    planned = replace(plan.of_spec(search_spec, limits.trials), sampler="random")
+    planned = plan.of_spec(search_spec, limits.trials).sampled_by("random")
     search = Search(planned, [], lambda record: None)
     kinds: dict[frozenset[tuple[str, Any]], list[Trial]] = {}
     for trial in islice(iter(search.next_trial, None), _DRAWN_TRIALS):
@@ -174,8 +174,7 @@ def epoch_seconds(
     trainer = build.trainer(config, _first_images(train, size), seed)
     attack = build.attack(config.evaluation)
     evaluated = _seconds(lambda: trainer.measure(part, attack), part)
-    network = trainer.model
-    assert isinstance(network, Network)
+    network = cast(Network, trainer.model)  # `rtune.worker.build.model` gives no other
     begun = time.perf_counter()
     footprint(network, build.source(config.data).image_shape)
     once = time.perf_counter() - begun

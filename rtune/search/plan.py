@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtune.config import rungs
@@ -30,7 +30,7 @@ class Plan:
             settings of that part.
         is_active: whether a path applies, given the values chosen so far.
         sampler: name of a sampler of `rtune.config.catalog.SAMPLERS`.
-        sampler_settings: the sampler's own settings.
+        sampler_settings: the sampler's own settings; defaults for those that are not given.
         seed: seed of everything random in the search.
         early_stopping: settings of the rungs; None trains every trial to its end.
         former_ends: earlier values of `max_epochs` in this run, ascending.
@@ -55,6 +55,10 @@ class Plan:
     metrics: tuple[str, ...] = field(default_factory=schema.epoch)
     space: Space | None = None
     snap: Callable[[Values], Values] | None = None
+
+    def sampled_by(self, name: str, seed: int | None = None) -> "Plan":
+        """The same plan with another sampler in its default settings, and with another seed if given."""
+        return replace(self, sampler=name, sampler_settings={}, seed=self.seed if seed is None else seed)
 
     def rungs(self) -> list[int]:
         """Epochs of the rungs, ascending; none without early stopping."""

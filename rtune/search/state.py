@@ -241,8 +241,7 @@ class Search:
         if record.get("trial") in self.ledger.trials and record["trial"] not in self.ledger.own:
             pass  # replicates are not compared at rungs
         elif kind == "epoch":
-            point = signed(record, self.plan.objectives)
-            self.halving.report(record["trial"], record["epoch"], point)
+            self._restore(record)
             if record["decision"] == "finish" and record["epoch"] < self.plan.max_epochs:
                 self.halving.wait(record["trial"])  # `max_epochs` has been raised since
         elif kind == "promote":
@@ -251,6 +250,15 @@ class Search:
             self.halving.diverged(record["trial"], record["epoch"])
         self.ledger.apply(record)
         self._remember(record)
+
+    def _restore(self, record: dict[str, Any]) -> None:
+        """Restores an epoch at the rungs. Its decision holds: older versions had other quotas and places."""
+        name, point = record["trial"], signed(record, self.plan.objectives)
+        verdict = self.halving.report(name, record["epoch"], point)
+        if verdict.keep and record["decision"] == "stop":
+            self.halving.wait(name)
+        elif not verdict.keep and record["decision"] == "continue":
+            self.halving.promote(name)
 
 
 def _name(number: int) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-import analysis
 from rtune.cli.actions import selection
+from rtune.cli.own_analysis import analysis
 from rtune.config import attack_names
+from rtune.console import complain, make_console
 from rtune.errors import SpecError
 from rtune.run.folder import RunFolder, find_run
+from rtune.storage import paths
 
 
 def export(run: str, runs: str, trial: str, output: Path | None) -> None:
@@ -53,8 +55,7 @@ def evaluate(
     folder = find_run(run, runs)
     source = str(folder.place / "search.yaml")
     fixed = attack_names.of_run(folder.spec.file.evaluation, source, settings)
-    from analysis.report.write import write
-    from rtune.console import make_console
+    from rtune.cli.own_analysis import write
     from rtune.evaluate import evaluation
     from rtune.robust import DataError
 
@@ -65,20 +66,15 @@ def evaluate(
     except DataError as error:
         raise SpecError(str(error)) from None
     except KeyboardInterrupt:
-        click.echo(
-            "rtune: interrupted; all printed results are saved, and the same command continues from there",
-            err=True,
-        )
+        complain("interrupted; all printed results are saved, and the same command continues from there")
         return 130
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
+        complain(f"the evaluation ended early; what it printed is saved: {paths.sentence(error)}")
         return 1
     console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
+    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
     for trouble in troubles:
-        click.echo(f"rtune: {trouble}", err=True)
+        complain(trouble)
     return 1 if troubles else 0
 
 

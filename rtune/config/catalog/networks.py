@@ -1,6 +1,6 @@
 """Networks: `model.network`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -16,11 +16,21 @@ def _depth_of_wideresnet(depth: int) -> int:
     return depth
 
 
+NoiseScale = Annotated[
+    Literal["batch", "image"],
+    Field(
+        description="what gamma is multiplied by: the standard deviation over the batch, as in the paper, or "
+        "over each image alone, so that the answer to an image does not depend on those beside it"
+    ),
+]
+
+
 class EnResNetConfig(Section):
     """Ensemble of `members` networks with noise of strength `gamma` after each residual block."""
 
     members: Members = 2
     gamma: Noise = 0.1
+    noise_scale: NoiseScale = "batch"
 
 
 class PlainConfig(Section):
@@ -28,6 +38,7 @@ class PlainConfig(Section):
 
     members: Members = 2
     gamma: Noise = 0.1
+    noise_scale: NoiseScale = "batch"
 
 
 class WideResNetConfig(Section):
@@ -39,6 +50,7 @@ class WideResNetConfig(Section):
     widen: Annotated[Count, in_bounds(1, 1000)] = 10
     members: Members = 1
     gamma: Noise = 0.0
+    noise_scale: NoiseScale = "batch"
 
 
 class MobileNetConfig(Section):
@@ -46,6 +58,7 @@ class MobileNetConfig(Section):
 
     members: Members = 1
     gamma: Noise = 0.1
+    noise_scale: NoiseScale = "batch"
 
 
 NETWORKS = Registry(
@@ -63,7 +76,8 @@ NETWORKS = Registry(
         Network(
             name="enresnet",
             label="EnResNet",
-            about="ensemble of ResNets with noise after each block (arXiv 2003.00631, section 2)",
+            about="ensemble of ResNets with noise after each block (arXiv 2003.00631, section 2); unless "
+            "noise_scale is image, its answer to an image depends on the batch, as with all noise here",
             build="rtune.robust:PreActResNet",
             settings=EnResNetConfig,
             takes=("depth", "width"),

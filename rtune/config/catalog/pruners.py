@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from rtune.config.catalog.part import Pruner
+import numpy as np
+
+from rtune.config.catalog.part import Pruner, Threshold
 from rtune.config.section import Fraction, Penalty, Section, Strength
 from rtune.registry import Registry
 
@@ -32,7 +34,25 @@ class ADMMConfig(Section):
     granularity: Literal["weights", "channels"] = "weights"
 
 
+def _hard(t: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.sqrt(2 * t)
+    return found
+
+
+def _soft(t: np.ndarray) -> np.ndarray:
+    return t
+
+
+def _transformed(t: np.ndarray) -> np.ndarray:
+    """With the shape parameter a = 1, which rtune uses."""
+    return np.where(t <= 0.25, 2 * t, 2 * np.sqrt(t) - 0.5)
+
+
 _CONVOLUTIONS = frozenset({"convolutions"})
+# arXiv 2003.00631, section 3; docs/method.md.
+_HARD = Threshold(_hard, "sqrt(2 lambda_1 / beta)")
+_SOFT = Threshold(_soft, "lambda_1 / beta")
+_TRANSFORMED = Threshold(_transformed, "transformed l1 threshold of lambda_1 / beta")
 
 PRUNERS = Registry(
     "pruner",
@@ -47,6 +67,7 @@ PRUNERS = Registry(
             build="rtune.robust:RVSM",
             settings=RVSMConfig,
             needs=_CONVOLUTIONS,
+            thresholds={"l0": _HARD, "l1": _SOFT, "transformed_l1": _TRANSFORMED},
         ),
         Pruner(
             name="rgsm",
@@ -55,6 +76,8 @@ PRUNERS = Registry(
             build="rtune.robust:RGSM",
             settings=RGSMConfig,
             needs=_CONVOLUTIONS,
+            thresholds={"group_l0": _HARD, "group_lasso": _SOFT},
+            sparsity="channel_sparsity",
         ),
         Pruner(
             name="admm",

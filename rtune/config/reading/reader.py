@@ -11,7 +11,7 @@ from rtune.config.catalog import NETWORKS, Part
 from rtune.config.reading import texts
 from rtune.config.reading.overrides import OPTION
 from rtune.config.section import NEW, Section
-from rtune.config.sections import FIXED, SEARCHABLE, SLOTS, SearchFile, search_file, trial_config
+from rtune.config.sections import FIXED, SEARCHABLE, SLOTS, TIMES, SearchFile, search_file, trial_config
 from rtune.errors import SpecError
 from rtune.pareto.objectives import parse
 
@@ -36,13 +36,14 @@ class Reader:
         return SpecError(f"{where}: {path} {rest}")
 
     def read_times(self, tree: dict[str, Any]) -> None:
-        section = tree.get("search")
-        for name in ("time_budget", "report_timeout"):
+        for path in TIMES:
+            parent, _, name = path.partition(".")
+            section = tree.get(parent)
             if isinstance(section, dict) and isinstance(section.get(name), str):
                 try:
                     section[name] = texts.seconds(section[name])
                 except ValueError as error:
-                    raise self.error(f"search.{name}", str(error)) from None
+                    raise self.error(path, str(error)) from None
 
     def extract_ranges(
         self, tree: dict[str, Any], model: type[Section], prefix: str

@@ -4,7 +4,7 @@ import re
 from typing import Any, get_args
 
 from rtune.config import fields
-from rtune.config.sections import search_file
+from rtune.config.sections import TIMES, search_file
 
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DECIMAL = r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})"
@@ -12,7 +12,6 @@ _FRACTION = re.compile(rf"\s*({_DECIMAL})\s*/\s*([0-9]{{1,20}})\s*")
 _GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:_[0-9]{3}){1,6}")
 _TIME = re.compile(r"\s*" + "".join(rf"(?:([0-9]+(?:\.[0-9]+)?)\s*{unit}\s*)?" for unit in _SECONDS))
 _FLAGS = {"yes": True, "on": True, "no": False, "off": False}
-_TIMES = ("search.time_budget", "search.report_timeout")
 _SHOWN = 80
 
 
@@ -35,7 +34,7 @@ def understood(value: Any, path: str = "") -> Any:
         return {k: understood(v, path if leaf else f"{path}.{k}".lstrip(".")) for k, v in value.items()}
     if isinstance(value, list):
         return [understood(v, path) for v in value]
-    if not isinstance(value, str) or path in _TIMES:
+    if not isinstance(value, str) or path in TIMES:
         return value
     expected = _types(path)
     if bool in expected and value.lower() in _FLAGS:

@@ -11,12 +11,12 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from rtune.config import spec
+from rtune.config import spaces, spec
 from tests.support.fuzzing import checks, mutations
 from tests.support.paths import ROOT
 
 _ASSETS = ROOT / "tests" / "assets"
-_FILES = [path.read_text() for path in [*spec.built_in().values(), *sorted(_ASSETS.glob("*.yaml"))]]
+_FILES = [path.read_text() for path in [*spaces.built_in().values(), *sorted(_ASSETS.glob("*.yaml"))]]
 _SEARCHES = [
     ["digits", "--name", "first", "--trials", "40", "--set", "model.width=16"],
     ["cifar10-rgsm", "--gpus-per-trial", "0.25", "--price", "2.5", "--epoch-seconds", "30"],

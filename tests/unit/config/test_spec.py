@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtune.config import ranges, spec
+from rtune.config import ranges, spaces, spec
 from rtune.config.json_schema import search_file_schema
 from rtune.config.reading import texts
 from rtune.errors import SpecError
@@ -67,15 +67,15 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (training.momentum, training.weight_decay, training.milestones) == (0.9, 5e-4, [0.4, 0.6, 0.8])
 
 
-@pytest.mark.parametrize("name", spec.built_in())
+@pytest.mark.parametrize("name", spaces.built_in())
 def test_built_in_spaces_are_valid_and_round_trip(name: str) -> None:
-    found = spec.load(spec.built_in()[name])
+    found = spec.load(spaces.built_in()[name])
     again = spec.from_tree(yaml.safe_load(yaml.safe_dump(found.to_tree())), {}, "again")
     assert again.file == found.file
     assert again.ranges == found.ranges
     assert found.file.description
     jsonschema.validate(
-        yaml.safe_load(spec.built_in()[name].read_text().replace("1e-", "1.0e-")), search_file_schema()
+        yaml.safe_load(spaces.built_in()[name].read_text().replace("1e-", "1.0e-")), search_file_schema()
     )
 
 
@@ -102,11 +102,11 @@ def test_depth_counts_only_where_the_network_has_it(tmp_path: Path) -> None:
 
 def test_the_spaces_hold_the_papers_settings() -> None:
     for name in ("cifar10-rvsm", "cifar10-rgsm", "cifar10-admm", "cifar10-enresnet", "cifar100-rgsm"):
-        found = spec.load(spec.built_in()[name])
+        found = spec.load(spaces.built_in()[name])
         for point in found.points:
             for path, value in point.items():
                 assert found.ranges[path].holds(value), (name, path)
-    paper = spec.load(spec.built_in()["cifar10-paper"])
+    paper = spec.load(spaces.built_in()["cifar10-paper"])
     assert not paper.ranges
     assert paper.trials == len(paper.points) == 20
     assert paper.search.early_stopping is None
@@ -301,10 +301,3 @@ def test_names_agree_with_the_science() -> None:
 
     assert tuple(part.name for part in DATASETS.own()) == tuple(SOURCES)
     assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
-
-
-def test_unknown_space_names_the_near_one() -> None:
-    with pytest.raises(SpecError, match="did you mean digits"):
-        spec.find("digit")
-    with pytest.raises(SpecError, match=r"nowhere/x\.yaml does not exist"):
-        spec.find("nowhere/x.yaml")

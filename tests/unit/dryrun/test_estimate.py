@@ -17,7 +17,7 @@ from benchmarks import estimates
 from benchmarks.searching import tables
 from rtune.cli.app import main
 from rtune.cluster.resources import Room
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.config.sections import EarlyStopping
 from rtune.dryrun import estimate, pace
 from rtune.pareto.objectives import Objective
@@ -166,15 +166,15 @@ def test_data_that_would_be_fetched_is_not_fetched_by_a_dry_run(
     def fetched(*_: Any, **__: Any) -> None:
         raise AssertionError("a dry run fetches data")
 
-    monkeypatch.setattr("torchvision.datasets.CIFAR10.download", fetched)
-    monkeypatch.setattr("rtune.robust.data.DEFAULT_FOLDER", tmp_path / "none")
-    _, _, seconds, *_ = run("cifar10-rgsm", tmp_path, monkeypatch)
+    monkeypatch.setattr("rtune.robust.data.download.fetch", fetched)
+    monkeypatch.setattr("rtune.robust.data.loading.DEFAULT_FOLDER", tmp_path / "none")
+    *_, seconds = run("cifar10-rgsm", tmp_path, monkeypatch)
     assert "unknown (cifar10 is not in" in seconds
     assert "rtune search would download it" in seconds
 
 
 def test_kinds_of_settings_weigh_as_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    search_spec = spec.load(spec.find("digits"), [("search.trials", 40)])
+    search_spec = spec.load(spaces.find("digits"), [("search.trials", 40)])
     members = {"resnet": 1.0, "enresnet": 2.0}
     monkeypatch.setattr(pace, "epoch_seconds", lambda config, *rest: members[config.model.network])
     limits = Limits.of(search_spec.search, 40, search_spec.max_epochs)
@@ -203,7 +203,7 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     monkeypatch.setattr(Trainer, "measure", measure)
     monkeypatch.setattr(pace, "footprint", lambda *_: passes(0.5))
     images = Split(torch.zeros(2000, 1, 8, 8, dtype=torch.uint8), torch.zeros(2000, dtype=torch.int64))
-    config = spec.load(spec.find("digits")).trial_config({})
+    config = spec.load(spaces.find("digits")).trial_config({})
     # 2,000 images of 10 ms, 2,000 of 8 ms, and what is done once.
     assert pace.epoch_seconds(config, images, images, 0) == pytest.approx(20 + 16 + 0.5)
     # On a quarter of the validation images.

@@ -1,6 +1,7 @@
 """The final evaluation: right figures, nothing run twice, nothing lost, one sentence where it cannot be."""
 
 import functools
+import importlib.util
 import json
 import os
 import pickle
@@ -20,12 +21,14 @@ from safetensors.torch import save
 
 import analysis
 from rtune.cli.app import main
+from rtune.config.catalog import ATTACKS, Attack
+from rtune.config.sections import trial_config
 from rtune.robust import PGD, PreActResNet, accuracy, load_test, seeded
-from rtune.robust.attacks import autoattack
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
-from rtune.worker import checkpoint
+from rtune.worker import build, checkpoint
 from tests.support.evil_pickle import Evil
+from tests.support.parts import StrictConfig, added
 from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -76,6 +79,8 @@ def test_a_noisy_network_gets_mean_and_spread_and_eot(run: Path) -> None:
     assert found["t0001", "natural"]["noise_draws"] == 1
     assert found["t0002", "eot-pgd-2"]["eot_draws"] == 2
     assert "±" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "depends on the images beside it" in line]
+    assert line.startswith("t0002 is evaluated on batches of 256 images: its noise is scaled over the batch")
     page = (run / "report" / "index.html").read_text()
     assert "Final evaluation, test split" in page
     assert f"{found['t0002', 'eot-pgd-2']['accuracy']:.3f} ±" in page
@@ -193,11 +198,50 @@ def test_bad_options_are_one_sentence_and_write_nothing(options: list[str], mess
 def test_autoattack_that_is_not_installed_is_said_before_anything_runs(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autoattack.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     done = evaluate(run, "--attacks", "natural,autoattack")
     assert done.exit_code == 2
     assert "get it with: pip install 'rtune[autoattack]'" in done.stderr
     assert not (run / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        (
+            {"build": "rtune.robust.attacks:natural"},
+            "attack 'odd' cannot be built: rtune.robust.attacks:natural is called with (epsilon=) and raises "
+            "TypeError",
+        ),
+        ({"build": "builtins:dict"}, "attack 'odd' cannot be used: builtins:dict gives a dict; an object"),
+        ({"build": "no.such:attack"}, "attack 'odd' cannot be imported from no.such:attack"),
+    ],
+)
+def test_an_attack_that_cannot_be_built_is_said_before_anything_runs(
+    part: dict[str, str], sentence: str, run: Path
+) -> None:
+    with added(ATTACKS, Attack(name="odd", label="o", about="o", **part)):
+        done = evaluate(run, "--attacks", "natural,odd")
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (run / "evaluations").exists()
+
+
+def test_an_attack_of_the_training_gets_the_same_arguments_in_an_evaluation(run: Path) -> None:
+    own = {"steps": 4, "steps_have_length": True, "restarts": True, "eot": True, "trains": True}
+    strict = Attack(
+        name="strict", label="s", about="s", build="tests.support.parts:Strict", settings=StrictConfig, **own
+    )
+    given = ("epsilon", "step_size", "steps", "restarts", "eot_draws", "random_start", "loss", "strength")
+    with added(ATTACKS, strict):
+        tree = {"attack": {"method": "strict"}, "evaluation": {"method": "strict"}}
+        trial = trial_config().model_validate(tree)
+        for config in (trial.attack, trial.evaluation):
+            assert tuple(build.attack(config).given) == given
+        done = evaluate(run, "--trials", "t0002", "--attacks", "strict,eot-strict-2", "--noise-draws", "1")
+    assert done.exit_code == 0, done.output
+    assert [r["attack"] for r in rows(run)] == ["strict-4(strength=2)", "eot-strict-2(strength=2)"]
 
 
 def _truncate(path: Path) -> None:
@@ -379,6 +423,6 @@ def test_a_full_disk_is_one_sentence_and_what_was_known_stays(
     monkeypatch.setattr("rtune.run.folder.Writer.append", refuse)
     done = evaluate(run, "--trials", "t0001", "--attacks", "fgsm")
     assert done.exit_code == 1
-    assert "the evaluation ended early; what it printed is saved: [Errno 28] No space left" in done.stderr
+    assert "the evaluation ended early; what it printed is saved: No space left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [r["attack"] for r in rows(run)] == ["natural"]

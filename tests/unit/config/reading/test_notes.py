@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from rtune.config import spec
+from rtune.config import spaces, spec
 
 
-@pytest.mark.parametrize("name", [name for name in spec.built_in() if name != "cifar10-paper"])
+@pytest.mark.parametrize("name", [name for name in spaces.built_in() if name != "cifar10-paper"])
 def test_the_built_in_spaces_are_not_odd(name: str) -> None:
-    assert spec.load(spec.built_in()[name]).notes == ()
+    assert spec.load(spaces.built_in()[name]).notes == ()
 
 
 def notes(tmp_path: Path, *sets: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rtune.config import ranges, spec
+from rtune.config import ranges, spaces, spec
 from rtune.errors import SpecError
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
@@ -15,7 +15,7 @@ from rtune.search.state import Search
 
 def load(name: str, *sets: str) -> spec.Spec:
     pairs = (text.split("=", 1) for text in sets)
-    return spec.load(spec.built_in()[name], [(path, yaml.safe_load(value)) for path, value in pairs])
+    return spec.load(spaces.built_in()[name], [(path, yaml.safe_load(value)) for path, value in pairs])
 
 
 def trials(found: spec.Spec, number: int) -> list[dict[str, Any]]:
@@ -35,8 +35,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 POINTED = [
     (name, path, value)
-    for name in spec.built_in()
-    for points in [spec.load(spec.built_in()[name]).points]
+    for name in spaces.built_in()
+    for points in [spec.load(spaces.built_in()[name]).points]
     for path in sorted({path for point in points for path in point})
     for value in sorted({point[path] for point in points if path in point}, key=repr)[:1]
 ]
@@ -51,12 +51,12 @@ def test_a_value_of_the_command_line_holds_in_every_trial(name: str, path: str, 
         or {"pruning.admm.granularity": "channels"}.get(path)
         or (value + 1 if isinstance(value, int) else value * 1.01 if isinstance(value, float) else value)
     )
-    points = spec.load(spec.built_in()[name]).points
+    points = spec.load(spaces.built_in()[name]).points
     for given in dict.fromkeys((value, other)):
         more = [("search.sampler", "random"), ("training.momentum", {"uniform": [0.8, 0.9]})]
         found = None
         with contextlib.suppress(SpecError):
-            found = spec.load(spec.built_in()[name], [*more, (path, given)])
+            found = spec.load(spaces.built_in()[name], [*more, (path, given)])
         if found is None:  # no trial could use it, as no point is left that names its part
             assert not any(point.get(path) == given for point in points)
             continue
