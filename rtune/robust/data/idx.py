@@ -76,7 +76,9 @@ def _pairs(part: str, places: list[Path], goal: Path) -> list[tuple[list[Path], 
     Raises:
         DataError: no place has both, but one of them has one; `MissingDataError` if that is `goal` alone.
     """
-    whole, halves, begun = [], [], []
+    whole = []
+    halves: list[str] = []
+    begun: list[str] = []
     for place in places:
         images, labels = (
             [path for path in (place / f"{stem}.gz", place / stem) if files.present(path)]

@@ -150,7 +150,7 @@ def _spread_of_each(x: Tensor, members: int) -> Tensor:
     away = exact - exact.mean(dim=(2, 3, 4), keepdim=True)
     variance = away.square().sum(dim=(2, 3, 4)) / max(1, math.prod(exact.shape[2:]) - 1)
     spread = variance > 0  # at 0 the square root has no finite gradient
-    std = torch.where(spread, variance, 1).sqrt() * spread
+    std: Tensor = torch.where(spread, variance, 1).sqrt() * spread
     return std.repeat_interleave(exact.shape[2], dim=1)[:, :, None, None]
 
 

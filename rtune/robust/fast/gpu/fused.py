@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rtune.robust.attacks.pgd import PGD
 from rtune.robust.fast import chain
 from rtune.robust.fast.gpu import convolution, kernels
+from rtune.robust.models.parts import Noise
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 # Elements per program of the elementwise kernels.
@@ -27,7 +28,7 @@ def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
     """
     return (
         chain.fits(model, attack)
-        and all(block.noise.gamma == 0 or block.noise.scale == "batch" for block in model.blocks)
+        and not any(isinstance(m, Noise) and m.gamma > 0 and m.scale == "image" for m in model.modules())
         and all(convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d))
     )
 
