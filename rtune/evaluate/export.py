@@ -1,8 +1,7 @@
 """Export of a compacted network to a file that runs without rtune, in the format of `torch.export`."""
 
+import io
 import json
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from rtune.robust.compaction import compact, footprint
 from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 from rtune.worker import build
 
 # Name of the description in an exported file; torch.export.load reads it with `extra_files={NAME: ""}`.
@@ -88,10 +89,9 @@ def _noise(network: Network) -> str:
 
 
 def _save(program: "torch.export.ExportedProgram", output: Path, about: dict[str, Any]) -> None:
+    made = io.BytesIO()
+    torch.export.save(program, made, extra_files={DESCRIPTION: json.dumps(about)})
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".rtune-") as scratch:
-            made = Path(scratch) / output.name
-            torch.export.save(program, made, extra_files={DESCRIPTION: json.dumps(about)})
-            os.replace(made, output)
-    except OSError as error:
-        raise RunFailure(f"{output} cannot be written: {error.strerror or error}") from None
+        paths.write_output(output, made.getvalue())
+    except StorageError as error:
+        raise RunFailure(str(error)) from None

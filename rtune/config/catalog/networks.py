@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from rtune.config.catalog.part import Network
-from rtune.config.section import Count, NonNegative, Section
+from rtune.config.section import Count, Members, Noise, Section, in_bounds
 from rtune.registry import Registry
 
 
@@ -28,34 +28,36 @@ NoiseScale = Annotated[
 class EnResNetConfig(Section):
     """Ensemble of `members` networks with noise of strength `gamma` after each residual block."""
 
-    members: Count = 2
-    gamma: NonNegative = 0.1
+    members: Members = 2
+    gamma: Noise = 0.1
     noise_scale: NoiseScale = "batch"
 
 
 class PlainConfig(Section):
     """As `enresnet`, without skip connections."""
 
-    members: Count = 2
-    gamma: NonNegative = 0.1
+    members: Members = 2
+    gamma: Noise = 0.1
     noise_scale: NoiseScale = "batch"
 
 
 class WideResNetConfig(Section):
     """WideResNet-`depth`-`widen`; `members` and `gamma` make a noisy ensemble of it."""
 
-    depth: Annotated[int, Field(ge=10, description="6 m + 4"), AfterValidator(_depth_of_wideresnet)] = 34
-    widen: Count = 10
-    members: Count = 1
-    gamma: NonNegative = 0.0
+    depth: Annotated[
+        int, Field(ge=10, description="6 m + 4"), in_bounds(10, 10_000), AfterValidator(_depth_of_wideresnet)
+    ] = 34
+    widen: Annotated[Count, in_bounds(1, 1000)] = 10
+    members: Members = 1
+    gamma: Noise = 0.0
     noise_scale: NoiseScale = "batch"
 
 
 class MobileNetConfig(Section):
     """MobileNetV1 with noise of strength `gamma` after each depthwise-separable block."""
 
-    members: Count = 1
-    gamma: NonNegative = 0.1
+    members: Members = 1
+    gamma: Noise = 0.1
     noise_scale: NoiseScale = "batch"
 
 

@@ -76,7 +76,7 @@ def _pairs(part: str, places: list[Path], goal: Path) -> list[tuple[list[Path], 
     Raises:
         DataError: no place has both, but one of them has one; `MissingDataError` if that is `goal` alone.
     """
-    whole = []
+    whole: list[tuple[list[Path], list[Path]]] = []
     halves: list[str] = []
     begun: list[str] = []
     for place in places:

@@ -1,6 +1,7 @@
 """The final evaluation: right figures, nothing run twice, nothing lost, one sentence where it cannot be."""
 
 import functools
+import importlib.util
 import json
 import os
 import pickle
@@ -20,12 +21,14 @@ from safetensors.torch import save
 
 import analysis
 from rtune.cli.app import main
+from rtune.config.catalog import ATTACKS, Attack
+from rtune.config.sections import trial_config
 from rtune.robust import PGD, PreActResNet, accuracy, load_test, seeded
-from rtune.robust.attacks import autoattack
 from rtune.run import checkpoint_file
 from rtune.run.folder import RunFolder
-from rtune.worker import checkpoint
+from rtune.worker import build, checkpoint
 from tests.support.evil_pickle import Evil
+from tests.support.parts import StrictConfig, added
 from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -168,14 +171,14 @@ def test_a_diagnosis_is_recorded_and_reported(run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epsilon", "0"], "--epsilon is 0.0; it must be above 0 and at most 1"),
-        (["--epsilon", "8"], "--epsilon is 8.0; it must be above 0 and at most 1"),
+        (["--epsilon", "0"], "--epsilon is 0.0; it must be from 1e-06 to 1"),
+        (["--epsilon", "8"], "--epsilon is 8.0; it must be from 1e-06 to 1"),
         (["--epsilon", f"1/{'9' * 400}"], "a number such as 0.03 or 8/255 is expected"),
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999; it must be from 0"),
         (["--epsilon", "-8/255"], "--epsilon is '-8/255'; a number such as 0.03 or 8/255 is expected"),
         (["--epsilon", "nan"], "--epsilon is nan; it must be above 0"),
         (["--step-size", "0"], "--step-size is 0.0"),
-        (["--attacks", "pgd-0"], "attack 'pgd-0' has 0 steps; it must have at least 1"),
+        (["--attacks", "pgd-0"], "attack 'pgd-0' has 0 steps; it must be from 1 to 100000"),
         (["--attacks", "pdg"], "attack 'pdg' is unknown"),
         (["--attacks", ","], "at least one attack is expected"),
         (["--restarts", "0"], "--restarts is 0"),
@@ -195,11 +198,50 @@ def test_bad_options_are_one_sentence_and_write_nothing(options: list[str], mess
 def test_autoattack_that_is_not_installed_is_said_before_anything_runs(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autoattack.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     done = evaluate(run, "--attacks", "natural,autoattack")
     assert done.exit_code == 2
     assert "get it with: pip install 'rtune[autoattack]'" in done.stderr
     assert not (run / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        (
+            {"build": "rtune.robust.attacks:natural"},
+            "attack 'odd' cannot be built: rtune.robust.attacks:natural is called with (epsilon=) and raises "
+            "TypeError",
+        ),
+        ({"build": "builtins:dict"}, "attack 'odd' cannot be used: builtins:dict gives a dict; an object"),
+        ({"build": "no.such:attack"}, "attack 'odd' cannot be imported from no.such:attack"),
+    ],
+)
+def test_an_attack_that_cannot_be_built_is_said_before_anything_runs(
+    part: dict[str, str], sentence: str, run: Path
+) -> None:
+    with added(ATTACKS, Attack(name="odd", label="o", about="o", **part)):
+        done = evaluate(run, "--attacks", "natural,odd")
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (run / "evaluations").exists()
+
+
+def test_an_attack_of_the_training_gets_the_same_arguments_in_an_evaluation(run: Path) -> None:
+    own = {"steps": 4, "steps_have_length": True, "restarts": True, "eot": True, "trains": True}
+    strict = Attack(
+        name="strict", label="s", about="s", build="tests.support.parts:Strict", settings=StrictConfig, **own
+    )
+    given = ("epsilon", "step_size", "steps", "restarts", "eot_draws", "random_start", "loss", "strength")
+    with added(ATTACKS, strict):
+        tree = {"attack": {"method": "strict"}, "evaluation": {"method": "strict"}}
+        trial = trial_config().model_validate(tree)
+        for config in (trial.attack, trial.evaluation):
+            assert tuple(build.attack(config).given) == given
+        done = evaluate(run, "--trials", "t0002", "--attacks", "strict,eot-strict-2", "--noise-draws", "1")
+    assert done.exit_code == 0, done.output
+    assert [r["attack"] for r in rows(run)] == ["strict-4(strength=2)", "eot-strict-2(strength=2)"]
 
 
 def _truncate(path: Path) -> None:
@@ -381,6 +423,6 @@ def test_a_full_disk_is_one_sentence_and_what_was_known_stays(
     monkeypatch.setattr("rtune.run.folder.Writer.append", refuse)
     done = evaluate(run, "--trials", "t0001", "--attacks", "fgsm")
     assert done.exit_code == 1
-    assert "the evaluation ended early; what it printed is saved: [Errno 28] No space left" in done.stderr
+    assert "the evaluation ended early; what it printed is saved: No space left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [r["attack"] for r in rows(run)] == ["natural"]

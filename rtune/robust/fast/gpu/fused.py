@@ -28,7 +28,7 @@ def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
     """
     return (
         chain.fits(model, attack)
-        and not any(isinstance(m, Noise) and m.gamma > 0 and m.scale == "image" for m in model.modules())
+        and all(m.gamma == 0 or m.scale == "batch" for m in model.modules() if isinstance(m, Noise))
         and all(convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d))
     )
 
