@@ -10,6 +10,7 @@ from rich.table import Table
 import analysis
 from rtune.cli.actions import selection
 from rtune.config import attack_names
+from rtune.config.sections import EvaluationConfig
 from rtune.errors import SpecError
 from rtune.run.folder import RunFolder, find_run
 
@@ -51,26 +52,10 @@ def evaluate(
     for missing in filter(None, (name.part.missing() for name in names)):
         raise SpecError(missing)
     folder = find_run(run, runs)
-    own = folder.spec.file.evaluation
-    default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
-    fixed = attack_names.Settings(
-        **settings
-        | {
-            "epsilon": own.epsilon if settings["epsilon"] is None else settings["epsilon"],
-            "step_size": default_step if settings["step_size"] is None else settings["step_size"],
-        }
-    )
-    from analysis.report.write import write
-    from rtune.console import make_console
-    from rtune.evaluate import evaluation
-    from rtune.robust import DataError
-
+    fixed = _settings(settings, folder.spec.file.evaluation)
     trials = selection.choose(folder, which)
-    console = make_console(sys.stdout)
     try:
-        troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
-    except DataError as error:
-        raise SpecError(str(error)) from None
+        troubles = _evaluate(folder, trials, names, fixed, split, diagnose)
     except KeyboardInterrupt:
         click.echo(
             "rtune: interrupted; all printed results are saved, and the same command continues from there",
@@ -82,11 +67,50 @@ def evaluate(
     except OSError as error:
         click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
         return 1
-    console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
+    _show(folder, trials, split)
     for trouble in troubles:
         click.echo(f"rtune: {trouble}", err=True)
     return 1 if troubles else 0
+
+
+def _settings(given: dict[str, Any], own: EvaluationConfig) -> attack_names.Settings:
+    """The settings of all attacks: as given, else from the search file; a given epsilon has its own step."""
+    epsilon, step = given["epsilon"], given["step_size"]
+    default_step = own.step_size if epsilon is None else epsilon / 4
+    lengths = {
+        "epsilon": own.epsilon if epsilon is None else epsilon,
+        "step_size": default_step if step is None else step,
+    }
+    return attack_names.Settings(**given | lengths)
+
+
+def _evaluate(
+    folder: RunFolder,
+    trials: list[str],
+    names: list[attack_names.AttackName],
+    settings: attack_names.Settings,
+    split: str,
+    diagnose: bool,
+) -> list[str]:
+    """As `rtune.evaluate.evaluation.evaluate`; data that is not available is a SpecError."""
+    from rtune.console import make_console
+    from rtune.evaluate import evaluation
+    from rtune.robust import DataError
+
+    try:
+        return evaluation.evaluate(folder, trials, names, settings, split, diagnose, make_console(sys.stdout))
+    except DataError as error:
+        raise SpecError(str(error)) from None
+
+
+def _show(folder: RunFolder, trials: list[str], split: str) -> None:
+    """Prints the accuracies, writes the report, and prints where it is."""
+    from analysis.report.write import write
+    from rtune.console import make_console
+
+    console = make_console(sys.stdout)
+    console.print(_evaluation_table(folder, trials, split))
+    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
 
 
 def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:
