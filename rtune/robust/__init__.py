@@ -15,7 +15,8 @@ from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, Wide
 from rtune.robust.path import PenaltyPath, ladder
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.random import deterministic, seeded
-from rtune.robust.training import Diverged, Recipe, Trainer
+from rtune.robust.recipe import Recipe
+from rtune.robust.training import Diverged, Trainer
 
 __all__ = [
     "ADMM",
