@@ -12,8 +12,10 @@ import pyarrow.compute
 import pyarrow.json
 
 from rtune.run import log, schema
+from rtune.run.formats import Converter
 from rtune.run.log import Log
-from rtune.storage.places import Place, StorageError
+from rtune.storage.paths import open_regular, path_errors
+from rtune.storage.places import Place
 
 T = TypeVar("T")
 
@@ -70,11 +72,11 @@ def blocks(folder: Place) -> Iterator[tuple[Block, Parsed | None]]:
             yield first, future.result()
 
 
-def read_lines(folder: Place, block: Block, known: dict[str, int]) -> Log:
+def read_lines(folder: Place, block: Block, known: dict[str, int], converter: Converter) -> Log:
     """A block as `rtune.run.log.read` reads it, which see."""
     found = Log()
     for piece in block:
-        part = log.read(_Lines(folder, piece), known)
+        part = log.read(_Lines(folder, piece), known, converter)
         found.records += part.records
         found.notes += part.notes
     return found
@@ -103,7 +105,7 @@ class _Lines(Place):
 
 def _pieces(folder: Place) -> Iterator[Piece]:
     """All of a log in order."""
-    sizes = {n: size for n, size in folder.files().items() if n.endswith(".jsonl") and "/" not in n}
+    sizes = log.segments(folder)
     for name, parts in _local(folder, sizes) if folder.local else _remote(folder, sizes):
         line = 1
         for data in parts:
@@ -117,17 +119,12 @@ def _local(folder: Place, names: Iterable[str]) -> Iterator[tuple[str, Iterable[
 
 def _parts(file: Place) -> Iterator[bytes]:
     """A file in parts that fit in memory, each of whole lines."""
-    try:
-        with open(str(file), "rb") as opened:
-            while data := opened.read(_BLOCK):
-                data += opened.readline()
-                yield data
-                if not data.endswith(b"\n"):
-                    return  # the end; what is written from now on may be the rest of that line
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{file} cannot be read: {error.strerror or error}") from None
+    with path_errors(str(file), "read"), open_regular(str(file)) as opened:
+        while data := opened.read(_BLOCK):
+            data += opened.readline()
+            yield data
+            if not data.endswith(b"\n"):
+                return  # the end; what is written from now on may be the rest of that line
 
 
 def _remote(folder: Place, sizes: dict[str, int]) -> Iterator[tuple[str, Iterable[bytes]]]:
@@ -203,6 +200,8 @@ def fits(epochs: pa.Table) -> bool:
         if field.name not in FIELDS.names:
             if not _is_plain(column):
                 return False
+        elif field.name in REQUIRED.names and column.null_count:
+            return False
         elif pa.types.is_floating(field.type):
             values = column.to_numpy()
             # A negative zero may have been written as an integer, which has none.

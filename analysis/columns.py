@@ -17,12 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
 from rtune import metrics
 from rtune.run import schema
 from rtune.run.folder import RunFolder, storage_errors
+from rtune.run.formats import Converter
 from rtune.run.ledger import Ledger
 from rtune.storage.places import Place
+
+from .blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
 
 Record = dict[str, Any]
 
@@ -66,7 +68,7 @@ def read(folder: RunFolder) -> Columns:
     """
     with storage_errors():
         place = folder.place / "results"
-        reader = _Reader(place)
+        reader = _Reader(place, folder.converter())
         for block, parsed in blocks(place):
             reader.take(block, parsed)
     return reader.columns()
@@ -103,8 +105,9 @@ class _Checked:
 class _Reader:
     """Takes blocks in, one after the other."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, converter: Converter) -> None:
         self._place = place
+        self._converter = converter
         self._ledger = Ledger()
         self._names: list[str] = []  # of all trials
         self._codes: dict[str, int] = {}  # trial -> its place among them
@@ -134,7 +137,7 @@ class _Reader:
         """The block's records, if each is whole and follows from those before."""
         lines = [(before, line) for before, line in parsed.others if line]
         piece = Piece("0001.jsonl", 1, b"\n".join(line for _, line in lines))
-        found = read_lines(self._place, [piece], self._known)
+        found = read_lines(self._place, [piece], self._known, self._converter)
         kinds = {record["kind"] for record in found.records}
         if found.notes or "epoch" in kinds or not fits(parsed.epochs):
             return None
@@ -157,7 +160,7 @@ class _Reader:
     def _read(self, block: Block) -> _Checked:
         """The block's records, read one by one."""
         self._known = dict(zip(self._names, self._counts.tolist(), strict=True))
-        found = read_lines(self._place, block, self._known)
+        found = read_lines(self._place, block, self._known, self._converter)
         epochs: list[Record] = []
         others = []
         for record in found.records:

@@ -43,3 +43,7 @@ class RunFailure(RunError):
 
 class LaunchError(RtuneError):
     """A launch was aborted; its results so far are saved."""
+
+
+class StartError(RtuneError):
+    """Ray could not be started; nothing has been written."""

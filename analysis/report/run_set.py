@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.front import front, hypervolume, reference
-from analysis.load import Run, networks, read
-from analysis.objectives import Objective, ObjectiveLike, parse_all
 from rtune.config.sections import EvaluationConfig
 from rtune.errors import ObjectiveError, RunError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import validation_images
+
+from ..front import front, hypervolume, reference
+from ..load import Run, networks, read
+from ..objectives import Objective, ObjectiveLike, parse_all
 
 # More kinds of networks cannot be distinguished in a plot.
 MOST_KINDS = 8

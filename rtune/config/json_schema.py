@@ -71,7 +71,8 @@ def _allow(field: dict[str, Any], *others: dict[str, Any]) -> None:
 
 def _fraction(field: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of fractions such as `8/255` for a number field; empty for other fields."""
-    return [{"type": "string", "pattern": r"^\d+(\.\d+)?/\d+$"}] if field.get("type") == "number" else []
+    pattern = r"^\s*\d+(\.\d+)?\s*/\s*\d+\s*$"
+    return [{"type": "string", "pattern": pattern}] if field.get("type") == "number" else []
 
 
 def _target(field: dict[str, Any]) -> Any:

@@ -82,6 +82,12 @@ def evaluate(
             try:
                 network = load_network(folder, trial).to(device)
                 check_classes(network, split)
+                if robust.depends_on_batch(network):
+                    console.print(
+                        f"{trial.id} is evaluated on batches of {BATCH_SIZE} images: its noise is scaled "
+                        "over the batch, so its answer to an image depends on the images beside it",
+                        soft_wrap=True,
+                    )
                 _report_unfit(trial, names, robust.is_noisy(network), console)
                 for record, job, passes in _jobs(network, split, names, settings, own, diagnose):
                     record |= {"trial": trial.id, "epoch": trial.epoch, "split": split_name}

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 
 from rtune.errors import RtuneError
+from rtune.run import formats
 from rtune.storage.places import Place, place
 
 FORMAT = 2
@@ -28,7 +29,9 @@ class CheckpointError(RtuneError):
 
 
 def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[Part]]) -> tuple[Any, T]:
-    """Header and tensors of a checkpoint, checked against its digest; nothing is unpickled.
+    """Header, as of today's format, and tensors of a checkpoint, checked against its digest.
+
+    Nothing is unpickled.
 
     Args:
         data: the content of the file.
@@ -36,7 +39,7 @@ def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[
         parts: the tensors of the loader's result, as `digest` takes them.
 
     Raises:
-        CheckpointError: the content is not a checkpoint, truncated or altered.
+        CheckpointError: the content is not a checkpoint, of an unknown format, truncated or altered.
     """
     try:
         (length,) = struct.unpack("<Q", data[:8])
@@ -46,11 +49,18 @@ def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[
         tensors = load(data)
     except (ValueError, KeyError, TypeError, struct.error, SafetensorError, RecursionError) as error:
         raise CheckpointError(f"is not a readable checkpoint: {error}") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise CheckpointError(f"is a checkpoint of format {found}, not {FORMAT}")
+    found = header.get("format") if isinstance(header, dict) else None
+    if type(found) is not int or not formats.OLDEST <= found <= FORMAT:
+        raise CheckpointError(
+            f"is a checkpoint of format {found}; this rtune reads {formats.OLDEST} to {FORMAT}"
+        )
     if metadata.get("digest") != digest(text, parts(tensors)):
         raise CheckpointError("is damaged: its content does not match its digest")
+    if found == 1:
+        try:
+            header = formats.checkpoint_header(header)
+        except ValueError as error:
+            raise CheckpointError(f"is not a readable checkpoint: {error}") from None
     return header, tensors
 
 

@@ -143,6 +143,7 @@ class Ledger:
             trial.status, trial.ended_time = "running", None
         elif kind == "lengthen":
             trial = self.trials[record["trial"]]
+            self._replicates()
             trial.length = record["epochs"]
             trial.status, trial.ended_time = "running", None
         elif kind == "retry":
@@ -164,8 +165,14 @@ class Ledger:
         self.trials[trial.id] = trial
         if trial.sampler == REPLICATE:
             trial.of, trial.length = facts["of"], facts["epochs"]
+            self._replicates()
         else:
             self.own[trial.id] = trial
+
+    def _replicates(self) -> None:
+        """Marks the newest launch as one of `rtune replicate`: before schema 4 its record does not tell."""
+        if self.launches:
+            self.launches[-1].command = REPLICATE
 
     def _lengthen(self, max_epochs: int, rungs: list[int]) -> None:
         """Trials that finished a shorter training wait if its end is a rung, and else continue."""

@@ -74,8 +74,8 @@ EVALUATIONS = pa.schema(
         pa.field("accuracy", pa.float64(), nullable=False),
         pa.field("accuracy_std", pa.float64(), nullable=False),
         pa.field("seconds", pa.float64(), nullable=False),
-        pa.field("device", pa.string(), nullable=False),
-        pa.field("torch", pa.string(), nullable=False),
+        pa.field("device", pa.string()),
+        pa.field("torch", pa.string()),
         pa.field("warnings", pa.list_(pa.string()), nullable=False),
         pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]

@@ -138,19 +138,24 @@ def _verdict(
     line = f"rung at epoch {record['rung']}: {where}: {went}"
     if not better:
         return (
-            line + "; no trial there was as good in every objective" + _tie(position, points, len(objectives))
+            line
+            + "; no trial there was as good in every objective"
+            + _tie(record["trial"], position, points, len(objectives))
         )
     more = f" and {len(better) - _NAMED} more" if len(better) > _NAMED else ""
     return line + f"; as good in every objective and better in one: {', '.join(better[:_NAMED])}{more}"
 
 
-def _tie(position: int, points: dict[str, tuple[float, ...]], objectives: int) -> str:
-    """How the order within the first front gave a non-dominated trial its place; empty for a front of one."""
+def _tie(trial: str, position: int, points: dict[str, tuple[float, ...]], objectives: int) -> str:
+    """How the order within the first front gave a non-dominated trial its place.
+
+    Empty for a front of one, and for the places of the first versions, which had another order.
+    """
     fronts = Fronts()
     for name, point in points.items():
         fronts.add(name, np.array(point, float))
     front = len(fronts.ranked()[0])
-    if front == 1:
+    if front == 1 or fronts.position(trial) != position:
         return ""
     others = "another one" if front == 2 else f"{front - 1} others"
     by = "hypervolume contribution" if objectives <= EXACT_DIMENSIONS else "distance to the nearest other"

@@ -21,7 +21,7 @@ from rtune.config.sections import (
 )
 from rtune.registry import PartError
 from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
-from rtune.robust.data import DataSource
+from rtune.robust.data import DataError, DataSource
 from rtune.robust.fast import engine_for
 from rtune.robust.losses import AttackLoss, Loss
 from rtune.robust.random import LOCK
@@ -32,9 +32,16 @@ T = TypeVar("T")
 @lru_cache(maxsize=2)
 def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
     """Train and validation splits on a device; each process reads them once. Raises DataError."""
-    folder = None if config.folder is None else Path(config.folder).expanduser()
-    train, validation = data.load(source(config), folder, seed, download)
+    train, validation = data.load(source(config), folder(config), seed, download)
     return train.to(where), validation.to(where)
+
+
+def folder(config: DataConfig) -> Path | None:
+    """The data folder; None for the default. Raises DataError if it names a user without a home."""
+    try:
+        return None if config.folder is None else Path(config.folder).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"the data folder {config.folder} cannot be found: {error}") from None
 
 
 def pack(train: Split, validation: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -68,6 +75,11 @@ def images(config: DataConfig, seed: int) -> tuple[int, int]:
     """Number of images in the train split and in the validation split. Raises DataError."""
     train, validation = splits(config, seed, torch.device("cpu"), download=True)
     return len(train), len(validation)
+
+
+def remarks(config: DataConfig, seed: int) -> list[str]:
+    """Sentences on what a user should know about the validation split. Raises DataError."""
+    return data.remarks(splits(config, seed, torch.device("cpu"), download=True)[1])
 
 
 def source(config: DataConfig) -> DataSource:

@@ -12,7 +12,9 @@ from rtune.config.sections import trial_config
 from rtune.robust import (
     Split,
 )
-from rtune.storage.places import place
+from rtune.run import formats
+from rtune.storage import anchor
+from rtune.storage.places import Place, place
 from rtune.worker import build, checkpoint
 from rtune.worker.measures import measure_epoch
 from rtune.worker.messages import Note
@@ -38,25 +40,34 @@ def epochs(
         Diverged: see `Trainer`.
     """
     notes = [] if notes is None else notes
+    with anchor.watched(place(task.run)) as check:
+        yield from _epochs(task, train, validation, notes, place(task.folder).with_retries().guarded(check))
+
+
+def _epochs(
+    task: Task, train: Split, validation: Split, notes: list[Note], folder: Place
+) -> Iterator[tuple[int, dict[str, Any]]]:
     config = trial_config().model_validate(task.config)
-    folder = place(task.folder).with_retries()
     device = torch.device(task.device)
     trainer = build.trainer(config, train, task.seed)
     if (obstacle := trainer.engine.obstacle) is not None:
         notes.append(Note(f"the GPU trains in plain float32, much slower: {obstacle}", about="gpu"))
     fresh = trainer.state_dict()
-    saved, unusable = checkpoint.newest(folder, task.trial, task.config, lambda c: _flaw(c, fresh))
+    saved, unusable = checkpoint.newest(
+        folder, task.trial, task.config, lambda c: _flaw(c, fresh, task.logged)
+    )
     used = "the trial begins anew" if saved is None else f"the one of epoch {saved.epoch} is used"
     notes += [Note(f"{reason}; {used}") for reason in unusable]
     history: list[dict[str, Any]] = []
     if saved is not None:
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
-        history = saved.history
+        history = formats.history(saved.history, len(validation))
         yield from list(enumerate(history, start=1))[task.logged :]
     groups = checkpoint.conv_groups(trainer.model)
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
-        history = [*history, measure_epoch(trainer, validation.every(step), config)]
+        part = validation.part(step, config.evaluation.between_rungs == "stratified")
+        history = [*history, measure_epoch(trainer, part, config)]
         checkpoint.write(
             folder,
             checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict(), groups),
@@ -65,11 +76,16 @@ def epochs(
             yield trainer.epoch, history[-1]
 
 
-def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor]) -> str | None:
-    """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing."""
+def _flaw(saved: checkpoint.Checkpoint, fresh: dict[str, torch.Tensor], logged: int) -> str | None:
+    """What is wrong with a whole checkpoint's content, beside the state of a new trainer; None if nothing.
+
+    The metrics of the first `logged` epochs may be unknown (`formats.checkpoint_header`).
+    """
     for number, figures in enumerate(saved.history, start=1):
         # Metrics that are added to rtune, or were once, make no checkpoint unusable.
-        whole = isinstance(figures, dict) and {*metrics.core(), "images"} <= set(figures)
+        if figures == {} and number <= logged:
+            continue
+        whole = isinstance(figures, dict) and set(metrics.core()) <= set(figures)
         if not whole or not all(isinstance(v, int | float) and math.isfinite(v) for v in figures.values()):
             return f"its figures of epoch {number} are none"
     if saved.tensors.keys() != fresh.keys():

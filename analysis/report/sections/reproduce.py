@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
 from rtune import __version__
 from rtune.run.ledger import Launch
+
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 _PAPER = """@article{dinh2020sparsity,
   title   = {Sparsity Meets Robustness: Channel Pruning for the Feynman-Kac Formalism
@@ -48,7 +49,7 @@ def recipes(run_set: RunSet) -> list[Recipe]:
     for run in run_set.runs:
         spec = run.folder.spec
         provenance: dict[str, Any] = dict(spec.file.provenance or {})
-        data = {launch.data for launch in run.launches}
+        data = {launch.data for launch in run.launches if launch.data}
         facts = {
             "command": provenance.pop("command", ""),
             "seed": str(spec.search.seed),

@@ -7,12 +7,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-import analysis
 from rtune.cli.actions import selection
+from rtune.cli.own_analysis import analysis
 from rtune.config import attack_names
-from rtune.config.sections import EvaluationConfig
+from rtune.console import complain, make_console
 from rtune.errors import SpecError
 from rtune.run.folder import RunFolder, find_run
+from rtune.storage import paths
 
 
 def export(run: str, runs: str, trial: str, output: Path | None) -> None:
@@ -52,36 +53,21 @@ def evaluate(
     for missing in filter(None, (name.part.missing() for name in names)):
         raise SpecError(missing)
     folder = find_run(run, runs)
-    fixed = _settings(settings, folder.spec.file.evaluation)
+    source = str(folder.place / "search.yaml")
+    fixed = attack_names.of_run(folder.spec.file.evaluation, source, settings)
     trials = selection.choose(folder, which)
     try:
         troubles = _evaluate(folder, trials, names, fixed, split, diagnose)
     except KeyboardInterrupt:
-        click.echo(
-            "rtune: interrupted; all printed results are saved, and the same command continues from there",
-            err=True,
-        )
+        complain("interrupted; all printed results are saved, and the same command continues from there")
         return 130
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
+        complain(f"the evaluation ended early; what it printed is saved: {paths.sentence(error)}")
         return 1
     _show(folder, trials, split)
     for trouble in troubles:
-        click.echo(f"rtune: {trouble}", err=True)
+        complain(trouble)
     return 1 if troubles else 0
-
-
-def _settings(given: dict[str, Any], own: EvaluationConfig) -> attack_names.Settings:
-    """The settings of all attacks: as given, else from the search file; a given epsilon has its own step."""
-    epsilon, step = given["epsilon"], given["step_size"]
-    default_step = own.step_size if epsilon is None else epsilon / 4
-    lengths = {
-        "epsilon": own.epsilon if epsilon is None else epsilon,
-        "step_size": default_step if step is None else step,
-    }
-    return attack_names.Settings(**given | lengths)
 
 
 def _evaluate(
@@ -93,7 +79,6 @@ def _evaluate(
     diagnose: bool,
 ) -> list[str]:
     """As `rtune.evaluate.evaluation.evaluate`; data that is not available is a SpecError."""
-    from rtune.console import make_console
     from rtune.evaluate import evaluation
     from rtune.robust import DataError
 
@@ -105,12 +90,11 @@ def _evaluate(
 
 def _show(folder: RunFolder, trials: list[str], split: str) -> None:
     """Prints the accuracies, writes the report, and prints where it is."""
-    from analysis.report.write import write
-    from rtune.console import make_console
+    from rtune.cli.own_analysis import write
 
     console = make_console(sys.stdout)
     console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
+    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
 
 
 def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:

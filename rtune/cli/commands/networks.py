@@ -12,10 +12,12 @@ from rtune.cli.options import (
     RUNS,
     WHICH_HELP,
     Number,
+    OutputPath,
     PartsOption,
 )
 from rtune.config import attack_names
 from rtune.config.catalog import ATTACKS, Attack
+from rtune.console import continue_without_output
 
 
 def _attacks() -> str:
@@ -59,9 +61,7 @@ class _Evaluate(click.Command):
 @click.argument("run")
 @click.argument("trial")
 @RUNS
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File, ending in .pt2. Default: TRIAL.pt2."
-)
+@click.option("--output", "-o", type=OutputPath(), help="File, ending in .pt2. Default: TRIAL.pt2.")
 def export(run: str, trial: str, runs: str, output: Path | None) -> None:
     """Write the network of TRIAL to a file.
 
@@ -136,4 +136,5 @@ def evaluate(
     from rtune.cli.actions import networks
 
     with failures():
+        continue_without_output()  # each result is saved before it is printed
         sys.exit(networks.evaluate(run, runs, trials, attacks, split, diagnose, settings))

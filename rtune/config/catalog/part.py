@@ -2,9 +2,11 @@
 
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
 
 from rtune.config.section import Section
 from rtune.registry import PartError, resolve
@@ -137,11 +139,33 @@ class AttackLoss(Part):
     kind = "attack loss"
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """The size at or below which a pruner sets a weight, or a group by its norm, to zero.
+
+    Attributes:
+        size: t = lambda_1 / beta (n,) -> thresholds (n,), in the unit of the weights; increasing in t.
+        formula: the same as text, for reports.
+    """
+
+    size: Callable[[np.ndarray], np.ndarray]
+    formula: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pruner(Part):
-    """`build(network, **settings)` gives a `rtune.robust.Pruner`."""
+    """`build(network, **settings)` gives a `rtune.robust.Pruner`.
+
+    Attributes:
+        thresholds: value of its setting `penalty` -> threshold. A pruner with thresholds has the settings
+            `penalty`, `lambda_1` and `beta`; reports show them. Empty where it has none.
+        sparsity: the metric of what it makes sparse; needed for thresholds.
+    """
 
     kind = "pruner"
+
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    sparsity: str = "weight_sparsity"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,7 +157,7 @@ def test_another_programs_file(tmp_path: Path, whole: Path) -> None:
     path.write_text("hello")
     assert "is not a readable checkpoint" in refused(path)
     save_file(load_file(whole), path, {"rtune": "[]", "digest": ""})
-    assert "is a checkpoint of format None, not 2" in refused(path)
+    assert "is a checkpoint of format None; this rtune reads 1 to 2" in refused(path)
     save_file(load_file(whole), path, {"rtune": '{"format": 2}', "digest": ""})
     assert "is damaged" in refused(path)
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.config.sections import DataConfig, ModelConfig, trial_config
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
@@ -64,7 +64,7 @@ def test_depths_of_a_search_file_are_those_of_the_networks() -> None:
 def test_built_in_wideresnet_has_the_published_size() -> None:
     with torch.device("meta"):
         model = build.model(
-            spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
+            spec.load(spaces.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
         )
     assert sum(p.numel() for p in model.parameters()) == 46_160_474
 
