@@ -186,9 +186,9 @@ class EvaluationConfig(PartsSection):
     steps: Steps = 20
     random_start: bool = False
     between_rungs: Annotated[Literal["stratified", "strided"], Before("strided")] = Field(
-        "stratified",
-        description="which quarter of the validation images is measured between rungs: a quarter of each "
-        "class, or every fourth image, as in runs of version 0.1",
+        "strided",
+        description="which quarter of the validation images is measured between rungs: every fourth image, "
+        "or a quarter of each class",
     )
 
 

@@ -33,7 +33,7 @@ def test_worker_reads_no_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [epoch for epoch, _ in loop.epochs(task(tmp_path / "trial"), *splits)] == [1, 2, 3]
 
 
-def test_a_quarter_of_each_class_is_measured_between_rungs(
+def test_a_quarter_of_each_class_or_every_fourth_image_is_measured_between_rungs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
@@ -47,14 +47,14 @@ def test_a_quarter_of_each_class_is_measured_between_rungs(
     told = replace(task(tmp_path / "trial"), rungs=(2,))
     _, validation = data.load("digits")
     counts = validation.labels.bincount().tolist()
-    strided = copy.deepcopy(told.config)
-    strided["evaluation"]["between_rungs"] = "strided"
-    list(epochs(told))
-    list(epochs(replace(told, config=strided, folder=str(tmp_path / "strided"))))
-    first, rung, last, as_before, *_ = seen
+    for part in ("stratified", "strided"):
+        config = copy.deepcopy(told.config)
+        config["evaluation"]["between_rungs"] = part
+        list(epochs(replace(told, config=config, folder=str(tmp_path / part))))
+    first, rung, last, strided, *_ = seen
     assert rung == last == counts
     assert all(abs(part - whole / 4) < 1 for part, whole in zip(first, counts, strict=True))
-    assert as_before == validation.labels[::4].bincount(minlength=10).tolist() != first
+    assert strided == validation.labels[::4].bincount(minlength=10).tolist() != first
 
 
 def test_trial_resumed_after_any_epoch_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
