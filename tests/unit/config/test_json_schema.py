@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from rtune.config import spec, yaml_file
+from rtune.config import spaces, spec, yaml_file
 from rtune.config.catalog import NETWORKS, Network
 from rtune.config.json_schema import search_file_schema
 from rtune.config.sections import TIMES, search_file
@@ -28,7 +28,7 @@ def blocks(text: str) -> list[str]:
 
 
 SHOWN = [pytest.param(block, id=page.name) for page in PAGES for block in blocks(page.read_text())]
-BUILT_IN = [pytest.param(file.read_text(), id=name) for name, file in spec.built_in().items()]
+BUILT_IN = [pytest.param(file.read_text(), id=name) for name, file in spaces.built_in().items()]
 
 
 def test_the_page_of_the_search_file_is_among_the_examples() -> None:
