@@ -13,7 +13,7 @@ import torch
 from rtune.cluster.resources import Room
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
-from rtune.errors import SpecError
+from rtune.errors import RtuneError, SpecError
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import MissingDataError
 from rtune.run import summary
@@ -96,7 +96,9 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
             try:
                 seconds += [epoch_seconds(config, *splits, trials[0].seed, measured)] * len(trials)
                 kinds += 1
-            except (RuntimeError, ValueError, MemoryError, OverflowError) as error:  # as a worker would meet
+            except RtuneError:
+                raise
+            except Exception as error:  # as a worker would meet; parts of others may raise anything
                 failures.append(_failure(trials[0], error))
             if time.perf_counter() - begun > _SECONDS_ALL:
                 break

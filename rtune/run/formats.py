@@ -112,8 +112,9 @@ class Converter:
             counts = ("train_images", "validation_images")
             if self._images is not None:
                 record = dict(zip(counts, self._images, strict=True)) | record
-            if all(type(record.get(name)) is int for name in counts):
-                self._images = (int(record["train_images"]), int(record["validation_images"]))
+            train, validation = (record.get(name) for name in counts)
+            if isinstance(train, int) and isinstance(validation, int):
+                self._images = (train, validation)
         return record
 
     def _with_quota(self, record: Record) -> Record:

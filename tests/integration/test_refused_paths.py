@@ -27,7 +27,6 @@ REFUSED = {
     **{f"{command} closed/run": "closed/run cannot be read: Permission denied" for command in ALL},
     "results run -o closed/x.csv": "closed/x.csv cannot be read: Permission denied",
     "report run -o closed/report": "closed/report cannot be read: Permission denied",
-    "export run t0001 -o closed/x.pt2": "closed/x.pt2 cannot be read: Permission denied",
     # Single files of a run that can be entered.
     **{f"{command} log": "0002.jsonl cannot be read: Permission denied" for command in ALL},
     **{f"{command} search": "search/search.yaml cannot be read: Permission denied" for command in ALL},

@@ -133,3 +133,13 @@ class Fixed(Pruner):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
+
+
+class Broken:
+    """An attack that can be built but not used."""
+
+    def __init__(self, epsilon: float, random_start: bool, loss: object):
+        pass
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        raise KeyError("no such thing")

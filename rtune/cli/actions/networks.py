@@ -55,27 +55,46 @@ def evaluate(
     folder = find_run(run, runs)
     source = str(folder.place / "search.yaml")
     fixed = attack_names.of_run(folder.spec.file.evaluation, source, settings)
-    from rtune.cli.own_analysis import write
-    from rtune.evaluate import evaluation
-    from rtune.robust import DataError
-
     trials = selection.choose(folder, which)
-    console = make_console(sys.stdout)
     try:
-        troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
-    except DataError as error:
-        raise SpecError(str(error)) from None
+        troubles = _evaluate(folder, trials, names, fixed, split, diagnose)
     except KeyboardInterrupt:
         complain("interrupted; all printed results are saved, and the same command continues from there")
         return 130
     except OSError as error:
         complain(f"the evaluation ended early; what it printed is saved: {paths.sentence(error)}")
         return 1
-    console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
+    _show(folder, trials, split)
     for trouble in troubles:
         complain(trouble)
     return 1 if troubles else 0
+
+
+def _evaluate(
+    folder: RunFolder,
+    trials: list[str],
+    names: list[attack_names.AttackName],
+    settings: attack_names.Settings,
+    split: str,
+    diagnose: bool,
+) -> list[str]:
+    """As `rtune.evaluate.evaluation.evaluate`; data that is not available is a SpecError."""
+    from rtune.evaluate import evaluation
+    from rtune.robust import DataError
+
+    try:
+        return evaluation.evaluate(folder, trials, names, settings, split, diagnose, make_console(sys.stdout))
+    except DataError as error:
+        raise SpecError(str(error)) from None
+
+
+def _show(folder: RunFolder, trials: list[str], split: str) -> None:
+    """Prints the accuracies, writes the report, and prints where it is."""
+    from rtune.cli.own_analysis import write
+
+    console = make_console(sys.stdout)
+    console.print(_evaluation_table(folder, trials, split))
+    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
 
 
 def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:

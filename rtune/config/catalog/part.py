@@ -245,12 +245,12 @@ class Attack(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(Part):
-    """`build(seed=, **settings)` gives an Optuna sampler.
+    """`build(seed=, **settings)` gives an Optuna sampler; called for each suggestion, with another seed.
 
     Attributes:
         mixes: instead of `build`: sampler -> probability; each suggestion comes from one of these samplers,
             in its default settings. They mix no others.
-        informed: whether suggestions depend on the trials so far.
+        informed: whether suggestions depend on the trials so far; if not, its study is empty.
     """
 
     kind = "sampler"

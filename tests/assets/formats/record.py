@@ -1,10 +1,9 @@
 """Records a run of an early format with the code of that time.
 
     git worktree add --detach CHECKOUT COMMIT
-    python -m tests.assets.formats.record NAME CHECKOUT
+    python -m tests.assets.formats.record NAME CHECKOUT [OPTION OF THE EVALUATION ...]
 
-README.md has the commits. A recorded run is never recorded again: its format would be the same, and its
-figures others.
+README.md has the commits. A recorded run is never recorded again: it would be of the same format.
 """
 
 import json
@@ -23,8 +22,8 @@ OLD = [sys.executable, "-c", "from rtune.cli import main; main()"]
 EVALUATION = ["--attacks", "natural,fgsm", "--noise-draws", "2"]
 
 
-def main(name: str, checkout: Path) -> None:
-    """A killed search with stopped, finished and unfinished trials; evaluation and replicate if possible."""
+def main(name: str, checkout: Path, *options: str) -> None:
+    """A search killed with stopped, finished and unfinished trials; an evaluation, a replicate if it can."""
     with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
         folder = Path(scratch)
         (folder / "search.yaml").write_bytes((HERE / "search.yaml").read_bytes())
@@ -35,7 +34,7 @@ def main(name: str, checkout: Path) -> None:
         if "replicate" in has:
             _said(folder, checkout, "replicate", name, "--trials", finished, "--seeds", "2")
         if "evaluate" in has:
-            _said(folder, checkout, "evaluate", name, "--trials", finished, *EVALUATION, "--diagnose")
+            _said(folder, checkout, "evaluate", name, "--trials", finished, *EVALUATION, *options)
         for pattern in KEPT:
             for file in sorted(run.glob(pattern)):
                 content = file.read_bytes()
@@ -75,4 +74,4 @@ def _environment(checkout: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]).resolve())
+    main(sys.argv[1], Path(sys.argv[2]).resolve(), *sys.argv[3:])

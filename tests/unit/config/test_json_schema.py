@@ -56,7 +56,6 @@ def test_times_may_be_texts(path: str) -> None:
         ("training", "milestones", ["1/3", "2/3"]),
         ("training", "momentum", "9/10"),
         ("search", "gpus_per_trial", "2/3"),
-        ("search", "time_budget", "7200/2"),
         ("evaluation", "epsilon", "8/255"),
     ],
 )

@@ -18,12 +18,14 @@ from benchmarks.searching import tables
 from rtune.cli.app import main
 from rtune.cluster.resources import Room
 from rtune.config import spaces, spec
+from rtune.config.catalog import ATTACKS, Attack
 from rtune.config.sections import EarlyStopping
 from rtune.dryrun import estimate, pace
 from rtune.pareto.objectives import Objective
 from rtune.robust import Split, Trainer
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
+from tests.support.parts import added
 from tests.support.paths import ROOT
 
 CPUS = Room([{"CPU": 2, "GPU": 0}], here=True)
@@ -265,3 +267,17 @@ def test_a_dry_run_names_the_points_that_the_command_line_contradicts(
     (note,) = (line for line in printed if line.startswith("note: "))
     assert note.startswith("note: left out of the file's 4 points, because the command line says otherwise: ")
     assert not any("points." in line for line in printed if line != note)
+
+
+def test_a_part_that_fails_while_it_trains_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such parts can be built; that they fail is seen where a few batches are trained."""
+    monkeypatch.chdir(tmp_path)
+    broken = Attack(name="broken", label="b", about="b", build="tests.support.parts:Broken", trains=True)
+    with added(ATTACKS, broken):
+        line = "search digits --dry-run --set attack.method=broken"
+        done = CliRunner().invoke(main, shlex.split(line))
+    assert done.exit_code == 1, done.output
+    assert all(line.startswith("rtune: a trial with ") for line in done.stderr.splitlines())
+    assert "fails: KeyError: 'no such thing'" in done.stderr

@@ -60,6 +60,26 @@ def test_late_in_a_search_more_waiting_trials_are_promoted() -> None:
     assert gone_on(trials=6) > gone_on(trials=600)
 
 
+def test_who_waits_at_a_rung_is_what_the_log_says() -> None:
+    """Earlier versions had other quotas: who went on then is not promoted, who was stopped may be."""
+    log: list[dict[str, Any]] = []
+    search = Search(make_plan("random", 600), [], log.append)
+    names = [trial.id for _ in range(6) if (trial := search.next_trial()) is not None]
+    for name in names:
+        search.report(name, 1, metrics(name, 1) | {"natural_accuracy": int(name[1:]) / 10})
+    other = {"stop": "continue", "continue": "stop"}
+    old = [r | {"decision": other[r["decision"]]} if r["kind"] == "epoch" else r for r in log]
+    rebuilt = Search(make_plan("random", 600), old, lambda record: None)
+    waiting = [r["trial"] for r in old if r.get("decision") == "stop"]
+    assert waiting
+    assert 0 < len(waiting) < len(names)
+    promoted = []
+    while (name := rebuilt.halving.promotable(leniency=100)) is not None:
+        rebuilt.halving.promote(name)
+        promoted.append(name)
+    assert sorted(promoted) == waiting
+
+
 def test_points_come_before_suggestions_up_to_the_number_of_trials() -> None:
     log: list[dict[str, Any]] = []
     search = Search(make_plan(trials=5), [], log.append)

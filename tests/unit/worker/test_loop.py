@@ -1,6 +1,7 @@
 """One trial on one worker, without a cluster: saving, going on, and what it never touches."""
 
 import copy
+import json
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
+from safetensors.torch import save
 
 from rtune.cluster import failures
 from rtune.robust import Engine, data
@@ -86,6 +88,44 @@ def test_a_damaged_checkpoint_costs_epochs_but_no_row(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-1])
     after = list(epochs(task(tmp_path / "hurt", logged=2)))
     assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[2:]]
+
+
+def age(folder: Path) -> None:
+    """Rewrites the checkpoints of a folder in format 1: with the metrics of their own epoch only."""
+    for path in checkpoint_file.paths(folder):
+        found = checkpoint.read(path)
+        last = {name: value for name, value in found.history[-1].items() if name != "images"}
+        header = {"format": 1, "trial": found.trial, "config": found.config}
+        text = json.dumps(header | {"epoch": found.epoch, "metrics": last}, sort_keys=True)
+        parts = [
+            (name, str(t.dtype), tuple(t.shape), t.reshape(-1).view(torch.uint8).numpy().data)
+            for name, t in found.tensors.items()
+        ]
+        digest = checkpoint_file.digest(text, parts)
+        path.write_bytes(save(found.tensors, {"rtune": text, "digest": digest}))
+
+
+def test_saved_epoch_of_a_first_checkpoint_is_not_trained_again(tmp_path: Path) -> None:
+    worker = epochs(task(tmp_path))
+    saved = [next(worker), next(worker)]
+    age(tmp_path)
+    epoch, measured = next(epochs(task(tmp_path, logged=1)))
+    assert (epoch, measured) == (2, saved[1][1] | {"images": 360})  # all images were used then
+
+
+@pytest.mark.parametrize("logged", [0, 1, 2])
+def test_trial_continues_from_first_checkpoints(tmp_path: Path, logged: int) -> None:
+    """An epoch that neither the log nor a checkpoint knows is trained again, from an older checkpoint."""
+    on_all = {"rungs": (1, 2, 3)}  # as every epoch was measured then
+    straight = list(epochs(replace(task(tmp_path / "straight"), **on_all)))
+    worker = epochs(replace(task(tmp_path / "old"), **on_all))
+    next(worker), next(worker)
+    age(tmp_path / "old")
+    notes: list[Note] = []
+    after = list(epochs(replace(task(tmp_path / "old", logged=logged), **on_all), notes))
+    assert [(e, figures(m)) for e, m in after] == [(e, figures(m)) for e, m in straight[logged:]]
+    assert ["its figures of epoch 1 are none" in note.text for note in notes] == [True] * (logged == 0)
+    assert list(epochs(task(tmp_path / "old", logged=3))) == []
 
 
 def test_rungs_and_last_epoch_are_measured_on_all_images(tmp_path: Path) -> None:
