@@ -39,7 +39,8 @@ class RunFolder:
             try:
                 self.text = file.read().decode()
             except FileNotFoundError:
-                there = self.place.files() or (self.place.local and self.place.exists())
+                # Not its files: of a large folder, such as /, a list takes minutes.
+                there = self.place.exists() if self.place.local else self.place.files()
                 what = "has no search.yaml" if there else "does not exist"
                 raise RunError(f"{self.place} is not a run folder: it {what}") from None
             except UnicodeDecodeError as error:

@@ -131,13 +131,13 @@ def _logs(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], object]
 
 def _no_launches() -> Any:
     """Neither training nor measuring: what a command does after its checks is left out."""
-    from rtune.cli.actions import launches
+    from rtune.cli.actions import launching
     from rtune.dryrun import estimate, listing
 
     def dry_run(found: spec.Spec, *_: Any) -> int:
         return 0 * len(list(listing.lines(found)))
 
-    patches = mock.patch.object(launches, "_launch", return_value=0)
+    patches = mock.patch.object(launching.Launch, "run", return_value=0)
     return _All(patches, mock.patch.object(estimate, "dry_run", dry_run), *_no_evaluation())
 
 
