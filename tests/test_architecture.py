@@ -125,3 +125,14 @@ def test_no_file_imports_a_test_file_or_conftest() -> None:
         if name.startswith("tests.") and re.search(r"\.(test_|conftest\b|unit\b|integration\b)", name)
     }
     assert not wrong
+
+
+def test_modules_of_analysis_import_each_other_relatively() -> None:
+    """The commands load the package under another name: an absolute import would load a second copy of it."""
+    wrong = [
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / "analysis").rglob("*.py")
+        for name in imported(path)
+        if name.split(".")[0] == "analysis"
+    ]
+    assert not wrong
