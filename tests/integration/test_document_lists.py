@@ -86,7 +86,8 @@ def test_example_of_a_section_is_shown(tmp_path: Path) -> None:
     for suffix, content in ((".py", code), (".html.j2", template), (".js", script)):
         (tmp_path / f"images{suffix}").write_text(textwrap.dedent(content).lstrip())
     found = importlib.util.spec_from_file_location("analysis.report.sections.images", tmp_path / "images.py")
-    assert found is not None and found.loader is not None
+    assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     html = page(RunSet.of([fronts.make(tmp_path, trials=6)]), sections=[module.SECTION])
