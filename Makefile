@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test test-long chaos lint format constraints clean
+.PHONY: demo test test-long fuzz chaos lint format constraints clean
 
 demo: $(READY)  ## Run a search on scikit-learn's digits; about two minutes on two cores.
 	$(BIN)/rtune search digits
@@ -14,7 +14,10 @@ test: $(READY) lint  ## Run the linters, the type checker and the tests.
 test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; half an hour.
 	$(BIN)/python -m pytest -m long
 
-chaos: $(READY)  ## Run two searches for eight minutes, kill their processes at random, and check what they saved.
+fuzz: $(READY)  ## Read 10,000 changed search files, options and logs; about ten minutes.
+	$(BIN)/python -m tests.support.fuzzing --examples 10000 --seed 0
+
+chaos: $(READY)  ## Disturb searches for eight minutes by faults of many kinds, and check what they saved.
 	$(BIN)/python -m tests.support.cluster.chaos --seed 0 --minutes 8
 
 lint: $(READY)

@@ -1,8 +1,8 @@
 """Analysis of runs: neither torch nor Ray, so that a report is made on a laptop."""
 
-from analysis.evaluations import diagnoses, evaluation_table, evaluations
-from analysis.front import front, hypervolume, knee, reference
-from analysis.load import Run, load, networks, read, table
+from .evaluations import diagnoses, evaluation_table, evaluations
+from .front import front, hypervolume, knee, reference
+from .load import Run, load, networks, read, table
 
 __all__ = [
     "Run",

@@ -14,7 +14,8 @@ import pyarrow.json
 from rtune.run import log, schema
 from rtune.run.formats import Converter
 from rtune.run.log import Log
-from rtune.storage.places import Place, StorageError
+from rtune.storage.paths import open_regular, path_errors
+from rtune.storage.places import Place
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ class _Lines(Place):
 
 def _pieces(folder: Place) -> Iterator[Piece]:
     """All of a log in order."""
-    sizes = {n: size for n, size in folder.files().items() if n.endswith(".jsonl") and "/" not in n}
+    sizes = log.segments(folder)
     for name, parts in _local(folder, sizes) if folder.local else _remote(folder, sizes):
         line = 1
         for data in parts:
@@ -118,17 +119,12 @@ def _local(folder: Place, names: Iterable[str]) -> Iterator[tuple[str, Iterable[
 
 def _parts(file: Place) -> Iterator[bytes]:
     """A file in parts that fit in memory, each of whole lines."""
-    try:
-        with open(str(file), "rb") as opened:
-            while data := opened.read(_BLOCK):
-                data += opened.readline()
-                yield data
-                if not data.endswith(b"\n"):
-                    return  # the end; what is written from now on may be the rest of that line
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{file} cannot be read: {error.strerror or error}") from None
+    with path_errors(str(file), "read"), open_regular(str(file)) as opened:
+        while data := opened.read(_BLOCK):
+            data += opened.readline()
+            yield data
+            if not data.endswith(b"\n"):
+                return  # the end; what is written from now on may be the rest of that line
 
 
 def _remote(folder: Place, sizes: dict[str, int]) -> Iterator[tuple[str, Iterable[bytes]]]:

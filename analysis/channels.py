@@ -33,7 +33,8 @@ def channel_norms(checkpoint: str | Path | Place) -> tuple[dict[str, np.ndarray]
     """
     try:
         header, weights = _read(place(checkpoint))
-        return {layer: _norms(layer, w, _members(header)) for layer, w in weights.items()}, None
+        groups = _groups(header, weights)
+        return {layer: _norms(layer, w, groups[layer]) for layer, w in weights.items()}, None
     except FileNotFoundError:
         return None, f"{checkpoint} does not exist"
     except StorageError as error:
@@ -102,12 +103,20 @@ def _members(header: dict[str, Any]) -> int:
     return found
 
 
-def _norms(layer: str, weight: np.ndarray, members: int) -> np.ndarray:
+def _groups(header: dict[str, Any], weights: dict[str, np.ndarray]) -> dict[str, int]:
+    """Number of groups of each convolution: as saved; for older checkpoints, from the settings and names."""
+    saved = checkpoint_file.groups(header)
+    if saved.keys() >= weights.keys():
+        return saved
+    members = _members(header)
+    # Older checkpoints have networks of rtune only: its depthwise convolutions have a group for each filter.
+    return {layer: len(w) if layer.endswith("depthwise") else members for layer, w in weights.items()}
+
+
+def _norms(layer: str, weight: np.ndarray, groups: int) -> np.ndarray:
     """Norms (groups * in,) of a weight (groups * out, in, height, width)."""
-    # A depthwise convolution has as many groups as filters (`rtune.robust.models.mobilenet`).
-    groups = len(weight) if layer.endswith("depthwise") else members
     if len(weight) % groups:
-        raise CheckpointError(f"has {len(weight)} filters in {layer}, which {groups} members cannot share")
+        raise CheckpointError(f"has {len(weight)} filters in {layer}, which {groups} groups cannot share")
     # In double precision no square of a float32 weight underflows.
     parts = weight.astype(np.float64).reshape(groups, len(weight) // groups, weight.shape[1], -1)
     norms: np.ndarray = np.sqrt((parts**2).sum(axis=(1, 3))).reshape(-1)

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from analysis.blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
 from rtune import metrics
 from rtune.run import schema
 from rtune.run.folder import RunFolder, storage_errors
 from rtune.run.formats import Converter
 from rtune.run.ledger import Ledger
 from rtune.storage.places import Place
+
+from .blocks import FIELDS, Block, Parsed, Piece, blocks, fits, read_lines
 
 Record = dict[str, Any]
 

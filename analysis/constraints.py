@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import ObjectiveLike, parse
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
+
+from .objectives import ObjectiveLike, parse
 
 _OPERATORS = {
     ">=": np.greater_equal,

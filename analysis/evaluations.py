@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.load import Run, networks, read
 from rtune.run import schema
 from rtune.run.folder import RunFolder
+
+from .load import Run, networks, read
 
 # Settings in which two columns of one attack may differ. Only noisy networks are evaluated `noise_draws`
 # times, so a difference in it between noisy and other networks makes no second column.

@@ -6,9 +6,10 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import ObjectiveLike, parse_all, values
 from rtune.pareto.hypervolume import hypervolume as volume
 from rtune.pareto.objectives import references
+
+from .objectives import ObjectiveLike, complete, parse_all, values
 
 
 def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.DataFrame:
@@ -19,9 +20,13 @@ def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.Dat
     Args:
         networks: one row a network.
         objectives: names, with `:min` or `:max` where the default (`analysis.objectives`) is not meant.
+
+    Raises:
+        ObjectiveError: see `parse`.
+        ValueError: an objective is infinite.
     """
     asked = parse_all(objectives)
-    known = networks.dropna(subset=[o.name for o in asked])
+    known = complete(networks, asked)
     if known.empty:
         return known
     points = values(known, asked)
@@ -35,7 +40,7 @@ def front(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> pd.Dat
 def reference(networks: pd.DataFrame, objectives: Sequence[ObjectiveLike]) -> dict[str, float]:
     """Reference point of the hypervolume (`rtune.pareto.objectives.references`), unsigned."""
     asked = parse_all(objectives)
-    worst = references(values(networks.dropna(subset=[o.name for o in asked]), asked), asked)
+    worst = references(values(complete(networks, asked), asked), asked)
     return {o.name: float(o.sign * w) for o, w in zip(asked, worst, strict=True)}
 
 
@@ -50,10 +55,13 @@ def hypervolume(
         points: an array (n, objectives), all maximised against the reference 0; or networks.
         objectives: of networks.
         reference: of networks, objective -> value; 0 for each when None, which only suits what is maximised.
+
+    Raises:
+        ValueError: a value of an array is nan or infinite, or one of a network is infinite.
     """
     if isinstance(points, pd.DataFrame):
         asked = parse_all(objectives or ())
-        found = values(points.dropna(subset=[o.name for o in asked]), asked)
+        found = values(complete(points, asked), asked)
         zero = reference or {o.name: 0.0 for o in asked}
         points = found - np.array([zero[o.name] * (1.0 if o.maximise else -1.0) for o in asked])
     return volume(np.asarray(points, float))

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis import columns
-from analysis.columns import Columns, uncollected
 from rtune.run import schema
 from rtune.run.folder import RunFolder, find_run
 from rtune.run.ledger import Launch, Trial
 from rtune.run.log import Log
+
+from . import columns
+from .columns import Columns, uncollected
 
 # How Arrow's types become pandas' ones: whole numbers stay whole where some are missing.
 _WHOLE = {pa.int64(): pd.Int64Dtype()}.get
@@ -162,8 +163,11 @@ def _columns(
     for path, column in zip(
         searched, zip(*table, strict=True) if table else [()] * len(searched), strict=True
     ):
-        type_ = _arrow_type(set(map(type, column)) - {_Absent})
-        yield pa.field(path, type_), rows.of_trial([None if v is _ABSENT else v for v in column], type_)
+        type_ = _arrow_type(set(map(type, column)) - {_Absent, type(None)})
+        values = [None if v is _ABSENT else v for v in column]
+        if type_ == pa.string():  # a damaged log may have numbers among the texts
+            values = [v if v is None else str(v) for v in values]
+        yield pa.field(path, type_), rows.of_trial(values, type_)
     for field in schema.tail():
         if field.name == "error":
             yield field, rows.of_end([t.error for t in trials])

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rtune.pareto.hypervolume import finite
 from rtune.pareto.objectives import Objective, ObjectiveLike, parse, parse_all
 
-__all__ = ["Objective", "ObjectiveLike", "number", "parse", "parse_all", "values"]
+__all__ = ["Objective", "ObjectiveLike", "complete", "number", "parse", "parse_all", "values"]
 
 
 def number(value: float) -> str:
@@ -19,3 +20,15 @@ def values(networks: pd.DataFrame, asked: Sequence[ObjectiveLike]) -> np.ndarray
     """Objectives (n, k) of all rows, all to be maximised: minimised ones are negated; nan where missing."""
     columns = [o.sign * networks[o.name].to_numpy(float, na_value=np.nan) for o in parse_all(asked)]
     return np.stack(columns, axis=1)
+
+
+def complete(networks: pd.DataFrame, asked: Sequence[ObjectiveLike]) -> pd.DataFrame:
+    """The networks that have all objectives; one that lacks a value, such as a diverged one, is left out.
+
+    Raises:
+        ValueError: a value is infinite.
+    """
+    objectives = parse_all(asked)
+    known: pd.DataFrame = networks.dropna(subset=[o.name for o in objectives])
+    finite(values(known, objectives), "objectives")
+    return known

@@ -100,6 +100,11 @@ HEADLINE = (
     "5.42 points more accuracy under IFGSM-20."
 )
 
+LAST_EPOCH = (
+    "The paper tells of the network that was best on validation images among all epochs; rtune takes that of "
+    "the last epoch."
+)
+
 
 def rows_for(dataset: str) -> list[dict[str, str | float]]:
     """The rows to draw beside networks of a dataset; only CIFAR-10 has any.

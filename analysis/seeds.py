@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import ObjectiveLike, parse_all, values
+from .objectives import ObjectiveLike, complete, parse_all, values
 
 
 def replicates(networks: pd.DataFrame, searched: Sequence[str]) -> "pd.Series[int]":
@@ -50,7 +50,7 @@ def replicate_sets(
     networks; settings with fewer replicates are left out.
     """
     asked = parse_all(objectives)
-    known = networks.dropna(subset=[o.name for o in asked])
+    known = complete(networks, asked)
     again = replicates(known, searched).duplicated(keep=False)  # few, mostly
     known = known[again].sort_values("trial", kind="stable")
     ids = replicates(known, searched)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.claims.arms import pooled, stratified
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.robust import Diverged, Split
 from rtune.run.ledger import Trial
 from rtune.search.plan import of_spec
@@ -69,7 +69,7 @@ def curve(job: Job) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
     """Trains one setting; returns its index, its values, and one row for each epoch."""
     name, number, values, reduction = job
     torch.set_num_threads(1)
-    space = spec.load(spec.find(name))
+    space = spec.load(spaces.find(name))
     config = space.trial_config(values)
     train, validation = reduction(
         *build.splits(config.data, space.search.seed, torch.device("cpu"), download=True)
@@ -91,7 +91,7 @@ def record(
     name: str, settings: int, output: Path, workers: int, reduction: Reduction = Reduction()
 ) -> Iterator[str]:
     """Trains the settings that the file lacks and appends their rows; yields a line of text for each."""
-    space = spec.load(spec.find(name), [("search.sampler", "random")])
+    space = spec.load(spaces.find(name), [("search.sampler", "random")])
     header = ["config", "epoch", *METRICS, *space.searched()]
     done = _done(output, header)
     drawn = draw(space, settings)

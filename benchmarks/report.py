@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from rtune.config import spec
+from rtune.config import spaces, spec
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.search.limits import Limits
 
@@ -49,8 +50,8 @@ def make(runs: Path, trials: int, epochs: int) -> RunFolder:
     from rtune.search import plan  # not at the top: its import would count in `load`
 
     overrides = [("points", []), ("search.sampler", "random"), ("training.max_epochs", epochs)]
-    search_spec = spec.load(spec.find("digits"), overrides)
-    folder = RunFolder.create(runs, "large", search_spec, {})
+    search_spec = spec.load(spaces.find("digits"), overrides)
+    folder = create(runs, "large", search_spec, {})
     limits = Limits.of(search_spec.search, trials, epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.launch_record(search_spec, planned, limits, _ABREAST, "0" * 64, (1437, 360), "search")

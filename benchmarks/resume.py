@@ -24,8 +24,9 @@ import numpy as np
 from rtune.cli.actions import launches
 from rtune.cluster import connection
 from rtune.cluster.journal import OptunaJournal
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.run import schema
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.run.log import Writer
 from rtune.search import plan
@@ -45,8 +46,8 @@ def make(runs: Path, trials: int, more: int) -> tuple[RunFolder, dict[str, list[
         more: number of trials that a resume still has to start.
     """
     overrides = [*_TINY.items(), ("points", []), ("search.sampler", "random")]
-    search_spec = spec.load(spec.find("digits"), overrides)
-    folder = RunFolder.create(runs, "large", search_spec, {})
+    search_spec = spec.load(spaces.find("digits"), overrides)
+    folder = create(runs, "large", search_spec, {})
     limits = Limits.of(search_spec.search, trials + more, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, limits.trials)
     data = build.fingerprint(search_spec.file.data, search_spec.search.seed)

@@ -15,7 +15,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ import analysis
 from benchmarks.resume import figures
 from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.run import summary
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.retention import CheckpointCleaner
@@ -88,7 +88,7 @@ def drive(
         repeats: suggestions of each sampler at each of these numbers.
         samplers: names of the samplers.
     """
-    search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
+    search_spec = spec.load(spaces.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     planned = plan.of_spec(search_spec, trials)
     begin = plan.launch_record(search_spec, planned, limits, concurrent, "", (1, 1), "search")
@@ -96,7 +96,7 @@ def drive(
     found: dict[str, Any] = {"trials": trials, "concurrent": concurrent, "suggestions": {}}
     found["megabytes_before"] = round(process.memory_info().rss / 1e6)
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w", encoding="utf-8") as nowhere:
-        folder = RunFolder.create(scratch, "large", search_spec, {})
+        folder = create(scratch, "large", search_spec, {})
         progress = Progress(Console(file=nowhere))
         with folder.launch() as writer:
             writer.append(begin)
@@ -135,7 +135,7 @@ class _Stations:
         for name in list(self._samplers):
             at[name] = []
             for seed in range(self._repeats):
-                asked = replace(self._search.plan, sampler=name, seed=seed)
+                asked = self._search.plan.sampled_by(name, seed)
                 at[name].append(round(_suggestion(asked, known), 5))
                 if at[name][-1] > _PATIENCE:
                     self._samplers.remove(name)

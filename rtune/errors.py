@@ -1,6 +1,7 @@
-"""The exceptions of rtune: an error for users is an `RtuneError`, but for those of `rtune.robust`.
+"""`RtuneError`, the base class of all errors that commands print as a sentence, and those of several rooms.
 
-That room stands alone; its `DataError` and `Diverged` become one of these, or a trial's status, above it.
+Errors of a single room are defined there, as subclasses. `rtune.robust` is usable alone, so its `DataError`
+and `Diverged` are not subclasses; the rooms above convert them.
 """
 
 
@@ -42,3 +43,7 @@ class RunFailure(RunError):
 
 class LaunchError(RtuneError):
     """A launch was aborted; its results so far are saved."""
+
+
+class StartError(RtuneError):
+    """Ray could not be started; nothing has been written."""

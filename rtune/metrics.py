@@ -26,6 +26,8 @@ class Metric:
         of_images: whether it is a fraction of `images` validation images, with a binomial sampling error.
         core: whether the logs of all versions have it. False for added metrics, which are empty in the rows
             of older runs.
+        exact: whether it is counted on the network, so that measuring again gives the same. Of what is
+            neither `exact` nor `of_images`, such as a time, the error is unknown.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Metric:
     unit: str = ""
     of_images: bool = False
     core: bool = False
+    exact: bool = False
 
     @property
     def is_fraction(self) -> bool:
@@ -55,7 +58,12 @@ class Metric:
 
 def _fraction(name: str, label: str, measure: str, of_images: bool = False) -> Metric:
     measure = f"rtune.worker.measures:{measure}"
-    return Metric(name, label, True, measure, high=1.0, of_images=of_images, core=True)
+    return Metric(name, label, True, measure, high=1.0, of_images=of_images, exact=not of_images, core=True)
+
+
+def _count(name: str, label: str) -> Metric:
+    measure = f"rtune.worker.measures:{name}"
+    return Metric(name, label, False, measure, whole=True, exact=True, core=True)
 
 
 # Other columns of logs, results and reports.
@@ -74,8 +82,8 @@ METRICS = Registry(
         _fraction("channel_sparsity", "channel sparsity", "channel_sparsity"),
         _fraction("weight_sparsity", "weight sparsity", "weight_sparsity"),
         _fraction("removable_channels", "removable channels", "removable_channels"),
-        Metric("macs", "MACs", False, "rtune.worker.measures:macs", whole=True, core=True),
-        Metric("parameters", "parameters", False, "rtune.worker.measures:parameters", whole=True, core=True),
+        _count("macs", "MACs"),
+        _count("parameters", "parameters"),
         Metric("train_seconds", "train seconds", False, unit="s", core=True),
         Metric("eval_seconds", "eval seconds", False, unit="s", core=True),
     ],
@@ -97,3 +105,8 @@ def added() -> tuple[str, ...]:
 def of_images() -> tuple[str, ...]:
     """Names of the metrics that are fractions of the validation images."""
     return tuple(metric.name for metric in METRICS if metric.of_images)
+
+
+def exact() -> tuple[str, ...]:
+    """Names of the metrics that have no measurement error."""
+    return tuple(metric.name for metric in METRICS if metric.exact)

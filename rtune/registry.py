@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -64,9 +65,9 @@ class Registry(Generic[E]):
             self._add(part, "rtune")
 
     def add(self, part: E) -> None:
-        """Adds a part to this process. Raises PartError if its name is taken."""
+        """Adds a part to this process, as the caller's. Raises PartError if its name is taken."""
         self._read_entry_points()
-        self._add(part, part.__class__.__module__)
+        self._add(part, str(sys._getframe(1).f_globals.get("__name__", "")).partition(".")[0])
         self.version += 1
 
     def remove(self, name: str) -> None:
@@ -138,6 +139,8 @@ class Registry(Generic[E]):
     def _loaded(self, point: importlib.metadata.EntryPoint) -> list[E]:
         try:
             found: Any = point.load()
+        except PartError as error:
+            raise PartError(f"entry point {point.name!r} of {self.group} ({point.value}): {error}") from None
         except Exception as error:  # packages of others may raise anything
             raise PartError(
                 f"entry point {point.name!r} of {self.group} ({point.value}) cannot be imported: "

@@ -51,6 +51,17 @@ def test_every_room_is_in_the_prohibitions_that_name_rooms() -> None:
         )
 
 
+def test_analysis_is_imported_by_its_name_nowhere() -> None:
+    """A user may have a module of that name: see `rtune.cli.own_analysis`."""
+    files = [path for folder in ("rtune", "analysis") for path in (ROOT / folder).rglob("*.py")]
+    named = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if any(name.split(".")[0] == "analysis" for name in imported(path))
+    }
+    assert named == {"rtune/cli/own_analysis.py"}  # for the type checker
+
+
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
@@ -100,7 +111,7 @@ def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import constraints
-from analysis.front import knee
-from analysis.objectives import Objective, ObjectiveLike, parse
-from analysis.report import details, tables, text
-from analysis.report.run_set import RunSet, damage
 from rtune.errors import RunFailure
 from rtune.run.folder import RunFolder
+
+from .. import constraints
+from ..front import knee
+from ..objectives import Objective, ObjectiveLike, parse
+from . import details, tables, text
+from .run_set import RunSet, damage
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def choose(
     seen = RunSet.of(folders, objectives)
     asked = [constraints.parse_constraint(text) for text in limits]
     aim = None if one is None else parse(one)
-    if aim is not None:
-        seen.require(aim)
+    for name in [*([aim.name] if aim else []), *(constraint.name for constraint in asked)]:
+        seen.require(name)
     kept = constraints.where(seen.networks, asked)
     total = len(seen.networks)
     if not total:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.run_set import RunSet
 from rtune.run import schema
 from rtune.run.checkpoint_file import path_of
 from rtune.storage.places import Place
+
+from .run_set import RunSet
 
 
 def describe(run_set: RunSet, row: "pd.Series[Any]") -> list[tuple[str, str]]:

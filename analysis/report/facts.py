@@ -6,17 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report import plot_data
-from analysis.report.run_set import RunSet
-from analysis.settings import setting
-from analysis.statistics.attainment import attainment
-from analysis.statistics.threshold import FORMULAS, Band, band, threshold
-from analysis.statistics.uncertainty import membership, wilson
 from rtune import metrics
 from rtune.config.catalog import PRUNERS
 
-# How often accuracies are drawn again; less often for a large run set, where each draw takes long.
-DRAWS, LARGE = 1000, 10_000
+from ..settings import setting
+from ..statistics.attainment import attainment
+from ..statistics.threshold import Band, band, threshold
+from ..statistics.uncertainty import certainty, wilson
+from . import plot_data
+from .run_set import RunSet
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
 
@@ -53,21 +51,24 @@ class Facts:
         return plot_data.drawn(self.run_set)
 
     @cached_property
-    def chances(self) -> pd.DataFrame:
-        """A row for each front member: `analysis.statistics.uncertainty.membership`."""
+    def certainty(self) -> pd.DataFrame:
+        """A row for each front member: `analysis.statistics.uncertainty.certainty`."""
         networks = self.run_set.networks
-        draws = DRAWS if len(networks) <= LARGE else DRAWS // 5
-        return membership(networks, self.run_set.objectives, networks["images"], self.run_set.searched, draws)
+        return certainty(networks, self.run_set.objectives, networks["images"])
 
     @cached_property
-    def probability(self) -> dict[str, float]:
-        """Trial of the front -> probability that it truly is on the front."""
-        return dict(zip(self.chances["trial"], self.chances["probability"], strict=True))
+    def rivals(self) -> dict[str, str]:
+        """Trial of the front -> the networks that may truly dominate it, as text; empty if it is clear."""
+        return {
+            row["trial"]: f"{row['rival'] or ''}{f' and {count - 1:,} more' * (count > 1)}"
+            for row in self.certainty.to_dict("records")
+            for count in [row["rivals"]]
+        }
 
     @cached_property
     def within_noise(self) -> set[str]:
-        """Trials of the front for which that probability is below 0.95."""
-        return set(self.chances.loc[self.chances["within_noise"], "trial"])
+        """Trials of the front that are not clearly on it."""
+        return set(self.certainty.loc[self.certainty["within_noise"], "trial"])
 
     @cached_property
     def intervals(self) -> Intervals:
@@ -121,5 +122,5 @@ class Facts:
                 continue
             own = setting(networks, spec, f"pruning.{one.method}.penalty") == one.penalty
             found.columns[name] = every.where(own).rename(name)
-            found.labels[name] = f"{PRUNERS[one.method].label}: {FORMULAS[one.method][one.penalty][1]}"
+            found.labels[name] = f"{PRUNERS[one.method].label}: {one.formula}"
         return found

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from analysis.front import front
-from analysis.objectives import Objective, parse, values
-from analysis.report.plot_data import pairs
-from analysis.report.run_set import RunSet
+from ..front import front
+from ..objectives import Objective, parse, values
+from .plot_data import pairs
+from .run_set import RunSet
 
 # The colours of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")

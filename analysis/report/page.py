@@ -12,12 +12,13 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis.report import plot_data
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.report.sections import SECTIONS
 from rtune.metrics import METRICS
+
+from . import plot_data
+from .facts import Facts
+from .run_set import RunSet
+from .section import Content, Section
+from .sections import SECTIONS
 
 _STATIC = Path(__file__).parent / "static"
 

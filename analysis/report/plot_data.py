@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Objective
-from analysis.report.run_set import RunSet
 from rtune.metrics import METRICS
+
+from ..objectives import Objective
+from .run_set import RunSet
 
 # How many networks off the front are drawn, and how many plots of pairs of objectives there are, at most.
 MOST_POINTS, MOST_PAIRS = 3000, 6

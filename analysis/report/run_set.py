@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.front import front, hypervolume, reference
-from analysis.load import Run, networks, read
-from analysis.objectives import Objective, ObjectiveLike, parse_all
 from rtune.config.sections import EvaluationConfig
 from rtune.errors import ObjectiveError, RunError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import validation_images
+
+from ..front import front, hypervolume, reference
+from ..load import Run, networks, read
+from ..objectives import Objective, ObjectiveLike, parse_all
 
 # More kinds of networks cannot be distinguished in a plot.
 MOST_KINDS = 8
@@ -79,15 +80,13 @@ class RunSet:
         together["kind"] = _kinds(together, searched, names)
         made = cls(runs, together, asked, searched)
         for objective in asked:
-            made.require(objective)
+            made.require(objective.name)
         return made
 
-    def require(self, objective: Objective) -> None:
+    def require(self, metric: str) -> None:
         """Raises ObjectiveError if there are networks and none has the metric: it is newer than the run."""
-        if len(self.networks) and self.networks[objective.name].isna().all():
-            raise ObjectiveError(
-                f"no network of {self.name} has {objective.name}: the run is older than this metric"
-            )
+        if len(self.networks) and self.networks[metric].isna().all():
+            raise ObjectiveError(f"no network of {self.name} has {metric}: the run is older than this metric")
 
     @property
     def names(self) -> list[str]:

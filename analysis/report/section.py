@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.report.facts import Facts
+from .facts import Facts
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
 """The front as a table: for the page, as Markdown, and as LaTeX for a paper."""
 
 import html
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.objectives import Objective
-from analysis.report.run_set import RunSet
-from analysis.report.text import attack, figure
+from ..objectives import Objective
+from .run_set import RunSet
+from .text import attack, figure
 
 _ALWAYS = ("weight_sparsity", "channel_sparsity", "removable_channels")
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")
@@ -41,23 +40,23 @@ def used(run_set: RunSet) -> list[str]:
 
 
 def front_table(
-    run_set: RunSet, probability: Mapping[str, float] | None = None
+    run_set: RunSet, rivals: Mapping[str, str] | None = None
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and cells, one row a member, trial first; images if some were measured on fewer.
 
     Args:
         run_set: with a front.
-        probability: trial -> probability to be on the front, for a column of its own.
+        rivals: trial -> what may truly dominate it, for a column of its own.
     """
     names, paths = metrics(run_set), used(run_set)
-    certain = ["probability to be on the front"] if probability else []
+    certain = ["may be dominated by"] if rivals else []
     cut = ["images"] if (run_set.members["images"] < run_set.validation_images).any() else []
     columns = ["trial", *(Objective(name, True).label for name in names), *certain, *cut, "epoch", *paths]
     rows = [
         [
             str(row["trial"]),
             *(figure(row[name], name) for name in names),
-            *([f"{math.floor(100 * probability[row['trial']]) / 100:.2f}"] if probability else []),
+            *([rivals[row["trial"]] or "none"] if rivals else []),
             *(f"{row[name]:,}" for name in cut),
             str(row["epoch"]),
             *(value(row[path]) for path in paths),

@@ -4,10 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.objectives import Objective
-from analysis.report.run_set import RunSet
 from rtune.config.catalog import ATTACK_LOSSES, ATTACKS
 from rtune.config.sections import EvaluationConfig
+
+from ..objectives import Objective
+from .run_set import RunSet
 
 # How many networks are named in a sentence that may be about any number of them.
 _NAMED = 6

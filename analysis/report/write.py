@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.evaluations import evaluations
-from analysis.objectives import ObjectiveLike
-from analysis.report import figures
-from analysis.report import tables as fronts
-from analysis.report.page import page
-from analysis.report.run_set import RunSet, damage
 from rtune.errors import ObjectiveError, RunError, RunFailure
 from rtune.run.folder import RunFolder, storage_errors
+from rtune.storage import paths
 from rtune.storage.places import Place, place
+
+from ..evaluations import evaluations
+from ..objectives import ObjectiveLike
+from . import figures
+from . import tables as fronts
+from .page import page
+from .run_set import RunSet, damage
 
 # Format -> file name.
 FORMATS = {
@@ -72,8 +74,9 @@ def write(
         for sentence in damage(seen):
             on_damage(sentence)
     target = place(output) if output is not None else folders[0].place / "report"
-    if target.local is not None and target.local.is_file():
-        raise RunError(f"the report cannot be written to {output}, which is a file; a folder is expected")
+    with storage_errors():
+        if target.local is not None and paths.exists(target.local) and not paths.is_folder(target.local):
+            raise RunError(f"the report cannot be written to {output}, which is a file; a folder is expected")
     with storage_errors("the report cannot be written", RunFailure), tempfile.TemporaryDirectory() as scratch:
         made = _make(seen, Path(scratch), formats, refresh)
         for file in made:
@@ -121,8 +124,7 @@ def _size(folders: Sequence[RunFolder]) -> int:
 
 
 def _shown(target: Place, name: str) -> str:
-    here = target.local
-    return str(here.resolve() / name if here else target / name)
+    return str(Path(target.absolute) / name if target.local else target / name)
 
 
 def _make(seen: RunSet, target: Path, formats: Sequence[str], refresh: int | None) -> list[Path]:

@@ -11,8 +11,8 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Objective, ObjectiveLike, parse_all, values
-from analysis.seeds import replicate_sets
+from ..objectives import Objective, ObjectiveLike, complete, parse_all, values
+from ..seeds import replicate_sets
 
 
 def attainment(
@@ -195,7 +195,7 @@ def _sets(
     side: pd.DataFrame, asked: Sequence[Objective], searched: Sequence[str], runs: bool
 ) -> list[np.ndarray]:
     if runs:
-        known = side.dropna(subset=[o.name for o in asked])
+        known = complete(side, asked)
         return [values(part, asked) for _, part in known.groupby("run", sort=True)]
     return replicate_sets(side, asked, searched) if searched else []
 

@@ -9,12 +9,13 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.front import front, reference
-from analysis.objectives import Objective, ObjectiveLike, number, parse_all, values
-from analysis.seeds import replicates
-from analysis.statistics.attainment import attainment_difference, divisions, mask
-from analysis.statistics.dominance import near_front
 from rtune import metrics
+
+from ..front import front, reference
+from ..objectives import Objective, ObjectiveLike, complete, number, parse_all, values
+from ..seeds import replicates
+from .attainment import attainment_difference, divisions, mask
+from .dominance import near_front
 
 # Fewer trials a side cannot be halved in a useful way.
 LEAST = 3
@@ -75,7 +76,7 @@ class Comparison:
             return f"{b} has no hypervolume above the reference, so there is no ratio."
         text = f"The hypervolume of {a} is {self.ratio:.3f} times that of {b}"
         if self.ratio_low is not None:
-            text += f" (95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
+            text += f" (approximate 95 % confidence interval {self.ratio_low:.3f} to {self.ratio_high:.3f})"
         return (
             f"{text}; permutation test of no difference{self._of_sizes()}: {p_words(self.p_value)}. Both "
             "treat trials as independent, which those of an adaptive search are not; several runs a side "
@@ -172,8 +173,7 @@ def compare(
         ObjectiveError: see `parse`.
     """
     asked = parse_all(objectives)
-    names = [o.name for o in asked]
-    known = [side.dropna(subset=names) for side in (a, b)]
+    known = [complete(side, asked) for side in (a, b)]
     zero = dict(reference) if reference is not None else _common(known, asked)
     sides = [_side(part, asked, zero, searched) for part in known]
     rng = np.random.default_rng(seed)

@@ -13,10 +13,11 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Objective, ObjectiveLike, parse_all, values
-from analysis.settings import judged, setting, thinned
 from rtune.config.ranges import Range, Uniform
 from rtune.config.spec import Spec
+
+from ..objectives import Objective, ObjectiveLike, parse_all, values
+from ..settings import judged, setting, thinned
 
 # The name of all objectives together.
 ALL = "all"

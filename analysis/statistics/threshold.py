@@ -4,76 +4,45 @@ RVSM and RGSM use lambda_1 and beta only through their ratio t, which sets the s
 the norm of a channel, becomes zero (docs/method.md). Good settings lie in a narrow band of this threshold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.front import front
-from analysis.objectives import ObjectiveLike, parse_all, values
-from analysis.settings import judged, numbers, once, setting, thinned
-from analysis.statistics.importance import membership
 from rtune.config.catalog import PRUNERS
+from rtune.config.catalog.part import Pruner
 from rtune.config.ranges import Uniform
 from rtune.config.spec import Spec
 
-Formula = Callable[[np.ndarray], np.ndarray]
+from ..front import front
+from ..objectives import ObjectiveLike, parse_all, values
+from ..settings import judged, numbers, once, setting, thinned
+from .importance import membership
 
 # Below this number of networks the sentence says that it rests on few.
 FEW = 10
 
 
-def _hard(t: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.sqrt(2 * t)
-    return found
-
-
-def _soft(t: np.ndarray) -> np.ndarray:
-    return t
-
-
-def _transformed(t: np.ndarray) -> np.ndarray:
-    """With the shape parameter a = 1, which rtune uses."""
-    return np.where(t <= 0.25, 2 * t, 2 * np.sqrt(t) - 0.5)
-
-
-# Method -> penalty -> threshold as a function of t = lambda_1 / beta, and the formula as text.
-FORMULAS: dict[str, dict[str, tuple[Formula, str]]] = {
-    "rvsm": {
-        "l0": (_hard, "sqrt(2 lambda_1 / beta)"),
-        "l1": (_soft, "lambda_1 / beta"),
-        "transformed_l1": (_transformed, "transformed l1 threshold of lambda_1 / beta"),
-    },
-    "rgsm": {
-        "group_l0": (_hard, "sqrt(2 lambda_1 / beta)"),
-        "group_lasso": (_soft, "lambda_1 / beta"),
-    },
-}
-# What a method makes sparse.
-SPARSITY = {"rvsm": "weight_sparsity", "rgsm": "channel_sparsity"}
-
-
 def threshold(networks: pd.DataFrame, spec: Spec) -> "pd.Series[float]":
     """The size at or below which each pruner zeroes a weight (RVSM), or a channel by its norm (RGSM).
 
-    sqrt(2 t) for l0 and group l0, t for l1 and group lasso, and for the transformed l1 (a = 1) 2 t up to
-    t = 1/4, 2 sqrt(t) - 1/2 above, with t = lambda_1 / beta (arXiv 2003.00631, section 3; docs/method.md).
+    The formulas are those of the catalog: `rtune.config.catalog.part.Threshold`.
 
     Args:
         networks: one row a network.
         spec: the run's, for the settings that were not searched.
 
     Returns:
-        At least 0, in the unit of the weights; nan for ADMM and for networks that were not pruned.
+        At least 0, in the unit of the weights; nan for pruners without a threshold, such as ADMM.
     """
     found = pd.Series(np.nan, index=networks.index, name="threshold")
-    for method, penalties in FORMULAS.items():
-        chosen = setting(networks, spec, f"pruning.{method}.penalty")
-        strength, tie = (numbers(networks, spec, f"pruning.{method}.{n}") for n in ("lambda_1", "beta"))
-        for penalty, (formula, _) in penalties.items():
+    for pruner in _with_thresholds():
+        chosen = setting(networks, spec, f"pruning.{pruner.name}.penalty")
+        strength, tie = (numbers(networks, spec, f"pruning.{pruner.name}.{n}") for n in ("lambda_1", "beta"))
+        for penalty, one in pruner.thresholds.items():
             own = chosen == penalty
-            found[own] = formula((strength[own] / tie[own]).to_numpy())
+            found[own] = one.size((strength[own] / tie[own]).to_numpy())
     return found
 
 
@@ -110,9 +79,14 @@ class Band:
     correlation: float | None
 
     @property
+    def formula(self) -> str:
+        """The threshold's formula as text."""
+        return PRUNERS[self.method].thresholds[self.penalty].formula
+
+    @property
     def sentence(self) -> str:
         """The band in one to three sentences."""
-        name, formula = PRUNERS[self.method].label, FORMULAS[self.method][self.penalty][1]
+        name, formula = PRUNERS[self.method].label, self.formula
         if self.searched[0] == self.searched[1]:
             return f"{name}: {formula} was {self.searched[0]:.2g} throughout."
         low, high = self.searched
@@ -148,7 +122,7 @@ class Band:
 def band(
     networks: pd.DataFrame, spec: Spec, objectives: Sequence[ObjectiveLike], best: float = 0.1
 ) -> list[Band]:
-    """The thresholds for each method and penalty in use, in the order of `FORMULAS`.
+    """The thresholds for each method and penalty in use, in the order of the catalog.
 
     The front is that of all networks together, whatever pruned them; the best share is taken of each
     method's own networks (`analysis.settings.judged`, at most 5,000 of them).
@@ -164,15 +138,19 @@ def band(
     size = threshold(networks, spec)
     on_front = networks.index.isin(front(networks, asked).index)
     return [
-        _band(method, penalty, networks[own], size[own], on_front[own], spec, asked, best)
-        for method, penalties in FORMULAS.items()
-        for penalty in penalties
-        if (own := setting(networks, spec, f"pruning.{method}.penalty") == penalty).any()
+        _band(pruner, penalty, networks[own], size[own], on_front[own], spec, asked, best)
+        for pruner in _with_thresholds()
+        for penalty in pruner.thresholds
+        if (own := setting(networks, spec, f"pruning.{pruner.name}.penalty") == penalty).any()
     ]
 
 
+def _with_thresholds() -> list[Pruner]:
+    return [pruner for pruner in PRUNERS if pruner.thresholds]
+
+
 def _band(
-    method: str,
+    pruner: Pruner,
     penalty: str,
     own: pd.DataFrame,
     size: "pd.Series[float]",
@@ -181,13 +159,13 @@ def _band(
     asked: Sequence[ObjectiveLike],
     best: float,
 ) -> Band:
-    ratios = np.array(_ratios(own, spec, method))
-    tried = FORMULAS[method][penalty][0](ratios)
+    ratios = np.array(_ratios(own, spec, pruner.name))
+    tried = pruner.thresholds[penalty].size(ratios)
     members = size[on_front]
     complete = thinned(judged(own).dropna(subset=[o.name for o in parse_all(asked)]))
     among_best = complete.index[membership(values(complete, asked), best) > 0]
     return Band(
-        method=method,
+        method=pruner.name,
         penalty=penalty,
         networks=len(own),
         members=len(members),
@@ -195,8 +173,8 @@ def _band(
         middle=_ends(members.quantile([0.25, 0.75])) if len(members) >= FEW else None,
         best=_ends(size[among_best]),
         searched=(float(tried[0]), float(tried[1])),
-        sparsity=SPARSITY[method],
-        correlation=spearman(size, own[SPARSITY[method]]),
+        sparsity=pruner.sparsity,
+        correlation=spearman(size, own[pruner.sparsity]),
     )
 
 

@@ -22,7 +22,8 @@ from rtune.robust.fast import engine_for
 from rtune.robust.models import PreActResNet
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.random import seeded
-from rtune.robust.training import Diverged, Recipe, Trainer
+from rtune.robust.recipe import Recipe
+from rtune.robust.training import Diverged, Trainer
 
 # (depth, members, gamma); gamma is the paper's.
 NETWORKS = {
@@ -44,7 +45,7 @@ class Preset:
         width: channels of the first stage; 16 in the paper.
         train_images, test_images: largest number of images, equal for all classes; 0 for all images.
         seeds: number of trainings of each arm.
-        recipe: see `rtune.robust.training.Recipe`.
+        recipe: see `rtune.robust.recipe.Recipe`.
         attack: (epsilon, step_size, steps) of the training attack, PGD with a random start.
         evaluation: (epsilon, step_size, steps) of the attacks on the trained network.
         betas: RVSM's ladder of beta, smallest first, at `rvsm_lambda_1`.

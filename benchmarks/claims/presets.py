@@ -1,7 +1,7 @@
 """The presets of `benchmarks.paper`: data set, size, and ladders of the pruning parameters."""
 
 from benchmarks.claims.arms import Arm, Preset
-from rtune.robust.training import Recipe
+from rtune.robust.recipe import Recipe
 
 # A ladder is a list of increasing values of one pruning parameter; a rung is one value. The values of the
 # paper cannot be used here: the effect of a penalty depends on width, number of steps and learning rate. Each

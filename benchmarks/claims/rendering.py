@@ -70,7 +70,8 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"# The paper's comparisons on {results['preset']['dataset']}",
             _facts(results),
             "Accuracies and sparsities in percent, mean ± standard deviation over the seeds, on the "
-            f"{results['part']} split, of the network of the last epoch. A noisy network's accuracy is "
+            f"{results['part']} split, of the network of the last epoch (the paper's: of the one "
+            "that was best on validation images). A noisy network's accuracy is "
             f"the mean over {results['preset']['draws']} passes; its PGD-20 averages each gradient over "
             f"{results['preset']['eot_draws']} noise draws (EOT), and starts at random.",
             _piped(arms_table(results)),

@@ -22,9 +22,9 @@ from rich.console import Console
 from rtune.cluster import connection, launch, resources, tune_adapter
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.progress import Progress
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.run import schema
-from rtune.run.folder import RunFolder
+from rtune.run.claim import create
 from rtune.search.limits import Limits
 from rtune.search.state import Search
 from rtune.worker import messages, trainable
@@ -51,7 +51,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
     import benchmarks.speed.scaling_ray as module
 
     cloudpickle.register_pickle_by_value(module)  # so that workers need not import it
-    search_spec = spec.load(spec.find("digits"), [("points", []), ("search.sampler", "random")])
+    search_spec = spec.load(spaces.find("digits"), [("points", []), ("search.sampler", "random")])
     limits = Limits.of(search_spec.search, trials, search_spec.max_epochs)
     room = resources.Room([{"CPU": workers, "GPU": 0}], here=True)
     seen: list[tuple[float, float]] = []
@@ -73,7 +73,7 @@ def measure(workers: int, trials: int) -> dict[str, Any]:
         connection.connect(None),
         Interrupt() as interrupt,
     ):
-        folder = RunFolder.create(scratch, "ray", search_spec, {})
+        folder = create(scratch, "ray", search_spec, {})
         launch.launch(folder, limits, workers, "", Progress(Console(file=nowhere)), interrupt)
     steady = np.array(seen[_SETTLED:])
     quarter = len(steady) // 4

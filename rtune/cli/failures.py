@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from rtune.console import complain
 from rtune.errors import RtuneError, RunFailure, UsageError
+from rtune.storage import paths
 
 
 class UsageFailure(click.ClickException):
@@ -14,14 +16,14 @@ class UsageFailure(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"rtune: {self.message}", err=True)
+        complain(self.message)
 
 
 class failures:  # noqa: N801 - reads as a word in `with failures():`
     """Context manager that converts errors of rtune into one sentence on standard error and an exit code.
 
-    The exit code is 2 for wrong input (`UsageError`) and 1 for a run that failed (`RunFailure`) and any other
-    `RtuneError`. Other exceptions pass through unchanged.
+    The exit code is 2 for wrong input (`UsageError`) and 1 for a run that failed (`RunFailure`), any other
+    `RtuneError`, and an error of the operating system. Other exceptions pass through unchanged.
     """
 
     def __enter__(self) -> None:
@@ -31,9 +33,8 @@ class failures:  # noqa: N801 - reads as a word in `with failures():`
         if isinstance(error, UsageError) and not isinstance(error, RunFailure):
             raise UsageFailure(str(error)) from None
         if isinstance(error, RtuneError):
-            click.echo(f"rtune: {error}", err=True)
+            complain(str(error))
             sys.exit(1)
-        if isinstance(error, BrokenPipeError):
-            # The program that read the output has ended (as in `rtune results RUN | head`): print nothing.
-            sys.stderr.close()
+        if isinstance(error, OSError):
+            complain(paths.sentence(error))
             sys.exit(1)

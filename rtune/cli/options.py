@@ -1,12 +1,15 @@
 """Options that several commands share, and the types of their values."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from rtune.cli.failures import UsageFailure
-from rtune.config import spec
+from rtune.cli.failures import UsageFailure, failures
+from rtune.config.reading import texts
+from rtune.errors import UsageError
+from rtune.storage.home import expand
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS = click.option(
@@ -26,6 +29,23 @@ OBJECTIVES_HELP = (
 )
 
 
+class PartsOption(click.Option):
+    """An option whose help names parts. It is made when it is shown, so it has those of installed packages.
+
+    Args:
+        told: gives the help.
+    """
+
+    def __init__(self, *args: Any, told: Callable[[], str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._told = told
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        with failures():
+            self.help = self._told()
+        return super().get_help_record(ctx)
+
+
 class Seconds(click.ParamType[float]):
     """A duration such as 90s, 30m or 2h, converted to seconds."""
 
@@ -33,9 +53,21 @@ class Seconds(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return value if isinstance(value, float) else spec.seconds(str(value))
+            return value if isinstance(value, float) else texts.seconds(str(value))
         except ValueError as error:
             raise UsageFailure(f"--time-budget {error}") from None
+
+
+class OutputPath(click.ParamType[Path]):
+    """A path; `~` stands for the home folder, also where a shell leaves it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return expand(value)
+        except UsageError as error:
+            raise UsageFailure(str(error)) from None
 
 
 class Number(click.ParamType[float]):
@@ -45,7 +77,7 @@ class Number(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return float(spec.number(value))
+            return float(texts.number(value))
         except (TypeError, ValueError):
             option = param.opts[0] if param else "the value"
             raise UsageFailure(f"{option} is {value!r}; a number such as 0.03 or 8/255 is expected") from None

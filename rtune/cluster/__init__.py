@@ -3,7 +3,7 @@
 import os
 
 # Ray reads these when it is imported: no telemetry, no loggers, no experiment state that rtune does not use.
-for _name, _value in {
+_OURS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -13,5 +13,8 @@ for _name, _value in {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}.items():
+}
+# Settings of Ray that the user has made.
+SETTINGS = [n for n, v in sorted(os.environ.items()) if n.startswith("RAY_") and v != _OURS.get(n)]
+for _name, _value in _OURS.items():
     os.environ.setdefault(_name, _value)

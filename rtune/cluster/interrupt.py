@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the first ends the launch in an orderly way, the second ends it immediately."""
+"""Ctrl-C, SIGTERM, a closed terminal: the first ends the launch in order, the second ends it immediately."""
 
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -19,7 +20,10 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         self.screen = os.dup(2)  # standard error may be redirected when a signal comes
-        self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
+            signals.append(signal.SIGHUP)
+        self._before = {number: signal.getsignal(number) for number in signals}
         self.listen()
         return self
 
@@ -37,4 +41,5 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        os.write(self.screen, _MESSAGE)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(self.screen, _MESSAGE)

@@ -68,6 +68,7 @@ def launch(
     slots = concurrency or max(1, sum(resources.capacity(limits, node) for node in connection.room().nodes))
     try:
         with folder.launch() as writer:
+            stopper.watch(writer.check)
             records = folder.read().records
             search = _open_search(folder.spec, limits, slots, data, asked, records, writer)
             if search.remaining() > 0:
@@ -80,7 +81,9 @@ def launch(
                             search, folder, limits, concurrency, progress, stopper, watchdog, machines
                         )
                     finally:
-                        journal.close()
+                        with stopper.writing_log():
+                            writer.check()
+                            journal.close()
     except StorageError as error:
         stopper.fail(str(error))
     if stopper.failure is not None:
@@ -156,14 +159,14 @@ def _run_trials(
 
 def _out_of_memory(run_tune: Callable[[str], None], stopper: LaunchStopper) -> bool:
     """Runs Ray Tune once; True if a machine ran out of memory, which ends Ray Tune but not the search."""
-    with tempfile.TemporaryDirectory(prefix="rtune-") as scratch:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="rtune-", ignore_cleanup_errors=True) as scratch:
             run_tune(scratch)
-        except Exception as error:
-            traceback.print_exc()  # to launch.log
-            if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
-                return True
-            stopper.fail((str(error).strip().splitlines() or [type(error).__name__])[-1])
+    except Exception as error:
+        traceback.print_exc()  # to launch.log
+        if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+            return True
+        stopper.fail((str(error).strip().splitlines() or [type(error).__name__])[-1])
     return False
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rtune import clock
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.resources import capacity
 from rtune.errors import ResourceError
@@ -73,7 +73,7 @@ class Machines(Callback):
         if not nodes:
             self._notify("no machine has room for a trial yet; waiting for one to join")
         found: dict[str, str] = {}
-        deadline = time.monotonic() + _TIMEOUT
+        deadline = clock.running() + _TIMEOUT
         try:
             for node in nodes:
                 self._begin_check(node)
@@ -92,13 +92,13 @@ class Machines(Callback):
         self._count_slots()
 
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
-        if time.monotonic() - self._updated < _PERIOD:
+        if clock.running() - self._updated < _PERIOD:
             return
         # Storage that does not answer now is asked again at the next update.
         with contextlib.suppress(StorageError):
             self._update()
         self._count_slots()
-        self._updated = time.monotonic()
+        self._updated = clock.running()
         self._notify_if_idle(trials)
 
     def _notify_if_idle(self, trials: list[RayTrial]) -> None:
@@ -180,7 +180,7 @@ class Machines(Callback):
         if not self._checks:
             return
         done, _ = ray.wait(list(self._checks), num_returns=len(self._checks), timeout=timeout)
-        late = deadline is not None and time.monotonic() >= deadline
+        late = deadline is not None and clock.running() >= deadline
         for check in list(self._checks) if late else done:
             node, probe = self._checks[check]
             seen = machine.take_answer(self._storage, probe)

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rtune import clock
 from rtune.run import summary
 from rtune.run.ledger import Trial
 from rtune.search.state import Search
@@ -40,9 +41,9 @@ class Progress:
         """Context in which the search is shown."""
         self._search = search
         self._concurrency = concurrency
-        self._start = self._printed = time.monotonic()
+        self._start, self._printed = clock.running(), time.monotonic()
         self._ended = {}
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             yield
             return
         # Not redirecting: Live would draw Ray's output, which `OutputRedirect` sends to a file.
@@ -72,10 +73,7 @@ class Progress:
 
     def on_retry(self, name: str, error: str) -> None:
         """A trial has failed and is retried from its checkpoint."""
-        self._console.print(
-            f"trial {name} broke and is tried again from its checkpoint: {error}",
-            soft_wrap=True,
-        )
+        self._console.print(f"{name}: the worker failed; the trial is retried: {error}", soft_wrap=True)
 
     def on_note(self, note: str) -> None:
         """Something unusual happened that needs no action."""
@@ -103,7 +101,7 @@ class Progress:
         if trial.last is not None and trial.has_network:
             figures = summary.figures(trial.last, search.plan.objectives, gap="  ")
         return (
-            f"[{summary.clock(time.monotonic() - self._start)}] {done}/{wanted} "
+            f"[{summary.clock(clock.running() - self._start)}] {done}/{wanted} "
             f"{trial.id} {summary.outcome(trial, search.plan.max_epochs)}: {figures}  "
             f"({summary.settings(trial.values)})"
         )
@@ -120,7 +118,7 @@ class Progress:
         return (
             f"{states}; {epochs} epochs; "
             f"hypervolume {summary.volume(summary.run_hypervolume(ledger, objectives))}; "
-            f"elapsed {summary.clock(time.monotonic() - self._start)}"
+            f"elapsed {summary.clock(clock.running() - self._start)}"
             + (f", about {summary.clock(left)} left" if left is not None else ", starting workers")
         )
 

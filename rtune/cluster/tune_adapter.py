@@ -1,6 +1,5 @@
 """Adapters between Ray Tune and a `Search`: a stopper, a searcher, a scheduler and a callback."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from rtune import clock
 from rtune.cluster.failures import FailurePolicy, faulty_machine, last_line, readable
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.machines import Machines
@@ -21,6 +21,9 @@ from rtune.search.state import Search
 from rtune.storage.places import StorageError
 from rtune.worker import messages
 from rtune.worker.task import Task
+
+# Seconds between two checks whether the log may still be written.
+_CHECK_PERIOD = 2.0
 
 
 class _NoState:
@@ -33,6 +36,8 @@ class _NoState:
 class LaunchStopper(_NoState, Stopper):
     """Ends the launch on an interrupt, after its time budget, or after a failure that concerns all trials.
 
+    The time budget is of the time in which this process runs: a stop (Ctrl-Z, a suspended laptop) uses none.
+
     Attributes:
         reason: why the launch ends without a failure: `interrupted` or `time budget`; None while it goes on.
         failure: a sentence on the failure that ends the launch; None if there is none.
@@ -43,15 +48,25 @@ class LaunchStopper(_NoState, Stopper):
         self.failure: str | None = None
         self._interrupt = interrupt
         self._watchdog = watchdog
-        self._deadline = None if time_budget is None else time.monotonic() + time_budget
+        self._check: Callable[[], None] = lambda: None
+        self._next_check = 0.0
+        self._deadline = None if time_budget is None else clock.running() + time_budget
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
+    def watch(self, check: Callable[[], None]) -> None:
+        """Ends the launch when `check`, called now and then, raises StorageError."""
+        self._check = check
+
     def stop_all(self) -> bool:
+        if (now := clock.running()) >= self._next_check:
+            self._next_check = now + _CHECK_PERIOD
+            with self.writing_log():
+                self._check()
         if self._interrupt.requested:
             self.reason = "interrupted"
-        elif self.reason is None and self._deadline is not None and time.monotonic() > self._deadline:
+        elif self.reason is None and self._deadline is not None and now > self._deadline:
             self.reason = "time budget"
         if not self.is_stopping:
             return False

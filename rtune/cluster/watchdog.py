@@ -1,8 +1,8 @@
 """Detects what Ray Tune does not: workers that hang, and the death of Ray itself."""
 
+import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +12,8 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
+from rtune.clock import RunningTime
+
 # Seconds between two checks for workers that hang.
 _PERIOD = 1.0
 
@@ -19,12 +21,17 @@ _PERIOD = 1.0
 class Watchdog(Callback):
     """Kills workers that have reported nothing for too long; their trials then fail and are retried.
 
+    Only time in which Ray Tune's loop runs counts. While it stands still (Ctrl-Z, a suspended laptop, a store
+    that does not answer), workers may stand still too, or wait until their reports are taken.
+
     Args:
         timeout: seconds without a report.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
+        # One long gap must not use up the time of a worker.
+        self._clock = RunningTime(longest=min(10.0, timeout / 10))
         self._last_report: dict[str, float] = {}
         self._trials: list[RayTrial] = []
         self._killed: set[str] = set()
@@ -34,16 +41,16 @@ class Watchdog(Callback):
         return {}  # pickled for `Tuner.restore`, which rtune never uses
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        self._last_report[trial.trial_id] = time.monotonic()
+        self._last_report[trial.trial_id] = self._clock.now()
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._last_report[trial.trial_id] = time.monotonic()
+        self._last_report[trial.trial_id] = self._clock.now()
 
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         self._trials = trials
-        now = time.monotonic()
+        now = self._clock.now()
         # Ray Tune makes hundreds of steps a second, and its list contains all trials since the launch began.
         if now < self._next_check:
             return
@@ -91,7 +98,8 @@ def exit_if_ray_dies(screen: int, ending: Callable[[], tuple[str, int]]) -> Iter
                 message, code = ending()
                 # The live view has hidden the cursor.
                 show_cursor = "\x1b[?25h\n" if os.isatty(screen) else ""
-                os.write(screen, f"{show_cursor}rtune: {message}\n".encode())
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    os.write(screen, f"{show_cursor}rtune: {message}\n".encode())
                 os._exit(code)
 
     thread = threading.Thread(target=watch, name="rtune-ray-monitor", daemon=True)

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtune.config.catalog import ATTACKS, Attack
+from rtune.config.section import PIXELS, SEEDS, STEPS, bounds
+from rtune.config.sections import EvaluationConfig
 from rtune.errors import AttackNameError
 
 DEFAULT = "natural,fgsm,ifgsm-20,pgd-20,cw-20,eot-pgd-20,eot-cw-20"
 # Inclusive bounds. Radii and steps are in pixel units; the l2 diameter of 32 x 32 x 3 images in [0, 1] is 55.
 _BOUNDS = {
-    "epsilon": (1e-6, 1),
-    "step_size": (1e-6, 1),
+    "epsilon": PIXELS,
+    "step_size": PIXELS,
     "epsilon_l2": (1e-6, 1000),
     "restarts": (1, 10_000),
     "eot_draws": (2, 10_000),
     "noise_draws": (1, 10_000),
-    "seed": (0, 2**31 - 1),
+    "seed": SEEDS,
 }
 
 
@@ -59,8 +61,8 @@ class Settings:
     Attributes:
         epsilon: l-infinity radius, in pixel units of images in [0, 1].
         step_size: step size, in the same units.
-        epsilon_l2: l2 radius of `cw-l2`, in the same units.
-        restarts: number of random restarts of `pgd` and `cw`.
+        epsilon_l2: radius of the attacks with the norm l2, in the same units.
+        restarts: number of random restarts of the attacks that have restarts.
         eot_draws: noise draws per gradient of the `eot-` attacks.
         noise_draws: how often a noisy network classifies each image.
         seed: seed of everything random.
@@ -81,9 +83,9 @@ class Settings:
         for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
             if not least <= value <= most:
-                rule = "above 0 and at most" if isinstance(value, float) else f"from {least} to"
                 option = "--" + name.replace("_", "-")
-                raise AttackNameError(f"{option} is {value}; it must be {rule} {most}")
+                rule = bounds(least, most, value, pixels=name in ("epsilon", "step_size"))
+                raise AttackNameError(f"{option} is {value}; it must {rule}")
 
     def of(self, attack: AttackName, noisy: bool) -> dict[str, Any]:
         """The settings that determine an attack's result, as recorded; None if one does not apply."""
@@ -99,6 +101,34 @@ class Settings:
             "noise_draws": self.noise_draws if noisy and not part.counts else 1,
             "seed": self.seed,
         }
+
+
+def of_run(own: EvaluationConfig, source: str, given: dict[str, Any]) -> Settings:
+    """The settings of an evaluation; those that are not given are of the run's search file.
+
+    Args:
+        own: `evaluation` of the search file.
+        source: the search file, for messages.
+        given: fields of `Settings`; None as `epsilon` or `step_size` for that of the search file. With
+            `epsilon` alone, the step size is a quarter of it.
+
+    Raises:
+        AttackNameError: a value is out of bounds; the message names the option or the search file's field.
+    """
+    found = dict(given)
+    for name in ("epsilon", "step_size"):
+        if found[name] is None and (name == "epsilon" or given["epsilon"] is None):
+            found[name], (low, high) = getattr(own, name), _BOUNDS[name]
+            if not low <= found[name] <= high:
+                option = "--" + name.replace("_", "-")
+                rule = bounds(low, high, found[name], pixels=True)
+                raise AttackNameError(
+                    f"{source}: evaluation.{name} is {found[name]}; it must {rule}; give {option} for "
+                    "this evaluation"
+                )
+    if found["step_size"] is None:
+        found["step_size"] = max(given["epsilon"] / 4, _BOUNDS["step_size"][0])
+    return Settings(**found)
 
 
 def parse(text: str) -> list[AttackName]:
@@ -133,7 +163,6 @@ def _parse(text: str) -> AttackName:
         return AttackName(kind, usual, eot)
     if usual is None:
         raise AttackNameError(f"attack {text!r}: {kind} takes no number of steps")
-    if not 1 <= int(steps) <= 100_000:
-        rule = "at least 1" if int(steps) < 1 else "100000 at most"
-        raise AttackNameError(f"attack {text!r} has {int(steps)} steps; it must have {rule}")
+    if not STEPS[0] <= int(steps) <= STEPS[1]:
+        raise AttackNameError(f"attack {text!r} has {int(steps)} steps; it must {bounds(*STEPS, int(steps))}")
     return AttackName(kind, int(steps), eot)

@@ -1,5 +1,6 @@
 """Dotted paths of a search file, such as `pruning.rgsm.beta`: what they name and when they apply."""
 
+import copy
 import difflib
 from typing import Any, NamedTuple
 
@@ -18,6 +19,15 @@ def section_type(annotation: Any) -> type[Section] | None:
     """The section class of a field's annotation; None for a plain field."""
     options = getattr(annotation, "__args__", (annotation,))
     return next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
+
+
+def section_at(model: type[Section], path: str) -> type[Section] | None:
+    """The section class at a dotted path below a section; None if there is no section."""
+    found: type[Section] | None = model
+    for key in path.split("."):
+        field = found.model_fields.get(key) if found else None
+        found = section_type(field.annotation) if field else None
+    return found
 
 
 def is_selector(path: str) -> bool:
@@ -65,13 +75,41 @@ def requirement(path: str) -> Requirement | None:
 
 def hint(path: str) -> str:
     """`; did you mean ...?` with the closest field of the same section, or a list of its fields."""
-    *parents, last = path.split(".")
-    model: type[Section] | None = search_file()
-    for key in parents:
-        field = model.model_fields.get(key) if model else None
-        model = section_type(field.annotation) if field else None
+    parents, _, last = path.rpartition(".")
+    model = section_at(search_file(), parents) if parents else search_file()
     if model is None:
         return ""
     close = difflib.get_close_matches(last, model.model_fields, 1)
     known = ", ".join(k for k in model.model_fields if k != "provenance")
     return f"; did you mean {close[0]}?" if close else f"; known here: {known}"
+
+
+def value_at(tree: dict[str, Any], path: str) -> Any:
+    """The value at a dotted path of a tree."""
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def plain(tree: dict[str, Any], model: type[Section], prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value of all plain fields of a tree of the class `model`."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = section_at(model, name)
+        if inner is not None and isinstance(value, dict):
+            found |= plain(value, inner, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def replaced(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a tree with other values at some dotted paths."""
+    tree = copy.deepcopy(tree)
+    for dotted, value in values.items():
+        *parents, last = dotted.split(".")
+        node = tree
+        for key in parents:
+            node = node[key]
+        node[last] = value
+    return tree

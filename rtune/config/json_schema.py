@@ -3,7 +3,7 @@
 from typing import Any
 
 from rtune.config.ranges import KINDS
-from rtune.config.sections import FIXED, SEARCHABLE, search_file
+from rtune.config.sections import FIXED, SEARCHABLE, TIMES, search_file
 from rtune.metrics import METRICS
 
 
@@ -24,14 +24,31 @@ def search_file_schema() -> dict[str, Any]:
             for kind in KINDS
         ],
     }
+    _allow_fractions(schema["$defs"])
     for section in SEARCHABLE:
         _allow_ranges(schema, _target(schema["properties"][section]), section)
-    for field in schema["$defs"]["EvaluationConfig"]["properties"].values():
-        _allow(field, *_fraction(field))
-    search = schema["$defs"]["SearchSettings"]["properties"]
-    _allow(search["time_budget"], {"type": "string"})
+    for path in TIMES:
+        section, _, name = path.partition(".")
+        _allow(_properties(schema, section)[name], {"type": "string"})
+    search = _properties(schema, "search")
     search["objectives"]["items"]["pattern"] = f"^({'|'.join(METRICS.names())})(:(min|max))?$"
     return schema
+
+
+def _properties(schema: dict[str, Any], section: str) -> dict[str, Any]:
+    found: dict[str, Any] = schema["$defs"][_target(schema["properties"][section])]["properties"]
+    return found
+
+
+def _allow_fractions(node: Any) -> None:
+    """Allows fractions wherever the schema has a number, in lists and beside null too."""
+    if isinstance(node, dict):
+        for inner in list(node.values()):
+            _allow_fractions(inner)
+        _allow(node, *_fraction(node))
+    elif isinstance(node, list):
+        for inner in node:
+            _allow_fractions(inner)
 
 
 def _allow_ranges(schema: dict[str, Any], definition: str, path: str) -> None:
@@ -40,19 +57,22 @@ def _allow_ranges(schema: dict[str, Any], definition: str, path: str) -> None:
         if inner is not None:
             _allow_ranges(schema, inner, f"{path}.{name}")
         elif f"{path}.{name}" not in FIXED:
-            _allow(field, *_fraction(field), {"$ref": "#/$defs/Range"})
+            _allow(field, {"$ref": "#/$defs/Range"})
 
 
 def _allow(field: dict[str, Any], *others: dict[str, Any]) -> None:
     """Extends a field to alternatives of the schemas `others`."""
-    if others:
+    if others and "anyOf" in field:
+        field["anyOf"] += others
+    elif others:
         plain = {k: field.pop(k) for k in list(field) if k not in ("default", "description", "title")}
         field["anyOf"] = [plain, *others]
 
 
 def _fraction(field: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of fractions such as `8/255` for a number field; empty for other fields."""
-    return [{"type": "string", "pattern": r"^\d+(\.\d+)?/\d+$"}] if field.get("type") == "number" else []
+    pattern = r"^\s*\d+(\.\d+)?\s*/\s*\d+\s*$"
+    return [{"type": "string", "pattern": pattern}] if field.get("type") == "number" else []
 
 
 def _target(field: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rtune.config.catalog.part import Part
 from rtune.config.sections import SLOTS
-from rtune.metrics import METRICS
+from rtune.metrics import METRICS, Metric
 from rtune.registry import Registry
 
 _HEAD = """\
@@ -38,11 +38,14 @@ def _parts() -> Iterator[str]:
 
 
 def _settings(part: Part) -> str:
-    if part.settings is None:
-        return ""
-    return ", ".join(
-        f"`{part.name}.{name}` = {value}" for name, value in part.settings().model_dump().items()
-    )
+    return ", ".join(f"`{part.name}.{name}` = {value}" for name, value in part.defaults().items())
+
+
+def bounds(metric: Metric) -> str:
+    """The inclusive bounds of a metric as text; empty if it has none."""
+    if metric.low is None:
+        return "" if metric.high is None else f"at most {metric.high:g}"
+    return f"at least {metric.low:g}" if metric.high is None else f"{metric.low:g} to {metric.high:g}"
 
 
 def _metrics() -> Iterator[str]:
@@ -50,10 +53,8 @@ def _metrics() -> Iterator[str]:
     yield "| name | better when | bounds | unit |"
     yield "|---|---|---|---|"
     for metric in METRICS.own():
-        low, high = ("" if bound is None else f"{bound:g}" for bound in (metric.low, metric.high))
-        bounds = f"{low} to {high}" if high else f"at least {low}"
         direction = "large" if metric.maximise else "small"
-        yield f"| `{metric.name}` | {direction} | {bounds} | {metric.unit} |"
+        yield f"| `{metric.name}` | {direction} | {bounds(metric)} | {metric.unit} |"
     yield "\nEntry points: `rtune.metrics`. `NAME:min` or `NAME:max` searches in another direction.\n"
 
 

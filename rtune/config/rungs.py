@@ -36,7 +36,7 @@ def lengthened(first: list[int], eta: int, ends: list[int]) -> list[int]:
 
 
 def stride(epoch: int, rungs: Collection[int], end: int) -> int:
-    """Stride over the validation images on which an epoch's network is measured: 1 for all, 4 for a quarter.
+    """One of how many validation images an epoch's network is measured on: 1 for all, 4 for a quarter.
 
     At rungs and at the last epoch all images are used: these results decide, and are final. Between rungs a
     quarter is enough to forecast a trial's course (`benchmarks.fidelity`).

@@ -6,11 +6,12 @@ the paper's (arXiv 2003.00631, section 4). This module does not import torch, so
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, create_model
 from pydantic_core import PydanticCustomError
 
 from rtune.config import rungs
@@ -24,7 +25,21 @@ from rtune.config.catalog import (
     SAMPLERS,
     Part,
 )
-from rtune.config.section import Count, NonNegative, Positive, Section
+from rtune.config.catalog.part import SHARED
+from rtune.config.section import (
+    SEEDS,
+    Before,
+    Count,
+    Length,
+    NonNegative,
+    Positive,
+    Section,
+    Steps,
+    Strength,
+    bounds,
+    in_bounds,
+    is_new,
+)
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
 from rtune.pareto.objectives import parse
@@ -33,6 +48,14 @@ from rtune.registry import PartError, Registry
 # Sections whose fields can be searched, and the fields in them that cannot.
 SEARCHABLE = ("model", "attack", "pruning", "training")
 FIXED = ("training.max_epochs", "training.milestones", "training.deterministic")
+MOST_EPOCHS, MOST_TRIALS = 1_000_000, 1_000_000
+# Ten years. Longer times overflow the clocks of the operating system.
+Time = Annotated[Positive, in_bounds(0, 10 * 365 * 86400)]
+# Ray counts GPUs in steps of 0.0001.
+_GPUS = (0.001, 10_000)
+
+# Fields that are seconds, and may be given as a text such as `30m`.
+TIMES = ("search.time_budget", "search.report_timeout")
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,7 @@ class Slot:
 
 SLOTS = (
     Slot("data", "dataset", DATASETS),
-    Slot("model", "network", NETWORKS, shared=("depth", "width")),
+    Slot("model", "network", NETWORKS, shared=SHARED),
     Slot("attack", "method", ATTACKS),
     Slot("attack", "loss", ATTACK_LOSSES),
     Slot("evaluation", "method", ATTACKS),
@@ -94,30 +117,48 @@ class PartsSection(Section):
         return getattr(self, part.name).model_dump() if part.settings is not None else {}
 
 
+def _folder(text: str, info: ValidationInfo) -> str:
+    if is_new(info) and (not text.strip() or "\0" in text or len(text) > 4000):
+        raise PydanticCustomError("folder", "Input should be the path of a folder, or null")
+    return text
+
+
+def _milestones(fractions: list[float], info: ValidationInfo) -> list[float]:
+    ascending = [0.0, *fractions, 1.0]
+    if is_new(info) and not all(one < other for one, other in itertools.pairwise(ascending)):
+        raise PydanticCustomError("milestones", "Input should be ascending fractions between 0 and 1")
+    return fractions
+
+
+def _gpus(number: float, info: ValidationInfo) -> float:
+    if is_new(info) and number and not _GPUS[0] <= number <= _GPUS[1]:
+        raise PydanticCustomError(
+            "gpus", "Input should be 0, or {rule}", {"rule": bounds(*_GPUS, number).removeprefix("be ")}
+        )
+    return number
+
+
 class DataConfig(PartsSection):
     """The data set. `folder` holds its files, downloads included; `digits` needs none."""
 
     name = "data"
 
     dataset: str = "cifar10"
-    folder: str | None = None
-    crop_padding: Annotated[int, Field(ge=0)] | None = Field(
+    folder: Annotated[str, AfterValidator(_folder)] | None = None
+    crop_padding: Annotated[int, Field(ge=0), in_bounds(0, 256)] | None = Field(
         None, description="pixels; null for the data set's own default"
     )
     flip: bool | None = Field(None, description="mirror images; null for the data set's own default")
 
 
 class ModelConfig(PartsSection):
-    """The network. Its own settings are in the sub-section of its name.
-
-    `depth` applies to resnet, enresnet and plain, `width` to all networks that come with rtune.
-    """
+    """The network. Its own settings are in the sub-section of its name."""
 
     name = "model"
 
     network: str = "resnet"
     depth: Literal[20, 32, 38, 44, 56, 110] = 20
-    width: Count = 16
+    width: Annotated[Count, in_bounds(1, 10_000)] = 16
 
 
 class AttackConfig(PartsSection):
@@ -127,9 +168,9 @@ class AttackConfig(PartsSection):
 
     method: str = "pgd"
     loss: str = Field("cross_entropy", description="what the attack maximises")
-    epsilon: Positive = 8 / 255
-    step_size: Positive = 2 / 255
-    steps: Count = 10
+    epsilon: Length = 8 / 255
+    step_size: Length = 2 / 255
+    steps: Steps = 10
     random_start: bool = True
 
 
@@ -140,10 +181,15 @@ class EvaluationConfig(PartsSection):
 
     method: str = "pgd"
     loss: str = Field("cross_entropy", description="what the attack maximises")
-    epsilon: Positive = 8 / 255
-    step_size: Positive = 2 / 255
-    steps: Count = 20
+    epsilon: Length = 8 / 255
+    step_size: Length = 2 / 255
+    steps: Steps = 20
     random_start: bool = False
+    between_rungs: Annotated[Literal["stratified", "strided"], Before("strided")] = Field(
+        "stratified",
+        description="which quarter of the validation images is measured between rungs: a quarter of each "
+        "class, or every fourth image, as in runs of version 0.1",
+    )
 
 
 class PruningConfig(PartsSection):
@@ -159,12 +205,16 @@ class TrainingConfig(PartsSection):
 
     name = "training"
 
-    max_epochs: Count = 200
-    batch_size: Count = 128
-    lr: Positive = 0.1
+    max_epochs: Annotated[Count, in_bounds(1, MOST_EPOCHS)] = 200
+    batch_size: Annotated[Count, in_bounds(1, 1_000_000)] = 128
+    lr: Strength = 0.1
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    weight_decay: NonNegative = 5e-4
-    milestones: list[Annotated[float, Field(gt=0, le=1)]] = [0.4, 0.6, 0.8]
+    weight_decay: Annotated[NonNegative, in_bounds(0, 1)] = 5e-4
+    milestones: Annotated[list[Annotated[float, Field(gt=0, le=1)]], AfterValidator(_milestones)] = [
+        0.4,
+        0.6,
+        0.8,
+    ]
     loss: str = Field("cross_entropy", description="what training minimises")
     deterministic: bool = Field(False, description="bitwise reproducible on a GPU too, but slower")
 
@@ -189,7 +239,7 @@ class EarlyStopping(Section):
     """
 
     grace: Count | None = None
-    eta: Annotated[int, Field(ge=2)] = 3
+    eta: Annotated[int, Field(ge=2), in_bounds(2, 1000)] = 3
     brackets: Count = 1
 
     def levels(self, max_epochs: int) -> list[int]:
@@ -216,7 +266,7 @@ class SearchSettings(PartsSection):
 
     name = "search"
 
-    trials: Count = 64
+    trials: Annotated[Count, in_bounds(1, MOST_TRIALS)] = 64
     objectives: Annotated[list[Annotated[str, AfterValidator(_objective)]], Field(min_length=2)] = [
         "natural_accuracy",
         "robust_accuracy",
@@ -224,15 +274,17 @@ class SearchSettings(PartsSection):
     ]
     sampler: str = "auto"
     early_stopping: EarlyStopping | None = EarlyStopping()
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    time_budget: Positive | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
-    concurrency: Count | None = Field(None, description="trials that train at once; null for as many as fit")
-    cpus_per_trial: Count = 1
-    gpus_per_trial: NonNegative = 0
-    max_failures: Annotated[int, Field(ge=0)] = Field(
+    seed: Annotated[int, Field(ge=SEEDS[0], le=SEEDS[1])] = 0
+    time_budget: Time | None = Field(None, description="seconds, or a text such as 30m, 2h, 1d")
+    concurrency: Annotated[Count, in_bounds(1, 1_000_000)] | None = Field(
+        None, description="trials that train at once; null for as many as fit"
+    )
+    cpus_per_trial: Annotated[Count, in_bounds(1, 10_000)] = 1
+    gpus_per_trial: Annotated[NonNegative, AfterValidator(_gpus)] = 0
+    max_failures: Annotated[int, Field(ge=0), in_bounds(0, 1_000_000)] = Field(
         2, description="how often a trial is retried from its checkpoint without completing another epoch"
     )
-    report_timeout: Positive = Field(
+    report_timeout: Time = Field(
         3600.0,
         description="seconds without an epoch after which a worker counts as hanging, or a text such as 30m",
     )
@@ -286,7 +338,7 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
     for slot in slots(name):
         default = base.model_fields[slot.field].default
         description = base.model_fields[slot.field].description
-        names: Any = Literal[slot.choices()]
+        names: Any = Annotated[Literal[slot.choices()], BeforeValidator(functools.partial(_usable, slot))]
         fields[slot.field] = (names, Field(default, description=description))
     for part in parts_with_settings(name):
         assert part.settings is not None
@@ -296,7 +348,27 @@ def _section(name: str, file: type[SearchFile]) -> type[Section]:
                 "or another part has that name already: choose another name"
             )
         fields[part.name] = (part.settings, _defaults(part.settings, part))
-    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+    about = " ".join([base.__doc__, *_shared(name)])
+    return cast(type[Section], create_model(base.__name__, __base__=base, __doc__=about, **fields))
+
+
+def _shared(section: str) -> Iterator[str]:
+    """A sentence for each field that only some of a section's parts take."""
+    for slot in slots(section):
+        for field in slot.shared:
+            takers = slot.takers(field)
+            yield f"`{field}` applies to {', '.join(takers) if takers else 'all'}."
+
+
+def _usable(slot: Slot, name: Any) -> Any:
+    """The name itself. An error if the part exists, but only `rtune evaluate` can use it."""
+    if isinstance(name, str) and name in slot.parts and name not in slot.choices():
+        raise PydanticCustomError(
+            "part",
+            "Input should be {known}; {name} is for rtune evaluate only",
+            {"known": " or ".join(map(repr, slot.choices())), "name": name},
+        )
+    return name
 
 
 def _defaults(settings: type[Section], part: Part) -> Section:

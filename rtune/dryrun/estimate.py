@@ -19,7 +19,7 @@ import numpy as np
 from rtune.cluster import resources
 from rtune.cluster.resources import Room
 from rtune.config import spec
-from rtune.dryrun import pace
+from rtune.dryrun import listing, pace
 from rtune.errors import ResourceError, SpecError
 from rtune.pareto.objectives import Objective
 from rtune.run import summary
@@ -28,7 +28,7 @@ from rtune.search import plan
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan, Values
 from rtune.search.state import Search
-from rtune.worker import build
+from rtune.worker import check
 
 # Standard deviation of the noise at epoch 0; that of the qualities is 1.
 _NOISE = 0.5
@@ -87,6 +87,7 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
         objectives=tuple(Objective(name) for name in names),
         ranges={},
         points=[],
+        space=None,
         snap=None,
         metrics=names,
         seed=seed,
@@ -131,7 +132,10 @@ def simulate(planned: Plan, workers: int, paces: Sequence[float], seed: int) -> 
 def searches(planned: Plan, workers: int, paces: Sequence[float] = (1.0,)) -> list[Simulated]:
     """Several simulated searches with seeds derived from the plan's. Arguments as of `simulate`."""
     count = min(_MOST_SEARCHES, max(_FEWEST_SEARCHES, _SIMULATED_TRIALS // planned.trials))
-    return [simulate(planned, workers, paces, planned.seed + i) for i in range(count)]
+    scale = max(1.0, planned.trials / _SIMULATED_TRIALS)  # a larger search is a longer one of the same course
+    fewer = replace(planned, trials=min(planned.trials, _SIMULATED_TRIALS))
+    found = [simulate(fewer, workers, paces, planned.seed + i) for i in range(count)]
+    return [Simulated(round(s.epochs * scale), s.busy * scale, s.wall * scale) for s in found]
 
 
 def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: DryRunOptions) -> int:
@@ -144,18 +148,19 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
         asked: price and seconds per epoch.
 
     Returns:
-        Exit code 0.
+        Exit code 0; 1 if no trial that was measured can be trained.
 
     Raises:
         SpecError: the search cannot be launched.
     """
-    build.check_parts(search_spec)
     planned = plan.of_spec(search_spec, limits.trials)
     here = resources.local()
     concurrency, remark = _concurrency(limits, here, address)
+    check.check_parts(search_spec)
     measured = pace.measure(search_spec, limits, here, asked.epoch_seconds)
     simulated = searches(planned, concurrency, measured.seconds or (1.0,))
-    what = f"{planned.trials:,} trials on {search_spec.file.data.dataset}, {concurrency} at once{remark}"
+    number = f"{planned.trials:,} trial{'s' * (planned.trials != 1)}"
+    what = f"{number} on {search_spec.file.data.dataset}, {concurrency} at once{remark}"
     click.echo(f"dry run, nothing is started or written: {what}")
     click.echo(f"epochs: {_epochs(planned, simulated)}")
     click.echo(f"seconds an epoch: {measured.text}")
@@ -164,7 +169,19 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
             click.echo(line)
     elif asked.price is not None:
         click.echo("cost: unknown without the seconds of an epoch")
-    return 0
+    click.echo("settings that were given, or are not the default:")
+    for line in listing.lines(search_spec):
+        click.echo(f"  {line}")
+    if address is None:
+        try:
+            resources.concurrency(limits, here)
+        except ResourceError as error:
+            click.echo(f"note: on this machine the search would not start: {error}", err=True)
+    for note in search_spec.notes:
+        click.echo(f"note: {note}", err=True)
+    for failure in measured.failures:
+        click.echo(f"rtune: {failure}", err=True)
+    return 1 if measured.failures and not measured.seconds else 0
 
 
 def _concurrency(limits: Limits, here: Room, address: str | None) -> tuple[int, str]:

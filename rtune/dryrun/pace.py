@@ -3,19 +3,20 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from rtune.cluster.resources import Room
 from rtune.config import rungs, spec
 from rtune.config.sections import TrialConfig
-from rtune.errors import SpecError
+from rtune.errors import RtuneError, SpecError
 from rtune.robust import DataError, Diverged, Network, Split, footprint
 from rtune.robust.data import MissingDataError
+from rtune.run import summary
 from rtune.run.ledger import Trial
 from rtune.search import plan
 from rtune.search.limits import Limits
@@ -39,10 +40,12 @@ class Pace:
     Attributes:
         seconds: one value for each trial that was drawn; empty if unknown.
         text: the values and their origin for users, or why they are unknown.
+        failures: a sentence for each kind of setting whose training fails.
     """
 
     seconds: tuple[float, ...]
     text: str
+    failures: tuple[str, ...] = ()
 
 
 def has_gpu(here: Room) -> bool:
@@ -85,18 +88,31 @@ def measure(search_spec: spec.Spec, limits: Limits, here: Room, given: float | N
     before = torch.get_num_threads()
     torch.set_num_threads(limits.cpus_per_trial)
     try:
-        seconds, kinds, begun = [], 0, time.perf_counter()
+        seconds, kinds, begun, failures = list[float](), 0, time.perf_counter(), list[str]()
         end, levels = limits.max_epochs, plan.of_spec(search_spec).rungs()
         measured = fmean(1 / rungs.stride(epoch, levels, end) for epoch in range(1, end + 1))
         for trials in _kinds(search_spec, limits):
             config = search_spec.trial_config(trials[0].values)
-            seconds += [epoch_seconds(config, *splits, trials[0].seed, measured)] * len(trials)
-            kinds += 1
+            try:
+                seconds += [epoch_seconds(config, *splits, trials[0].seed, measured)] * len(trials)
+                kinds += 1
+            except RtuneError:
+                raise
+            except Exception as error:  # as a worker would meet; parts of others may raise anything
+                failures.append(_failure(trials[0], error))
             if time.perf_counter() - begun > _SECONDS_ALL:
                 break
     finally:
         torch.set_num_threads(before)
-    return Pace(tuple(seconds), _text(seconds, kinds, limits))
+    if not seconds:
+        return Pace((), _unknown("no setting that was tried can be trained"), tuple(failures))
+    return Pace(tuple(seconds), _text(seconds, kinds, limits), tuple(failures))
+
+
+def _failure(trial: Trial, error: Exception) -> str:
+    told = " ".join(str(error).split())[:300]
+    settings = summary.settings(trial.values) or "the given settings"
+    return f"a trial with {settings} fails: {type(error).__name__}: {told}"
 
 
 def _unknown(why: str) -> str:
@@ -119,7 +135,7 @@ def _text(seconds: list[float], kinds: int, limits: Limits) -> str:
 
 def _kinds(search_spec: spec.Spec, limits: Limits) -> list[list[Trial]]:
     """Trials drawn from the search, grouped by all values except floats, the largest group first."""
-    planned = replace(plan.of_spec(search_spec, limits.trials), sampler="random")
+    planned = plan.of_spec(search_spec, limits.trials).sampled_by("random")
     search = Search(planned, [], lambda record: None)
     kinds: dict[frozenset[tuple[str, Any]], list[Trial]] = {}
     for trial in islice(iter(search.next_trial, None), _DRAWN_TRIALS):
@@ -147,7 +163,7 @@ def epoch_seconds(
         config, _first_images(train, _WARM_UP_IMAGES), seed
     )  # warm-up: one-time work of the process and the GPU
     first = _training(config, _first_images(train, size), seed)
-    batches = min(_MOST_BATCHES, int(_SECONDS_EACH / first), len(train) // size)
+    batches = max(1, min(_MOST_BATCHES, int(_SECONDS_EACH / first), len(train) // size))
     spent, images = first, size
     if batches > 1:
         spent, images = _training(config, _first_images(train, batches * size), seed), batches * size
@@ -160,8 +176,7 @@ def epoch_seconds(
     trainer = build.trainer(config, _first_images(train, size), seed)
     attack = build.attack(config.evaluation)
     evaluated = _seconds(lambda: trainer.measure(part, attack), part)
-    network = trainer.model
-    assert isinstance(network, Network)
+    network = cast(Network, trainer.model)  # `rtune.worker.build.model` gives no other
     begun = time.perf_counter()
     footprint(network, build.source(config.data).image_shape)
     once = time.perf_counter() - begun

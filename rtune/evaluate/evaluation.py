@@ -24,11 +24,13 @@ from rtune.evaluate.network import load_network, load_split
 from rtune.robust import Attack, Measurement, Network, Split, diagnostics
 from rtune.robust.attacks.pgd import PGD
 from rtune.robust.evaluation import check_classes, outcomes
+from rtune.robust.losses import AttackCrossEntropy
 from rtune.run import schema
 from rtune.run.checkpoint_file import CheckpointError
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import Trial, fold
 from rtune.run.log import Writer
+from rtune.worker import build
 
 BATCH_SIZE = 256
 Job = Callable[[Callable[[int], None]], dict[str, Any]]
@@ -58,12 +60,16 @@ def evaluate(
         A sentence for each network that could not be evaluated.
 
     Raises:
+        PartError: an attack, or the network of the run, cannot be built.
         RunError: another evaluation of the run is in progress, or the run folder cannot be written to.
         DataError: the split is not available.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = folder.spec.file.evaluation
     troubles = []
+    for attack in names:  # before anything is attacked: an attack that cannot be built
+        if not attack.part.counts:
+            _attack(attack, settings.of(attack, noisy=False), _own_settings(attack.part, own))
     split = load_split(folder, split_name, device)
     with robust.deterministic(folder.spec.file.training.deterministic), folder.evaluation() as writer:
         log = folder.read_evaluations()
@@ -76,6 +82,12 @@ def evaluate(
             try:
                 network = load_network(folder, trial).to(device)
                 check_classes(network, split)
+                if robust.depends_on_batch(network):
+                    console.print(
+                        f"{trial.id} is evaluated on batches of {BATCH_SIZE} images: its noise is scaled "
+                        "over the batch, so its answer to an image depends on the images beside it",
+                        soft_wrap=True,
+                    )
                 _report_unfit(trial, names, robust.is_noisy(network), console)
                 for record, job, passes in _jobs(network, split, names, settings, own, diagnose):
                     record |= {"trial": trial.id, "epoch": trial.epoch, "split": split_name}
@@ -142,7 +154,7 @@ def _evaluation(
         warnings: list[str] = []
         if name.part.counts:
             right, warnings = name.part.load()(
-                network, split, facts["epsilon"], facts["seed"], BATCH_SIZE, on_batch
+                network, split, facts["epsilon"], facts["seed"], BATCH_SIZE, on_batch, **own
             )
         else:
             attack = _attack(name, facts, own)
@@ -161,17 +173,26 @@ def _evaluation(
 
 def _own_settings(part: catalog.Attack, config: EvaluationConfig) -> dict[str, Any]:
     """Settings that only this attack has: from the search file if it has them, else the defaults."""
-    if part.settings is None:
-        return {}
-    found: Section = getattr(config, part.name, None) or part.settings()
-    return found.model_dump()
+    found: Section | None = getattr(config, part.name, None) if part.settings is not None else None
+    return part.defaults() if found is None else found.model_dump()
 
 
 def _attack(name: AttackName, facts: dict[str, Any], own: dict[str, Any]) -> Attack | None:
-    """The attack, with the settings that apply to it."""
-    names = ("epsilon", "step_size", "steps", "restarts", "eot_draws")
-    given = {key: facts[key] for key in names if facts[key] is not None}
-    attack: Attack | None = name.part.load()(**given, **own)
+    """The attack, with the arguments that apply to it; None for none at all. Raises PartError."""
+    part = name.part
+    arguments = part.arguments(
+        epsilon=facts["epsilon"],
+        step_size=facts["step_size"],
+        steps=facts["steps"],
+        random_start=True,
+        loss=AttackCrossEntropy(),
+        restarts=facts["restarts"] or 1,
+        eot_draws=facts["eot_draws"] or 1,
+    )
+    made = build.call(part, **arguments, **own)
+    if made is None and part.norm is None:
+        return None
+    attack: Attack = build.called(part, made)
     return attack
 
 

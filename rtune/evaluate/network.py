@@ -1,7 +1,5 @@
 """Loads networks of a run from checkpoints, and the images of its data set."""
 
-from pathlib import Path
-
 import torch
 
 from rtune import robust
@@ -65,5 +63,4 @@ def load_split(folder: RunFolder, name: str, device: torch.device) -> Split:
     config, seed = folder.spec.file.data, folder.spec.search.seed
     if name == "validation":
         return build.splits(config, seed, device, download=True)[1]
-    where = None if config.folder is None else Path(config.folder).expanduser()
-    return robust.load_test(build.source(config), where).to(device)
+    return robust.load_test(build.source(config), build.folder(config)).to(device)

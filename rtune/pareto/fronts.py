@@ -3,6 +3,8 @@
 import moocore
 import numpy as np
 
+from rtune.pareto.hypervolume import finite
+
 # Distance of a front's reference point below its worst values, as a share of each objective's range. It is
 # small, so that a point which is best in one objective and worst in all others counts, but little.
 _MARGIN = 0.1
@@ -34,9 +36,13 @@ class Fronts:
         return [[self._names[i] for i in members] for members in self._members]
 
     def add(self, name: str, point: np.ndarray) -> None:
-        """Adds a point (objectives,), larger is better, under a new name."""
+        """Adds a point (objectives,), larger is better, under a new name.
+
+        Raises:
+            ValueError: the point has a value that is not finite; nothing is changed.
+        """
+        points, members = finite(point[None, :], "a point of a front"), np.array([len(self._names)])
         rank = self._rank(point)
-        points, members = point[None, :], np.array([len(self._names)])
         self._index[name] = len(self._names)
         self._names.append(name)
         if len(self._names) > len(self._waiting):
@@ -113,14 +119,32 @@ def contributions(points: np.ndarray) -> np.ndarray:
     front. With more than three objectives, where that takes seconds for a large front, it is the l1 distance
     to the nearest other point. Crowding distance is not used: it always favours the ends of a front, and one
     end is a network whose weights are all zero. A single point has contribution 0.
+
+    Equal points count as one, and each has its contribution: on its own a twin would add nothing, and the
+    best of a front would come last if another trial reached exactly the same.
+
+    Raises:
+        ValueError: a value is not finite.
     """
-    if len(points) == 1:
-        return np.zeros(1)
-    low, high = points.min(axis=0), points.max(axis=0)
-    scaled = (points - low) / np.where(high > low, high - low, 1.0)
+    distinct, place = _distinct(finite(points, "the points of a front"))
+    if len(distinct) <= 1:
+        return np.zeros(len(points))
+    low, high = distinct.min(axis=0), distinct.max(axis=0)
+    scaled = (distinct - low) / np.where(high > low, high - low, 1.0)
     if points.shape[1] <= EXACT_DIMENSIONS:
-        return np.asarray(moocore.hv_contributions(scaled, ref=-_MARGIN, maximise=True))
-    return np.array([np.partition(np.abs(scaled - p).sum(axis=1), 1)[1] for p in scaled])
+        found = np.asarray(moocore.hv_contributions(scaled, ref=-_MARGIN, maximise=True))
+    else:
+        found = np.array([np.partition(np.abs(scaled - p).sum(axis=1), 1)[1] for p in scaled])
+    return np.asarray(found[place])
+
+
+def _distinct(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct points (m, k) in the order of their first, and the index (n,) of each point's own."""
+    _, first, inverse = np.unique(points + 0.0, axis=0, return_index=True, return_inverse=True)
+    order = first.argsort()
+    place = np.empty(len(order), int)
+    place[order] = np.arange(len(order))
+    return points[first[order]], place[inverse.ravel()]
 
 
 def _ordered(points: np.ndarray, members: np.ndarray) -> list[int]:

@@ -1,5 +1,6 @@
 """Objectives by name and direction: `robust_accuracy`, `macs:min`. Only this module applies signs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
-from rtune.pareto.hypervolume import hypervolume
+from rtune.pareto.hypervolume import finite, hypervolume
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,16 @@ def parse_all(asked: ObjectiveLike | Iterable[ObjectiveLike]) -> list[Objective]
 
 
 def signed(record: Mapping[str, Any], objectives: Iterable[Objective]) -> tuple[float, ...]:
-    """A record's objectives (objectives,), signed so that larger is better: those to minimise are negated."""
-    return tuple(record[o.name] if o.maximise else -record[o.name] for o in objectives)
+    """A record's objectives (objectives,), signed so that larger is better: those to minimise are negated.
+
+    Raises:
+        ValueError: an objective is nan or infinite.
+    """
+    found = tuple(record[o.name] if o.maximise else -record[o.name] for o in objectives)
+    if not all(map(math.isfinite, found)):
+        names = [f"{o.name} is {record[o.name]}" for o in objectives if not math.isfinite(record[o.name])]
+        raise ValueError(f"objectives must be finite: {', '.join(names)}")
+    return found
 
 
 def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
@@ -97,7 +106,11 @@ def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarra
     Args:
         points: (n, objectives), signed; at least one point if an objective is unbounded.
         objectives: the objectives of the columns.
+
+    Raises:
+        ValueError: a value is nan or infinite.
     """
+    points = finite(points, "the points of a reference")
     bounds = [o.reference for o in objectives]
     worst = points.min(axis=0) if len(points) else np.zeros(len(objectives))
     return np.array(
@@ -106,5 +119,9 @@ def references(points: np.ndarray, objectives: Sequence[Objective]) -> np.ndarra
 
 
 def front_hypervolume(points: np.ndarray, objectives: Sequence[Objective]) -> float:
-    """Hypervolume of signed points (n, objectives) above `references`; 0 without points."""
+    """Hypervolume of signed points (n, objectives) above `references`; 0 without points.
+
+    Raises:
+        ValueError: a value is nan or infinite.
+    """
     return hypervolume(points - references(points, objectives)) if len(points) else 0.0

@@ -11,11 +11,21 @@ from rtune.robust.data import DataError, Split, load, load_test
 from rtune.robust.engine import Engine
 from rtune.robust.evaluation import Measurement, accuracy, outcomes
 from rtune.robust.losses import AttackCrossEntropy, AttackLoss, CrossEntropy, Loss, Margin
-from rtune.robust.models import MobileNet, Network, PlainNet, PreActResNet, WideResNet, is_noisy, quiet
+from rtune.robust.models import (
+    MobileNet,
+    Network,
+    PlainNet,
+    PreActResNet,
+    WideResNet,
+    depends_on_batch,
+    is_noisy,
+    quiet,
+)
 from rtune.robust.path import PenaltyPath, ladder
 from rtune.robust.pruning import ADMM, RGSM, RVSM, Pruner, channel_sparsity, weight_sparsity
 from rtune.robust.random import deterministic, seeded
-from rtune.robust.training import Diverged, Recipe, Trainer
+from rtune.robust.recipe import Recipe
+from rtune.robust.training import Diverged, Trainer
 
 __all__ = [
     "ADMM",
@@ -48,6 +58,7 @@ __all__ = [
     "channel_sparsity",
     "compact",
     "cw",
+    "depends_on_batch",
     "deterministic",
     "fgsm",
     "footprint",

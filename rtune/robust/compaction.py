@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtune.robust.models import Network, split_members
-from rtune.robust.models.cutting import cut
+from rtune.robust.models.cutting import cut, has_rule
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ def footprint(model: Network, image_shape: tuple[int, int, int]) -> Footprint:
         macs=counter.get_total_flops() // 2,
         parameters=sum(p.numel() for p in small.parameters()),
     )
+
+
+def check_compactable(model: Network) -> None:
+    """Whether `compact` has all that it needs of a new kind of network; compacts nothing.
+
+    Raises:
+        TypeError: a block has no compaction rule, or a member cannot be built from `model.settings`.
+    """
+    type(model)(**model.settings, members=1, gamma=0.0)
+    for block in model.blocks:
+        if not has_rule(block):
+            cut(block)
 
 
 @torch.no_grad()

@@ -8,14 +8,11 @@ result of its own.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from rtune.robust.pruning import Pruner
-
-if TYPE_CHECKING:
-    from rtune.robust.training import Recipe
+from rtune.robust.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class PenaltyPath:
         """Whether a further step begins with epoch `epoch`, counted from 0."""
         return epoch > 0 and self.step(epoch, max_epochs) != self.step(epoch - 1, max_epochs)
 
-    def lr_at(self, recipe: "Recipe", epoch: int) -> float:
+    def lr_at(self, recipe: Recipe, epoch: int) -> float:
         """Learning rate of epoch `epoch`, counted from 0."""
         first = self.first(recipe.max_epochs)
         step = self.step(epoch, recipe.max_epochs)

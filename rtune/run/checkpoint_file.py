@@ -64,6 +64,14 @@ def read(data: bytes, load: Callable[[bytes], T], parts: Callable[[T], Iterable[
     return header, tensors
 
 
+def groups(header: dict[str, Any]) -> dict[str, int]:
+    """Convolution -> its number of groups; empty for checkpoints of versions that did not save it."""
+    found = header.get("groups")
+    if not isinstance(found, dict):
+        return {}
+    return {name: n for name, n in found.items() if isinstance(n, int) and n >= 1}
+
+
 def digest(text: str, parts: Iterable[Part]) -> str:
     """SHA-256 of a header and its tensors, as hexadecimal digits; independent of the order of the tensors."""
     found = hashlib.sha256(text.encode())

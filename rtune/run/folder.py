@@ -12,28 +12,24 @@ All state is derived from the log. Reading needs neither Ray nor torch.
 
 import contextlib
 import copy
-import os
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from rtune.config import saved, spec, yaml_file
 from rtune.errors import RunError, SpecError
 from rtune.run import formats, log, schema
 from rtune.run.log import Log, Writer
-from rtune.storage import lock
+from rtune.storage import lock, paths
+from rtune.storage.home import expand
 from rtune.storage.places import LocalPlace, Place, StorageError, place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunFolder:
-    """An existing run folder. `create` makes a new one."""
+    """An existing run folder; `rtune.run.claim` makes a new one."""
 
     def __init__(self, where: str | Path | Place) -> None:
         """Reads search.yaml. Raises RunError if it is missing, not valid, or of an unknown schema version."""
@@ -70,31 +66,6 @@ class RunFolder:
                 f"this rtune reads {formats.OLDEST} to {schema.VERSION}"
             )
         return version
-
-    @classmethod
-    def create(
-        cls, runs: str | Path | Place, name: str, search: spec.Spec, provenance: dict[str, Any]
-    ) -> "RunFolder":
-        """Creates the run folder `name` in the folder `runs`.
-
-        Args:
-            runs: path or URI of the parent folder.
-            name: name of the run (see `new_run`).
-            search: the search file.
-            provenance: versions, seed and the like, saved in search.yaml.
-
-        Raises:
-            RunError: the folder cannot be created; nothing of it is left.
-        """
-        target = new_run(runs, name)
-        tree = search.to_tree() | {"provenance": provenance | {"schema": schema.VERSION}}
-        text = yaml.safe_dump(tree, sort_keys=False).encode()
-        with storage_errors(f"run folder {target} cannot be made"):
-            if isinstance(target, LocalPlace):
-                _make(target.path, text)
-            else:
-                (target / "search.yaml").write(text)
-        return cls(target)
 
     @property
     def name(self) -> str:
@@ -156,10 +127,8 @@ class RunFolder:
         """The writer of the evaluations' log, a context manager. Raises RunError likewise."""
         part = self.place / "evaluations"
         if isinstance(part, LocalPlace):
-            try:
-                part.path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise RunError(f"{part} cannot be made: {error}") from None
+            with storage_errors(), paths.path_errors(part.path, "made", missing=True):
+                paths.make_folder(part.path)
         return self._writer(part, "", "another rtune evaluate is running on it")
 
     def _writer(self, locked: Place, part: str, whose: str) -> Writer:
@@ -176,24 +145,16 @@ def storage_errors(what: str | None = None, kind: type[RunError] = RunError) -> 
     try:
         yield
     except (StorageError, OSError) as error:
-        raise kind(f"{what}: {error}" if what else str(error)) from None
+        text = paths.sentence(error) if isinstance(error, OSError) else str(error)
+        raise kind(f"{what}: {text}" if what else text) from None
 
 
-def _make(path: Path, text: bytes) -> None:
-    """Creates a local run folder atomically: it is written under a temporary name and renamed."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        (temporary / "results").mkdir(parents=True, exist_ok=True)
-        (temporary / "trials").mkdir(exist_ok=True)
-        (temporary / "search.yaml").write_bytes(text)
-        os.rename(temporary, path)
-    except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+class NameTaken(RunError):
+    """There is a run of that name, or another process is about to make it."""
 
 
 def new_run(runs: str | Path | Place, name: str) -> Place:
-    """The place of a new run. Raises RunError if the name exists or is not a valid folder name."""
+    """The place of a new run. Raises NameTaken if it exists, RunError if it is not a valid folder name."""
     if not _NAME.fullmatch(name):
         raise RunError(
             f"run name {name!r} must be letters, digits, '.', '_' and '-', "
@@ -201,8 +162,9 @@ def new_run(runs: str | Path | Place, name: str) -> Place:
         )
     with storage_errors():
         target = place(runs) / name
-        if target.exists() if target.local else bool(target.files()):
-            raise RunError(
+        # A process that was about to make it, and was killed, may have left a claim in a store.
+        if target.exists() if target.local else any(not n.startswith("leases/") for n in target.files()):
+            raise NameTaken(
                 f"run name {name!r} is taken: {target} exists; choose another --name, "
                 f"or resume it with: rtune resume {shlex.quote(str(target))}"
             )
@@ -213,11 +175,9 @@ def find_run(run: str, runs: str = "runs") -> RunFolder:
     """The run folder at a path or URI, or the run of that name in the folder `runs`. Raises RunError."""
     if "://" in run:
         return RunFolder(run)
-    path = Path(run)
-    if len(run) > 1000 or max(map(len, path.parts), default=0) > 255:
-        raise RunError(f"{run[:40]}... is not a run folder: no folder has so long a name")
-    if not path.exists() and _NAME.fullmatch(run):
-        with storage_errors():
+    path = expand(run)
+    with storage_errors():
+        if not paths.exists(path) and _NAME.fullmatch(run):
             named = place(runs) / run
             if (named / "search.yaml").exists() or (named.local and named.exists()):
                 return RunFolder(named)

@@ -19,6 +19,7 @@ import orjson
 
 from rtune.run import schema
 from rtune.run.formats import Converter
+from rtune.storage import paths
 from rtune.storage.lock import Lock, LockLost
 from rtune.storage.places import LocalPlace, Place, StorageError
 
@@ -35,6 +36,7 @@ _NESTED: dict[str, dict[str, type]] = {
 }
 _TRIAL = re.compile(r"t\d{4,9}")
 _REPLICATE = re.compile(r"(t\d{4,9})r[1-9]\d{0,8}")
+_ENDING = ".jsonl"
 # Size in bytes from which a new segment starts in a store, where each append rewrites the whole segment.
 _SEGMENT = 128 * 1024
 
@@ -61,7 +63,7 @@ def read(folder: Place, known: dict[str, int], converter: Converter | None = Non
     log = Log()
     part = folder.name
     converter = Converter() if converter is None else converter
-    names = _segments(folder)
+    names = list(segments(folder))
     for name, data in zip(names, folder.read_all(names), strict=True):
         for number, line in enumerate(data.split(b"\n"), start=1):
             if not line:
@@ -93,18 +95,22 @@ class Writer:
     def append(self, record: dict[str, Any]) -> None:
         """Appends a record. Raises StorageError if it or an earlier one cannot be written."""
         line = (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
-        try:
-            self._lock.check()
-        except LockLost as error:
-            raise _lost(self._folder, error) from None
+        self.check()
         if self._segment is None:
-            taken = [int(n[:-6]) for n in _segments(self._folder) if n[:-6].isdecimal()]
+            taken = [int(n[:-6]) for n in segments(self._folder) if n[:-6].isdecimal()]
             number = max(taken, default=0) + 1  # also if segments before it have been deleted
             if isinstance(self._folder, LocalPlace):
                 self._segment = _FileSegment(self._folder, number)
             else:
                 self._segment = _StoreSegments(self._folder.guarded(self._lock.confirm), number)
         self._segment.append(line)
+
+    def check(self) -> None:
+        """Raises StorageError if the lock is lost, or the folder is no longer where it was."""
+        try:
+            self._lock.check()
+        except LockLost as error:
+            raise _lost(self._folder, error) from None
 
     def __enter__(self) -> "Writer":
         return self
@@ -217,9 +223,20 @@ def _lost(folder: Place, error: LockLost) -> StorageError:
     return StorageError(f"{folder} can no longer be written by this process: {error}")
 
 
-def _segments(folder: Place) -> list[str]:
-    """Names of a log's segments, in order."""
-    return [name for name in folder.files() if name.endswith(".jsonl") and "/" not in name]
+def segments(folder: Place) -> dict[str, int]:
+    """Names and sizes in bytes of a log's segments, in order.
+
+    Raises:
+        StorageError: the folder cannot be read, it is a file, or a folder has the name of a segment.
+    """
+    found = folder.files()
+    if not found and folder.local is not None and paths.is_file(folder.local):
+        raise StorageError(f"{folder} cannot be read: it is not a folder")
+    for name in found:
+        first, below, _ = name.partition("/")
+        if below and first.endswith(_ENDING):
+            raise StorageError(f"{folder / first} cannot be read: it is not a regular file")
+    return {name: size for name, size in found.items() if name.endswith(_ENDING) and "/" not in name}
 
 
 def _record(line: bytes, part: str, known: dict[str, int], converter: Converter) -> dict[str, Any] | None:

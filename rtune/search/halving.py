@@ -1,9 +1,9 @@
 """Asynchronous successive halving for several objectives: rungs compare trials by Pareto rank.
 
 The promotion variant of ASHA (Li et al., arXiv 1810.05934). Instead of by one number, a rung orders its
-trials by non-dominated rank and, within a rank, by hypervolume contribution. No stop is final: a trial that
-is not among the best of its rung waits there, and is promoted once it is among them. Uses neither Ray nor
-files.
+trials by non-dominated rank and, within a rank, by hypervolume contribution. Trials with equal objectives
+have equal contributions; among equals the first to arrive comes first. No stop is final: a trial that is not
+among the best of its rung waits there, and is promoted once it is among them. Uses neither Ray nor files.
 """
 
 from collections.abc import Sequence
@@ -69,12 +69,15 @@ class ParetoHalving:
             trial: id, such as `t0007`.
             epoch: epochs trained, from 1.
             point: (objectives,), signed so that larger is better.
+
+        Raises:
+            ValueError: a value is not finite: such a trial has `diverged`. Nothing is changed.
         """
         rung = next((r for r in reversed(self._rungs(trial)) if r.level <= epoch), None)
         if rung is None or trial in rung.recorded:
             return Verdict(keep=True)
-        rung.recorded.add(trial)
         rung.fronts.add(trial, np.array(point, float))
+        rung.recorded.add(trial)
         position, allowed = rung.fronts.position(trial), quota(len(rung.recorded), self.eta)
         keep = position <= allowed
         rung.fronts.set_waiting(trial, not keep)

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtune.config import rungs
+from rtune.config.finite import Space
 from rtune.config.ranges import Range
 from rtune.config.sections import EarlyStopping
 from rtune.config.spec import Spec
@@ -29,12 +30,13 @@ class Plan:
             settings of that part.
         is_active: whether a path applies, given the values chosen so far.
         sampler: name of a sampler of `rtune.config.catalog.SAMPLERS`.
-        sampler_settings: the sampler's own settings.
+        sampler_settings: the sampler's own settings; defaults for those that are not given.
         seed: seed of everything random in the search.
         early_stopping: settings of the rungs; None trains every trial to its end.
         former_ends: earlier values of `max_epochs` in this run, ascending.
         points: values that are tried first (dotted path -> value).
         metrics: names of the metrics in an epoch's record.
+        space: the searched values if they are finitely many: no setting is then trained twice; else None.
         snap: maps suggested values to those that are trained, such as the nearest recorded ones; None to
             train the suggested values.
     """
@@ -51,7 +53,12 @@ class Plan:
     former_ends: tuple[int, ...] = ()
     points: list[Values] = field(default_factory=list)
     metrics: tuple[str, ...] = field(default_factory=schema.epoch)
+    space: Space | None = None
     snap: Callable[[Values], Values] | None = None
+
+    def sampled_by(self, name: str, seed: int | None = None) -> "Plan":
+        """The same plan with another sampler in its default settings, and with another seed if given."""
+        return replace(self, sampler=name, sampler_settings={}, seed=self.seed if seed is None else seed)
 
     def rungs(self) -> list[int]:
         """Epochs of the rungs, ascending; none without early stopping."""
@@ -109,10 +116,13 @@ def launch_record(
 
 def of_launch(spec: Spec, limits: Limits, ledger: Ledger) -> Plan:
     """The plan of a launch that continues the run of `ledger`."""
-    return of_spec(spec, limits.trials, ledger.ends(spec.max_epochs, limits.max_epochs))
+    tried = [trial.values for trial in ledger.own.values()]
+    return of_spec(spec, limits.trials, ledger.ends(spec.max_epochs, limits.max_epochs), tried)
 
 
-def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> Plan:
+def of_spec(
+    spec: Spec, trials: int | None = None, ends: Sequence[int] = (), tried: Sequence[Values] = ()
+) -> Plan:
     """The plan of a search file.
 
     Args:
@@ -120,13 +130,13 @@ def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> 
         trials: number of trials of the whole run; None for the search file's.
         ends: the values of `max_epochs` in the launches so far and in this one, ascending; the search file's
             when empty.
+        tried: values of the trials so far.
     """
     *former, max_epochs = ends or [spec.max_epochs]
-    wanted = spec.trials if trials is None else trials
     return Plan(
         objectives=spec.objectives,
         max_epochs=max_epochs,
-        trials=wanted if spec.ranges else min(wanted, len(spec.points)),
+        trials=spec.most_trials(spec.search.trials if trials is None else trials, tried),
         ranges=spec.ranges,
         is_active=spec.is_active,
         sampler=spec.search.sampler,
@@ -135,4 +145,5 @@ def of_spec(spec: Spec, trials: int | None = None, ends: Sequence[int] = ()) -> 
         early_stopping=spec.search.early_stopping,
         former_ends=tuple(former),
         points=spec.points,
+        space=spec.space if spec.space.is_finite else None,
     )

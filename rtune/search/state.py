@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import count
 from typing import Any
 
@@ -10,6 +10,7 @@ from rtune.config import rungs
 from rtune.config.sections import EarlyStopping
 from rtune.pareto.objectives import signed
 from rtune.run.ledger import Ledger, Trial
+from rtune.run.schema import REPLICATE
 from rtune.search import replicates
 from rtune.search.halving import ParetoHalving, Verdict
 from rtune.search.plan import Plan
@@ -46,6 +47,7 @@ class Search:
         self.suggester = suggester or OptunaSuggester(plan)
         self._append = append
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
+        self._tried: set[Hashable] = set()  # keys of settings in a finite space
         for record in records:
             self._apply(record)
         self._free = 1  # all smaller trial numbers are taken, and stay taken
@@ -81,6 +83,7 @@ class Search:
         values, facts, source = self.suggester.suggest(self.ledger.own.values(), point)
         if self.plan.snap is not None:
             values = self.plan.snap(values)
+        values, source = self._untried(values, source, point, number)
         trial = Trial(_name(number), self._seed(number), values, source, facts)
         self._write(
             {
@@ -93,6 +96,20 @@ class Search:
             }
         )
         return trial
+
+    def _untried(
+        self, values: dict[str, Any], source: str, point: dict[str, Any], number: int
+    ) -> tuple[dict[str, Any], str]:
+        """The suggested values and their source or, in a finite space, others if a trial has had them."""
+        space = self.plan.space
+        if space is None or space.key(values) not in self._tried:
+            return values, source
+        other = space.untried(self._tried, point, [self.plan.seed, number])
+        return (values, source) if other is None else (other, "point" if point else "random")
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        if self.plan.space is not None and record["kind"] == "trial" and record["sampler"] != REPLICATE:
+            self._tried.add(self.plan.space.key(record["values"]))
 
     def replicate(self, asked: replicates.ReplicateRequest) -> None:
         """Records the replicates that are missing. They are handed out after the unfinished trials."""
@@ -209,6 +226,7 @@ class Search:
         record["time"] = round(time.time(), 3)
         self._append(record)
         self.ledger.apply(record)
+        self._remember(record)
         trial = self.ledger.trials[record["trial"]]
         if trial.status == "running":
             self._running[trial.id] = trial
@@ -231,9 +249,10 @@ class Search:
         elif kind == "end" and record["status"] == "diverged":
             self.halving.diverged(record["trial"], record["epoch"])
         self.ledger.apply(record)
+        self._remember(record)
 
     def _restore(self, record: dict[str, Any]) -> None:
-        """Restores an epoch at the rungs. Who waits is the log's: earlier versions had other quotas."""
+        """Restores an epoch at the rungs. Its decision holds: older versions had other quotas and places."""
         name, point = record["trial"], signed(record, self.plan.objectives)
         verdict = self.halving.report(name, record["epoch"], point)
         if verdict.keep and record["decision"] == "stop":

@@ -55,10 +55,10 @@ class OptunaSuggester:
         trials = list(known)
         seed, draw = np.random.SeedSequence([self._plan.seed, len(trials)]).generate_state(2).tolist()
         part = _drawn(SAMPLERS[self._plan.sampler], draw / 2**32)
-        settings = self._plan.sampler_settings if part.name == self._plan.sampler else {}
+        given = self._plan.sampler_settings if part.name == self._plan.sampler else {}
         study = optuna.create_study(
             directions=["maximize"] * len(self._plan.objectives),
-            sampler=part.load()(seed=seed, **settings),
+            sampler=part.load()(seed=seed, **{**part.defaults(), **given}),
         )
         if part.informed:
             study.add_trials(self.observations(trials))
@@ -68,10 +68,8 @@ class OptunaSuggester:
         asked = study.ask()
         values = dict(point)
         for path, domain in self._plan.ranges.items():
-            given = (
-                path in point and path not in inside
-            )  # a given value outside its range is not part of the study
-            if not given and self._plan.is_active(path, values):
+            outside = path in point and path not in inside  # such a value is not part of the study
+            if not outside and self._plan.is_active(path, values):
                 values[path] = optuna_space.suggest(asked, path, domain)
         facts = study.get_trials(deepcopy=False)[asked.number].system_attrs
         return values, facts, "point" if point else part.name

@@ -19,7 +19,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from rtune import clock
 from rtune.errors import RtuneError
+from rtune.storage.anchor import Anchor
+from rtune.storage.paths import path_errors, reason
 from rtune.storage.places import SHORT_RETRY_SECONDS, LocalPlace, Place, StorageError
 
 # Seconds between renewals of a claim, and seconds without renewal after which it may be stale ...
@@ -42,7 +45,7 @@ class Lock:
     """A held lock, made by `take`."""
 
     def check(self) -> None:
-        """Raises LockLost if the lock is known to be lost."""
+        """Raises LockLost if the lock is known to be lost, StorageError if the folder has been moved."""
 
     def confirm(self) -> None:
         """As `check`, after asking the store if that is due. Raises OSError if the store does not answer."""
@@ -60,7 +63,7 @@ def take(folder: Place) -> Lock:
         StorageError: the folder cannot be written or has no locks.
     """
     if isinstance(folder, LocalPlace):
-        return _FileLock(folder.path / "lock")
+        return _FileLock(folder.path)
     return _Lease(folder / _LEASES)
 
 
@@ -70,8 +73,10 @@ def is_held(folder: Place) -> bool:
         claims = _claims(folder / _LEASES).values()
         return any(c["held"] and not _is_dead(c) and not _is_stale(c) for c in claims)
     try:
-        descriptor = os.open(folder.path / "lock", os.O_RDONLY)
-    except OSError:
+        with path_errors(folder.path / "lock", "read"):
+            # A pipe in its place is not waited for.
+            descriptor = os.open(folder.path / "lock", os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
         return False  # never locked
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -85,22 +90,33 @@ def is_held(folder: Place) -> bool:
 
 
 class _FileLock(Lock):
-    """A lock of the kernel on a file."""
+    """A lock of the kernel on a file in a folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._path = path = folder / "lock"
         try:
             # Open for writing: NFS requires it for an exclusive lock.
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StorageError(f"{path.parent} cannot be written: {error.strerror}") from None
+            raise StorageError(f"{path.parent} cannot be written: {reason(error)}") from None
         try:
             self._lock(path)
             with contextlib.suppress(OSError):  # on a full disk the lock works without this text
                 os.ftruncate(self._descriptor, 0)
                 os.write(self._descriptor, json.dumps(_own()).encode())
+            self._folder = Anchor(folder)
         except BaseException:
             os.close(self._descriptor)
             raise
+
+    def check(self) -> None:
+        self._folder.check()
+        try:
+            same = os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            same = False
+        if not same:  # another process could take it
+            raise LockLost("its lock file has been deleted or replaced")
 
     def _lock(self, path: Path) -> None:
         for pause in (0.1, 0.4, 0.0):  # `is_held` of another process takes the lock for a moment
@@ -119,6 +135,7 @@ class _FileLock(Lock):
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+        self._folder.close()
 
 
 class _Lease(Lock):
@@ -130,6 +147,7 @@ class _Lease(Lock):
         self._without_retries = folder.with_retries(seconds=0.0)
         self._own = _own()
         self._renewed = 0.0
+        self._renewed_boot = 0.0
         self._void: set[str] = set()  # claims that are void, taken over by this one
         self._lost: str | None = None
         self._stop = threading.Event()
@@ -149,7 +167,7 @@ class _Lease(Lock):
     def confirm(self) -> None:
         self.check()
         # Another process takes over only after watching the claim for longer than this.
-        if time.time() - self._renewed > 0.75 * WATCHED:
+        if self._age() > 0.75 * WATCHED:
             try:
                 self._check_and_renew()
             except StorageError as error:
@@ -173,9 +191,9 @@ class _Lease(Lock):
                     self._void.add(name)
                     continue
                 if _is_stale(claim) or name in watched:
-                    written, since = watched.setdefault(name, (claim["time"], time.monotonic()))
+                    written, since = watched.setdefault(name, (claim["time"], clock.running()))
                     if claim["time"] == written:
-                        if time.monotonic() - since > WATCHED:
+                        if clock.running() - since > WATCHED:
                             self._void.add(name)
                         else:
                             undecided = True
@@ -206,8 +224,15 @@ class _Lease(Lock):
         """Renews the claim if it still exists; otherwise records that the lock is lost."""
         with self._renewing:
             names = self._without_retries.files()
-            if self._own["token"] not in names:
-                holders = [c for c in _claims(self._without_retries).values() if c["held"]]
+            holders = []
+            if self._own["token"] not in names or self._age() > STALE:
+                # Another process may have taken over while this one was stopped, and delete the claim soon.
+                holders = [
+                    claim
+                    for name, claim in _claims(self._without_retries).items()
+                    if name not in (self._own["token"], *self._void) and claim["held"]
+                ]
+            if self._own["token"] not in names or any(not _is_stale(claim) for claim in holders):
                 self._lost = (
                     f"{_describe(holders[0])} has taken it over" if holders else "its claim has been deleted"
                 )
@@ -220,6 +245,11 @@ class _Lease(Lock):
         self._own["time"] = now = time.time()
         (folder / self._own["token"]).write(json.dumps(self._own).encode())
         self._renewed = now
+        self._renewed_boot = _since_boot()
+
+    def _age(self) -> float:
+        """Seconds since the last renewal, those of a stop or of a suspended machine included."""
+        return max(time.time() - self._renewed, _since_boot() - self._renewed_boot)
 
     def _withdraw(self) -> None:
         with contextlib.suppress(StorageError):
@@ -228,6 +258,10 @@ class _Lease(Lock):
     def _delete(self, folder: Place, names: list[str]) -> None:
         for name in names:
             (folder / name).delete()
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine is suspended, and only forward
 
 
 def _own() -> dict[str, Any]:

@@ -8,43 +8,35 @@ import ctypes
 import os
 import re
 import shutil
-import threading
 import time
 import urllib.parse
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rtune.errors import RtuneError
+from rtune import clock
+from rtune.storage import paths
+from rtune.storage.home import expand
+from rtune.storage.paths import PARTIAL as PARTIAL
+from rtune.storage.paths import StorageError as StorageError
+from rtune.storage.waiting import Report, WaitReporter
 
 T = TypeVar("T")
-Report = Callable[[str], None]  # takes a sentence for the user
 
-# Suffix of incomplete files, which a killed writer may leave behind; they are never read.
-PARTIAL = ".partial"
 # Seconds for which launches and workers retry a failing store, and for which commands that only read do.
 RETRY_SECONDS = 600.0
 SHORT_RETRY_SECONDS = 10.0
 _READERS = 16
-# Seconds of failure before it is reported, and between reports.
-_REPORT_AFTER, _REPORT_INTERVAL = 1.0, 60.0
+# Seconds of failure before it is reported.
+_REPORT_AFTER = 1.0
 # Texts of pyarrow's errors that no retry resolves.
 _FINAL = re.compile(
     r"access.?denied|forbidden|no.?such.?bucket|bucket.{0,100} not found|invalid.?access.?key"
     r"|signature.?does.?not|expired.?token|HTTP status (400|401|403)\b|unrecognized filesystem|credentials",
     re.IGNORECASE,
 )
-
-
-class StorageError(RtuneError):
-    """A file cannot be read or written; the message names the place and the reason."""
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason or message
 
 
 class Place:
@@ -81,11 +73,11 @@ class Place:
         """Reports a reason to wait to the `on_wait` of `with_retries`."""
 
     def guarded(self, guard: Callable[[], None]) -> "Place":
-        """The same place, with `guard` called before each request to a store; a disk ignores it.
+        """The same place, with `guard` called before each request to a store, or change on a disk.
 
-        If `guard` raises OSError, the request is retried; other exceptions are passed on.
+        If `guard` raises OSError, the request to a store is retried; other exceptions are passed on.
         """
-        return self
+        raise NotImplementedError
 
     def exists(self) -> bool:
         raise NotImplementedError
@@ -121,7 +113,7 @@ def place(where: "str | Path | Place") -> Place:
     text = str(where)
     scheme, found, rest = text.partition("://")
     if not found:
-        return LocalPlace(Path(text))
+        return LocalPlace(expand(text))
     if scheme == "file":
         return LocalPlace(Path(urllib.parse.unquote(rest)))
     base, _, query = text.partition("?")
@@ -178,6 +170,7 @@ class LocalPlace(Place):
     """A place on a disk of this machine, or on one that all machines mount."""
 
     path: Path
+    guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -188,41 +181,33 @@ class LocalPlace(Place):
 
     @property
     def name(self) -> str:
-        return Path(os.path.abspath(self.path)).name  # the name of a symbolic link, not of its target
+        with paths.path_errors(self.path, "used", missing=True):
+            return Path(os.path.abspath(self.path)).name  # the name of a symbolic link, not of its target
 
     @property
     def absolute(self) -> str:
-        return str(self.path.resolve())
+        with paths.path_errors(self.path, "used", missing=True):
+            return str(self.path.resolve())
 
     def __truediv__(self, name: str) -> "LocalPlace":
-        return LocalPlace(self.path / name)
+        return replace(self, path=self.path / name)
+
+    def guarded(self, guard: Callable[[], None]) -> "LocalPlace":
+        return replace(self, guard=guard)
 
     def exists(self) -> bool:
-        with self._errors("read"):
-            return self.path.exists()
+        return paths.exists(self.path)
 
     def read(self) -> bytes:
-        with self._errors("read"):
-            return self.path.read_bytes()
+        return paths.read(self.path)
 
     def write(self, data: bytes) -> None:
-        # A unique name: a worker whose driver has ended may write the same file at the same time.
-        temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
-        with self._errors("written"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-                raise
+        self._check()
+        paths.write(self.path, data)
 
     def delete(self) -> None:
-        with self._errors("deleted"):
+        self._check()
+        with paths.path_errors(self.path, "deleted"):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
             else:
@@ -233,7 +218,7 @@ class LocalPlace(Place):
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise error
 
-        with self._errors("read"):
+        with paths.path_errors(self.path, "read"):
             found = {}
             for folder, _, names in os.walk(self.path, onerror=on_error):
                 for name in names:
@@ -242,14 +227,9 @@ class LocalPlace(Place):
                         found[path.relative_to(self.path).as_posix()] = path.stat().st_size
             return dict(sorted(found.items()))
 
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, StorageError):
-            raise
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be {what}: {error.strerror or error}") from None
+    def _check(self) -> None:
+        if self.guard is not None:
+            self.guard()
 
 
 @dataclass(frozen=True)
@@ -261,7 +241,7 @@ class RemotePlace(Place):
     base: str  # the URI without its query
     query: str
     retry_seconds: float = SHORT_RETRY_SECONDS
-    reporter: "_WaitReporter | None" = field(default=None, compare=False)
+    reporter: WaitReporter | None = field(default=None, compare=False)
     guard: Callable[[], None] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -276,7 +256,7 @@ class RemotePlace(Place):
         return replace(self, path=f"{self.path}/{name}", base=base)
 
     def with_retries(self, on_wait: Report | None = None, seconds: float | None = None) -> "RemotePlace":
-        reporter = None if on_wait is None else _WaitReporter(on_wait)
+        reporter = None if on_wait is None else WaitReporter(on_wait)
         return replace(self, retry_seconds=RETRY_SECONDS if seconds is None else seconds, reporter=reporter)
 
     def report_wait(self, why: str) -> None:
@@ -350,7 +330,7 @@ class RemotePlace(Place):
         """The result of `action`, retried with growing pauses while its error may be temporary."""
         import pyarrow
 
-        begun, pause, reported = time.monotonic(), 0.5, False
+        begun, pause, reported = clock.running(), 0.5, False
         while True:
             try:
                 if self.guard is not None:
@@ -359,7 +339,7 @@ class RemotePlace(Place):
             except FileNotFoundError:
                 raise
             except (OSError, pyarrow.ArrowException) as error:
-                reason, waited = _line(error), time.monotonic() - begun
+                reason, waited = _line(error), clock.running() - begun
                 final = self._is_final(error)
                 if final or waited + pause > self.retry_seconds:
                     tried = "" if final else f" in {max(1, round(waited))} seconds"
@@ -374,23 +354,6 @@ class RemotePlace(Place):
         # Without the names of buckets and keys, which pyarrow quotes.
         words = re.sub(r"'[^']*'", "", str(error)).replace(self.path, "")
         return not isinstance(error, OSError) or _FINAL.search(words) is not None
-
-
-class _WaitReporter:
-    """Reports why a launch waits, once per outage for all threads."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._lock = threading.Lock()
-        self._reported = -_REPORT_INTERVAL
-
-    def report_wait(self, why: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._reported < _REPORT_INTERVAL:
-                return
-            self._reported = now
-        self._report(why)
 
 
 def _line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,22 +19,29 @@ from rtune.config.sections import (
     TrainingConfig,
     TrialConfig,
 )
-from rtune.config.spec import Spec
-from rtune.metrics import METRICS
-from rtune.registry import resolve
+from rtune.registry import PartError
 from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
-from rtune.robust.data import DataSource
+from rtune.robust.data import DataError, DataSource
 from rtune.robust.fast import engine_for
-from rtune.robust.losses import Loss
+from rtune.robust.losses import AttackLoss, Loss
 from rtune.robust.random import LOCK
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=2)
 def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -> tuple[Split, Split]:
     """Train and validation splits on a device; each process reads them once. Raises DataError."""
-    folder = None if config.folder is None else Path(config.folder).expanduser()
-    train, validation = data.load(source(config), folder, seed, download)
+    train, validation = data.load(source(config), folder(config), seed, download)
     return train.to(where), validation.to(where)
+
+
+def folder(config: DataConfig) -> Path | None:
+    """The data folder; None for the default. Raises DataError if it names a user without a home."""
+    try:
+        return None if config.folder is None else Path(config.folder).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"the data folder {config.folder} cannot be found: {error}") from None
 
 
 def pack(train: Split, validation: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -70,58 +77,96 @@ def images(config: DataConfig, seed: int) -> tuple[int, int]:
     return len(train), len(validation)
 
 
-def check_parts(spec: Spec) -> None:
-    """Imports all parts that trials of the search need. Raises PartError if one cannot be imported."""
-    for part in spec.parts():
-        if part.build:
-            part.load()
-    for metric in METRICS:
-        if metric.measure:
-            resolve(metric.measure, f"metric {metric.name!r}")
+def remarks(config: DataConfig, seed: int) -> list[str]:
+    """Sentences on what a user should know about the validation split. Raises DataError."""
+    return data.remarks(splits(config, seed, torch.device("cpu"), download=True)[1])
 
 
 def source(config: DataConfig) -> DataSource:
-    """The data set of a trial, not read yet."""
-    found: DataSource = config.part("dataset").load()
-    return found
+    """The data set of a trial, not read yet. Raises PartError."""
+    part = config.part("dataset")
+    return expect(part, part.load(), DataSource)
 
 
 def model(config: ModelConfig, data_config: DataConfig) -> Network:
-    """The network for the images of a data set, with initial weights from torch's global generator."""
+    """The network for the images of a data set, with initial weights from torch's global generator.
+
+    Raises:
+        PartError: the network cannot be built with its settings.
+    """
     part = cast(catalog.Network, config.part("network"))
     images = source(data_config)
-    network: Network = part.load()(
-        in_channels=images.image_shape[0],
-        classes=images.classes,
-        **{name: getattr(config, name) for name in part.takes},
-        **config.settings("network"),
-    )
-    return network
+    shared = {name: getattr(config, name) for name in part.takes}
+    arguments = {"in_channels": images.image_shape[0], "classes": images.classes}
+    return expect(part, call(part, **arguments, **shared, **config.settings("network")), Network)
 
 
 def pruner(config: PruningConfig, network: Network) -> Pruner:
-    """The pruning method of the trial, for a network."""
-    found: Pruner = config.part("method").load()(network, **config.settings("method"))
-    return found
+    """The pruning method of the trial, for a network. Raises PartError."""
+    part = config.part("method")
+    return expect(part, call(part, network, **config.settings("method")), Pruner)
 
 
 def attack(config: AttackConfig | EvaluationConfig) -> Attack:
-    """The attack of the training (`AttackConfig`) or of the validation (`EvaluationConfig`)."""
-    found: Attack = config.part("method").load()(
+    """The attack of the training, or of the evaluation during the search. Raises PartError."""
+    part = cast(catalog.Attack, config.part("method"))
+    arguments = part.arguments(
         epsilon=config.epsilon,
         step_size=config.step_size,
         steps=config.steps,
         random_start=config.random_start,
-        loss=config.part("loss").load()(**config.settings("loss")),
-        **config.settings("method"),
+        loss=attack_loss(config),
     )
+    found: Attack = called(part, call(part, **arguments, **config.settings("method")))
+    return found
+
+
+def attack_loss(config: AttackConfig | EvaluationConfig) -> AttackLoss:
+    """What the attack maximises. Raises PartError."""
+    part = config.part("loss")
+    found: AttackLoss = called(part, call(part, **config.settings("loss")))
     return found
 
 
 def loss(config: TrainingConfig) -> Loss:
-    """The training loss."""
-    found: Loss = config.part("loss").load()(**config.settings("loss"))
+    """The training loss. Raises PartError."""
+    part = config.part("loss")
+    found: Loss = called(part, call(part, **config.settings("loss")))
     return found
+
+
+def call(part: catalog.Part, *positional: object, **arguments: object) -> Any:
+    """What `build` of a part gives. Raises PartError with the arguments' names if the call raises."""
+    make = part.load()
+    try:
+        return make(*positional, **arguments)
+    except (torch.OutOfMemoryError, MemoryError):  # of the machine, not of the part
+        raise
+    except Exception as error:  # packages of others may raise anything
+        names = ", ".join([*("network" for _ in positional), *(f"{name}=" for name in arguments)])
+        raise PartError(
+            f"{part.kind} {part.name!r} cannot be built: {part.build} is called with ({names}) and raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def expect(part: catalog.Part, made: object, kind: type[T]) -> T:
+    """`made` itself, which `build` of a part has given. Raises PartError unless it is of this class."""
+    if not isinstance(made, kind):
+        raise PartError(_other(part, made, f"a {kind.__module__}.{kind.__name__}"))
+    return made
+
+
+def called(part: catalog.Part, made: Any) -> Any:
+    """The same for what is called, such as an attack or a loss. Raises PartError unless it can be."""
+    if not callable(made):
+        raise PartError(_other(part, made, "an object that can be called"))
+    return made
+
+
+def _other(part: catalog.Part, made: object, expected: str) -> str:
+    found = f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
+    return f"{part.kind} {part.name!r} cannot be used: {part.build} gives {found}; {expected} is expected"
 
 
 def trainer(config: TrialConfig, train: Split, seed: int) -> Trainer:

@@ -6,13 +6,13 @@ needed to continue training. The header contains the metrics of all epochs so fa
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtune.config import saved
 from rtune.run import checkpoint_file
@@ -29,12 +29,14 @@ class Checkpoint:
         config: settings of the trial: a `TrialConfig` as a dict.
         history: the metrics of each epoch, in order.
         tensors: name -> tensor of `Trainer.state_dict`.
+        groups: convolution -> its number of groups, see `conv_groups`; empty if it was not saved.
     """
 
     trial: str
     config: dict[str, Any]
     history: list[dict[str, Any]]
     tensors: dict[str, Tensor]
+    groups: dict[str, int] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -57,6 +59,7 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
         "trial": checkpoint.trial,
         "config": checkpoint.config,
         "history": checkpoint.history,
+        "groups": checkpoint.groups,
     }
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     path = path_of(folder, checkpoint.epoch)
@@ -64,6 +67,11 @@ def write(folder: Where, checkpoint: Checkpoint) -> Where:
     place(path).write(save(tensors, {"rtune": text, "digest": digest}))
     drop(folder, KEPT)
     return path
+
+
+def conv_groups(model: nn.Module) -> dict[str, int]:
+    """Number of groups of each convolution; its weight is `model.NAME.weight` in a checkpoint."""
+    return {name: m.groups for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
 
 
 def read(path: Path | Place) -> Checkpoint:
@@ -85,7 +93,13 @@ def read(path: Path | Place) -> Checkpoint:
     for name, kind in kinds.items():
         if not isinstance(header.get(name), kind):
             raise CheckpointError(f"{path} is not a readable checkpoint: its {name} is no {kind.__name__}")
-    return Checkpoint(header["trial"], header["config"], header["history"], tensors)
+    return Checkpoint(
+        header["trial"],
+        header["config"],
+        header["history"],
+        tensors,
+        checkpoint_file.groups(header),
+    )
 
 
 def newest(

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rtune import clock
 from rtune.storage.places import StorageError
 from rtune.worker import messages
 from rtune.worker.gpu_host import MAX_TRIALS, Host
@@ -29,11 +30,11 @@ class _Actor(Host):
         threading.Thread(target=self._exit_when_idle, daemon=True).start()
 
     def _exit_when_idle(self) -> None:
-        used = time.monotonic()
-        while time.monotonic() - used < _IDLE_SECONDS:
+        used = clock.running()
+        while clock.running() - used < _IDLE_SECONDS:
             time.sleep(1)
             if self.remove_dead_workers():
-                used = time.monotonic()
+                used = clock.running()
         os._exit(0)
 
 

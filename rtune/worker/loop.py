@@ -13,7 +13,8 @@ from rtune.robust import (
     Split,
 )
 from rtune.run import formats
-from rtune.storage.places import place
+from rtune.storage import anchor
+from rtune.storage.places import Place, place
 from rtune.worker import build, checkpoint
 from rtune.worker.measures import measure_epoch
 from rtune.worker.messages import Note
@@ -39,8 +40,14 @@ def epochs(
         Diverged: see `Trainer`.
     """
     notes = [] if notes is None else notes
+    with anchor.watched(place(task.run)) as check:
+        yield from _epochs(task, train, validation, notes, place(task.folder).with_retries().guarded(check))
+
+
+def _epochs(
+    task: Task, train: Split, validation: Split, notes: list[Note], folder: Place
+) -> Iterator[tuple[int, dict[str, Any]]]:
     config = trial_config().model_validate(task.config)
-    folder = place(task.folder).with_retries()
     device = torch.device(task.device)
     trainer = build.trainer(config, train, task.seed)
     if (obstacle := trainer.engine.obstacle) is not None:
@@ -56,12 +63,14 @@ def epochs(
         trainer.load_state_dict({k: v.to(device) for k, v in saved.tensors.items()}, saved.epoch)
         history = formats.history(saved.history, len(validation))
         yield from list(enumerate(history, start=1))[task.logged :]
+    groups = checkpoint.conv_groups(trainer.model)
     while trainer.epoch < task.max_epochs:
         step = rungs.stride(trainer.epoch + 1, task.rungs, task.max_epochs)
-        history = [*history, measure_epoch(trainer, validation.every(step), config)]
+        part = validation.part(step, config.evaluation.between_rungs == "stratified")
+        history = [*history, measure_epoch(trainer, part, config)]
         checkpoint.write(
             folder,
-            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict()),
+            checkpoint.Checkpoint(task.trial, task.config, history, trainer.state_dict(), groups),
         )
         if trainer.epoch > task.logged:
             yield trainer.epoch, history[-1]

@@ -1,13 +1,13 @@
 """Metrics of a network after an epoch: one function for each row of `rtune.metrics.METRICS`."""
 
 import math
-import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
+from rtune import clock
 from rtune.config.sections import TrialConfig
 from rtune.metrics import METRICS
 from rtune.registry import resolve
@@ -56,8 +56,7 @@ class Measured:
     @cached_property
     def footprint(self) -> Footprint:
         """Cost of the network after compaction."""
-        assert isinstance(self.model, Network)
-        return footprint(self.model, self.image_shape)
+        return footprint(cast(Network, self.model), self.image_shape)
 
 
 def natural_accuracy(measured: Measured) -> float:
@@ -105,9 +104,9 @@ def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> d
         Diverged: the loss (see `Trainer.train_epoch`) or a metric is not finite.
         PartError: the function of a metric cannot be imported.
     """
-    start = time.perf_counter()
+    start = clock.running()
     trainer.train_epoch()
-    trained = time.perf_counter()
+    trained = clock.running()
     measured = Measured(trainer, validation, config)
     figures: dict[str, Any] = {}
     for metric in METRICS:
@@ -117,6 +116,6 @@ def measure_epoch(trainer: Trainer, validation: Split, config: TrialConfig) -> d
         if not math.isfinite(figures[metric.name]):
             raise Diverged(f"{metric.name} is {figures[metric.name]} after epoch {trainer.epoch}")
     figures["train_seconds"] = round(trained - start, 4)
-    figures["eval_seconds"] = round(time.perf_counter() - trained, 4)
+    figures["eval_seconds"] = round(clock.running() - trained, 4)
     figures["images"] = len(validation)
     return figures

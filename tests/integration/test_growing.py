@@ -120,6 +120,9 @@ def test_old_run_does_not_need_a_new_metric(old: Path) -> None:
         RunSet.of([RunFolder(old)], ["robust_accuracy", "toy"])
     with pytest.raises(ObjectiveError, match=sentence):
         choose([RunFolder(old)], None, "toy:min", [])
+    for objectives, one in ((None, None), (["robust_accuracy", "macs"], "macs:min")):
+        with pytest.raises(ObjectiveError, match=sentence):
+            choose([RunFolder(old)], objectives, one, ["robust_accuracy>0", "toy<0.5"])
 
 
 @pytest.mark.usefixtures("grown")

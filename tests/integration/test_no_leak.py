@@ -31,7 +31,11 @@ def uses(name: str) -> set[str]:
 
 
 def test_only_the_final_evaluation_loads_the_test_split() -> None:
-    assert uses("load_test") == {"rtune/robust/__init__.py", "rtune/evaluate/network.py"}
+    assert uses("load_test") == {
+        "rtune/robust/__init__.py",
+        "rtune/robust/data/__init__.py",
+        "rtune/evaluate/network.py",
+    }
     assert uses("load_split") == {"rtune/evaluate/evaluation.py"}
 
 
@@ -64,6 +68,7 @@ def test_search_runs_without_test_images(tmp_path: Path, rtune: Rtune) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "run"
     assert set(analysis.load(run)["status"]) == {"finished"}
+    assert "note: the validation split has only 20 images: an accuracy changes by 5 % with one" in done.stdout
     refused = rtune("evaluate", "run", "--attacks", "natural")
     assert refused.returncode == 2
     assert f"is not in {folder} and could not be downloaded" in refused.stderr

@@ -22,7 +22,7 @@ FILE = """
 description: parts of somebody else's package
 data: {dataset: stripes}
 model: {network: two-stage, width: 4, two-stage: {blocks: 1}}
-attack: {method: noise, loss: squares, epsilon: 0.1, step_size: 0.1, steps: 1, noise: {share: 0.5}}
+attack: {method: noise, noise: {share: 0.5}, loss: squares, squares: {scale: 2}, epsilon: 0.1}
 evaluation: {method: pgd, loss: squares, epsilon: 0.1, step_size: 0.05, steps: 2}
 pruning: {method: magnitude, magnitude: {sparsity: {uniform: [0.1, 0.9]}}}
 training: {loss: smoothed, smoothed: {smoothing: {uniform: [0, 0.2]}}, max_epochs: 3, batch_size: 16}
@@ -91,6 +91,30 @@ def test_parts_of_every_kind_work_in_all_commands(folder: Path) -> None:
     assert "stripes" in page
 
 
+def test_dry_run_of_parts_of_others(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(FILE)
+    said = rtune(tmp_path, "search", "space.yaml", "--dry-run")
+    assert "4 trials on stripes" in said
+    assert "seconds an epoch: " in said
+
+
+def test_contract_tests_take_the_parts_of_an_installed_package(tmp_path: Path) -> None:
+    names = ("two-stage", "stripes", "magnitude", "smoothed", "squares", "noise", "shifted", "weight_norm")
+    tests = str(ROOT / "tests" / "unit" / "worker" / "test_catalog_contract.py")
+    options = ["-q", "-p", "no:cacheprovider", "-k", " or ".join(names), "--rootdir", str(ROOT)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, tests],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TOY)])},
+    )
+    assert done.returncode == 0, done.stdout
+    # An entry each (metrics have none here), and what their kind must do.
+    assert "14 passed" in done.stdout
+
+
 @pytest.mark.cluster
 def test_error_names_the_part_of_a_missing_package(folder: Path) -> None:
     said = rtune(folder, "status", "toys", code=2, toy=False)
@@ -105,7 +129,10 @@ def test_error_names_the_part_of_a_missing_package(folder: Path) -> None:
             "pruning.method is 'picky', a pruner that needs scores, and model.network is 'two-stage'",
         ),
         ("model.two-stage.blocks=0", "model.two-stage.blocks is 0; it must be greater than or equal to 1"),
-        ("attack.method=fgsm", "attack.method is 'fgsm'; it must be 'pgd' or 'noise'"),
+        (
+            "attack.method=fgsm",
+            "attack.method is 'fgsm'; it must be 'pgd' or 'noise'; fgsm is for rtune evaluate only",
+        ),
         ("search.sampler=shiftd", "search.sampler is 'shiftd'; it must be"),
         (
             "search.objectives=[robust_accuracy, weight_norms]",

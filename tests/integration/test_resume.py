@@ -15,7 +15,7 @@ from rtune.cli.app import main
 from rtune.cluster.failures import FailurePolicy, readable
 from rtune.config import rungs
 from rtune.run import retention
-from rtune.run.folder import RunFolder
+from rtune.run.claim import create
 from rtune.run.ledger import fold
 from rtune.search import explain
 from rtune.search.plan import of_spec
@@ -245,7 +245,7 @@ def test_prune_checkpoints_keeps_the_front_and_reports_the_freed_bytes(run: Path
 
 def test_prune_checkpoints_keeps_networks_dominated_only_by_unfinished_trials(tmp_path: Path) -> None:
     """They may yet change, and then the front needs the others' networks."""
-    folder = RunFolder.create(tmp_path, "run", make_spec("random", 4), {})
+    folder = create(tmp_path, "run", make_spec("random", 4), {})
     log: list[dict[str, Any]] = []
     writer = folder.launch()
     search = Search(of_spec(folder.spec), [], lambda r: (writer.append(r), log.append(r)))

@@ -106,9 +106,9 @@ def test_wheel_contains_the_packages_and_the_license(wheel: Path) -> None:
 def test_installed_wheel_is_imported_instead_of_the_clone(environment: Path, tmp_path: Path) -> None:
     code = """
 import importlib.metadata, json, sys
-import analysis, rtune.config.spec as spec
+import analysis, rtune.config.spaces as spaces
 print(json.dumps({
-    "files": [analysis.__file__, spec.__file__, *map(str, spec.built_in().values())],
+    "files": [analysis.__file__, spaces.__file__, *map(str, spaces.built_in().values())],
     "metadata": str(importlib.metadata.distribution("rtune").locate_file("")),
     "path": sys.path,
     "finders": [str(getattr(finder, "__module__", "")) for finder in sys.meta_path],
@@ -122,10 +122,13 @@ print(json.dumps({
     assert not [name for name in found["finders"] if "editable" in name]
 
 
-def test_installed_wheel_lists_search_spaces_and_prints_the_schema(installed: Installed) -> None:
-    spaces = installed("spaces")
-    for file in (ROOT / "search_spaces").glob("*.yaml"):
-        assert file.stem in spaces
+def test_installed_wheel_lists_search_spaces_and_prints_the_schema(
+    environment: Path, installed: Installed
+) -> None:
+    (found,) = environment.glob("lib/python*/site-packages/search_spaces")
+    (found / "foreign.yaml").write_text("of another package: that has such a folder too")
+    listed = [line.split()[0] for line in installed("spaces").splitlines()]
+    assert listed == sorted(file.stem for file in (ROOT / "search_spaces").glob("*.yaml"))
     assert "pruning" in json.loads(installed("schema"))["properties"]
 
 

@@ -11,17 +11,25 @@ import pytest
 from torchvision import datasets
 
 
+def idx(array: np.ndarray, code: int = 8) -> bytes:
+    """The content of an IDX file of unsigned bytes; code: of the type of its numbers, as its header says."""
+    header = struct.pack(">BBBB", 0, 0, code, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
 def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    with gzip.open(path, "wb") as file:
-        file.write(header + array.astype(np.uint8).tobytes())
+    """Writes an IDX file; compressed if its name ends in .gz."""
+    raw = idx(array)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
 
 
-def write_fashion_mnist(folder: Path) -> np.ndarray:
-    images = np.random.default_rng(0).integers(0, 256, (100, 28, 28))
-    for part in ("train", "t10k"):
-        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
-        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", np.arange(100) % 10)
+def write_fashion_mnist(folder: Path, ending: str = ".gz") -> np.ndarray:
+    """Four files of 100 images and labels each; returns the images (200, 28, 28), those of the test last."""
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28))
+    for part, those in (("train", images[:100]), ("t10k", images[100:])):
+        write_idx(folder / f"{part}-images-idx3-ubyte{ending}", those)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{ending}", np.arange(100) % 10)
     return images
 
 

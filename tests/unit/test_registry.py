@@ -64,6 +64,11 @@ def test_entry_points_name_parts_and_lists_of_them(package: Path) -> None:
             r"entry point 'a' of rtune\.things \(other_parts:GONE\) cannot be imported",
         ),
         ("a = other_parts:ONE", "1 / 0", "ZeroDivisionError"),
+        (
+            "a = other_parts:ONE",
+            "from rtune.registry import PartError\nraise PartError('thing one is odd')",
+            r"entry point 'a' of rtune\.things \(other_parts:ONE\): thing one is odd",
+        ),
         ("a = other_parts:ONE", "ONE = 'a text'", r"is a str; a .*Thing, or a list of them, is expected"),
     ],
 )
@@ -81,7 +86,8 @@ def test_names_are_taken_once_and_the_version_tells_of_changes() -> None:
     found = registry()
     found.add(Thing("new"))
     assert found.version == 1
-    with pytest.raises(PartError, match="two parts are called 'new'"):
+    assert found.source("new") == "tests"  # the package of the caller, not that of the part's class
+    with pytest.raises(PartError, match="two parts are called 'new': a thing of tests and one of tests;"):
         found.add(Thing("new"))
     found.remove("new")
     assert found.version == 2

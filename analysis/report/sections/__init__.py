@@ -1,7 +1,7 @@
 """The sections of the report's page, in their order. A new one: a module, a template, and a line here."""
 
-from analysis.report.section import Section
-from analysis.report.sections import (
+from ..section import Section
+from . import (
     certainty,
     comparisons,
     cost,

@@ -5,41 +5,57 @@ import shlex
 import numpy as np
 import pandas as pd
 
-from analysis.evaluations import evaluations
-from analysis.objectives import number
-from analysis.report import text
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.seeds import replicates
-from analysis.statistics.optimism import optimism
+from rtune import metrics
 from rtune.run import schema
+
+from ...evaluations import evaluations
+from ...objectives import number
+from ...seeds import replicates
+from ...statistics.optimism import optimism
+from .. import text
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 
 def content(facts: Facts) -> Content | None:
     if facts.run_set.networks.empty:
         return None
-    return Content({"sentences": [_of_images(facts), _of_seeds(facts), *_of_optimism(facts.run_set)]})
+    return Content({"sentences": [*_of_images(facts), _of_seeds(facts), *_of_optimism(facts.run_set)]})
 
 
-def _of_images(facts: Facts) -> str:
+def _of_images(facts: Facts) -> list[str]:
     widths = [(high - low) / 2 for bounds in facts.intervals.values() for low, high in bounds.values()]
-    total, noisy = len(facts.run_set.members), len(facts.within_noise)
-    text_ = (
+    unknown = [o for o in facts.run_set.objectives if o.name not in (*metrics.exact(), *metrics.of_images())]
+    said = [
         f"Each accuracy on the front was measured on {facts.run_set.images} validation images, so its 95 % "
-        f"confidence interval (Wilson) is at most ±{max(widths):.3f}. "
-    )
-    if noisy == 0:
-        return (
-            f"{text_}No member of the front is within noise: for each the probability that no other network "
-            "truly dominates it is at least 95 %."
+        f"confidence interval (Wilson) is at most ±{max(widths):.3f}. This is the interval of one network by "
+        "itself. The members of the front were chosen by these very accuracies, which are therefore rather "
+        "too high, the more so the more networks are nearly as good.",
+        _of_members(len(facts.run_set.members), len(facts.within_noise)),
+    ]
+    if unknown:
+        said.append(
+            f"How much {text.listed([o.label for o in unknown])} would differ if measured again is unknown. "
+            "Hence only a network without an equal in the other objectives is called clear."
         )
-    are = "is" if noisy == 1 else "are"
+    return said
+
+
+def _of_members(total: int, noisy: int) -> str:
+    clear = total - noisy
+    said = (
+        f"{clear:,} of the {total:,} member{'s' * (total != 1)} of the front {'is' if clear == 1 else 'are'} "
+        "clearly on it: every other network is worse in some objective, by more than chance explains. Of the "
+        "networks that another one truly dominates at most 5 % are called so."
+    )
+    if not noisy:
+        return said
+    one = noisy == 1
     return (
-        f"{text_}{noisy} of the {total} member{'s' * (total != 1)} of the front {are} within noise: the "
-        "probability that no other network truly dominates it is below 95 %. The errors of different "
-        "networks are taken to be independent although all were measured on the same images, so these "
-        "probabilities are rather too low than too high."
+        f"{said} {noisy:,} {'is' if one else 'are'} within noise: another network, named in the table, may "
+        f"truly dominate {'it' if one else 'each'}. How probable that is depends on how often two networks "
+        "fail on the same images, which is not recorded."
     )
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import paper
-from analysis.labels import label_words
-from analysis.report import plot_data, text
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.settings import once
-from analysis.statistics.attainment import attainment_difference, attainment_test, by_runs
-from analysis.statistics.by_kind import by_kind
-from analysis.statistics.compare import LEAST, compare, p_words
+from ... import paper
+from ...labels import label_words
+from ...settings import once
+from ...statistics.attainment import attainment_difference, attainment_test, by_runs
+from ...statistics.by_kind import by_kind
+from ...statistics.compare import LEAST, compare, p_words
+from .. import plot_data, text
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 # A title and sentences.
 Comparison = tuple[str, list[str]]
@@ -95,8 +95,8 @@ def _at_equal(run_set: RunSet) -> Iterator[Comparison]:
     said = list(dict.fromkeys(said))  # too few networks give the same sentence each time
     if {"resnet", "enresnet"} <= set(kinds):
         said.append(
-            f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, "
-            f"on test images; the ones above are of {run_set.dataset}, on validation images."
+            f"{paper.HEADLINE} Those figures are of CIFAR-10 after 200 epochs, on test images; the ones "
+            f"above are of {run_set.dataset}, on validation images. {paper.LAST_EPOCH}"
         )
     yield "Networks, at equal sparsity, parameters and accuracy", said
 

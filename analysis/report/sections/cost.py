@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.front import hypervolume
-from analysis.objectives import values
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
 from rtune.run import schema
+
+from ...front import hypervolume
+from ...objectives import values
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 # Networks that are compared with the front in one operation.
 _TOGETHER = 500

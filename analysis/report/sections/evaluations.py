@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from analysis.evaluations import diagnoses, evaluation_table, evaluations
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
+from ...evaluations import diagnoses, evaluation_table, evaluations
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 SPLITS = ("test", "validation")
 

@@ -3,15 +3,16 @@
 import math
 from typing import Any
 
-from analysis.front import knee
-from analysis.objectives import number, values
-from analysis.paper import rows_for
-from analysis.report import plot_data, text
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.report.tables import front_table
 from rtune.run import schema
+
+from ...front import knee
+from ...objectives import number, values
+from ...paper import LAST_EPOCH, rows_for
+from .. import plot_data, text
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
+from ..tables import front_table
 
 # A network is named as the sparsest useful one if it keeps this share of the best robust accuracy.
 _KEPT = 0.9
@@ -22,7 +23,7 @@ def content(facts: Facts) -> Content:
     run_set = facts.run_set
     if run_set.networks.empty:
         return Content({"front": [], "nothing": text.nothing(run_set)})
-    columns, rows = front_table(run_set, facts.probability)
+    columns, rows = front_table(run_set, facts.rivals)
     pairs = plot_data.pairs(run_set.objectives)
     rows_of_paper = rows_for(run_set.dataset)
     reference = [f"{number(v)} in {text.metric(k)}" for k, v in run_set.reference.items()]
@@ -39,7 +40,7 @@ def content(facts: Facts) -> Content:
         "slider": _slider(run_set),
         "pairs": [(x, y, f"{text.metric(y)} against {text.metric(x)} of all networks") for x, y in pairs],
         "undrawn": _undrawn(run_set),
-        "paper": bool(rows_of_paper),
+        "paper": LAST_EPOCH if rows_of_paper else "",
         "attainment": bool(facts.surfaces),
         "sampled": _sampled(facts),
     }

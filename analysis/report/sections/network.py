@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import channels
-from analysis.evaluations import evaluations
-from analysis.front import knee
-from analysis.objectives import number
-from analysis.report import details
-from analysis.report.facts import Facts
-from analysis.report.plot_data import plain
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.seeds import replicates
+from ... import channels
+from ...evaluations import evaluations
+from ...front import knee
+from ...objectives import number
+from ...seeds import replicates
+from .. import details
+from ..facts import Facts
+from ..plot_data import plain
+from ..run_set import RunSet
+from ..section import Content, Section
 
 # Only the first members of the front have a histogram of norms: reading a checkpoint takes time.
 MOST_HISTOGRAMS = 200

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
 from rtune import __version__
 from rtune.run.ledger import Launch
+
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 _PAPER = """@article{dinh2020sparsity,
   title   = {Sparsity Meets Robustness: Channel Pruning for the Feynman-Kac Formalism

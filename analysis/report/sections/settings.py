@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.objectives import Objective
-from analysis.report.facts import Facts
-from analysis.report.run_set import RunSet
-from analysis.report.section import Content, Section
-from analysis.statistics.importance import ALL, importance
 from rtune.config.ranges import Choice
+
+from ...objectives import Objective
+from ...statistics.importance import ALL, importance
+from ..facts import Facts
+from ..run_set import RunSet
+from ..section import Content, Section
 
 # How many plots of one setting each there are, at most; the most important settings come first.
 MOST_SLICES = 12

@@ -6,7 +6,7 @@ import click
 import pandas as pd
 from rich.table import Table
 
-import analysis
+from rtune.cli.own_analysis import analysis
 from rtune.errors import RunError
 from rtune.metrics import METRICS
 from rtune.run import summary
@@ -28,8 +28,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
     Returns:
         The exit code: 0; 1 without any network or without a report; 130 after an interrupt.
     """
-    from analysis.report import text
-    from analysis.report.write import write
+    from rtune.cli.own_analysis import text, write
     from rtune.console import make_console
 
     networks = analysis.networks(analysis.load(folder))
@@ -47,7 +46,7 @@ def conclude(folder: RunFolder, reason: str | None, command: str) -> int:
             console.print(cut, soft_wrap=True)
         console.print(summary.saving(ledger, summary.max_epochs(ledger, folder.spec)))
         try:
-            console.print(f"report: {write([folder])[0]}", soft_wrap=True)
+            console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
         except RunError as error:
             click.echo(
                 f"rtune: {error}; all results are saved, and 'rtune report' writes the report again", err=True
@@ -90,6 +89,11 @@ def _front_table(folder: RunFolder, networks: pd.DataFrame, ledger: Ledger) -> T
 def how_to_go_on(reason: str, command: str) -> str:
     """The sentence for a launch that ended early, with the command that continues the run."""
     return f"ended early ({reason}); every finished epoch is saved. Go on with: {command}"
+
+
+def gone(reason: str) -> str:
+    """The sentence for a launch that failed because its run folder is gone."""
+    return f"the launch broke off: {reason}; if the folder is elsewhere, go on with: rtune resume FOLDER"
 
 
 def broken_off(reason: str, folder: RunFolder, command: str) -> str:

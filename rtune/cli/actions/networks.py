@@ -7,11 +7,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-import analysis
 from rtune.cli.actions import selection
+from rtune.cli.own_analysis import analysis
 from rtune.config import attack_names
+from rtune.console import complain, make_console
 from rtune.errors import SpecError
 from rtune.run.folder import RunFolder, find_run
+from rtune.storage import paths
 
 
 def export(run: str, runs: str, trial: str, output: Path | None) -> None:
@@ -51,42 +53,48 @@ def evaluate(
     for missing in filter(None, (name.part.missing() for name in names)):
         raise SpecError(missing)
     folder = find_run(run, runs)
-    own = folder.spec.file.evaluation
-    default_step = own.step_size if settings["epsilon"] is None else settings["epsilon"] / 4
-    fixed = attack_names.Settings(
-        **settings
-        | {
-            "epsilon": own.epsilon if settings["epsilon"] is None else settings["epsilon"],
-            "step_size": default_step if settings["step_size"] is None else settings["step_size"],
-        }
-    )
-    from analysis.report.write import write
-    from rtune.console import make_console
+    source = str(folder.place / "search.yaml")
+    fixed = attack_names.of_run(folder.spec.file.evaluation, source, settings)
+    trials = selection.choose(folder, which)
+    try:
+        troubles = _evaluate(folder, trials, names, fixed, split, diagnose)
+    except KeyboardInterrupt:
+        complain("interrupted; all printed results are saved, and the same command continues from there")
+        return 130
+    except OSError as error:
+        complain(f"the evaluation ended early; what it printed is saved: {paths.sentence(error)}")
+        return 1
+    _show(folder, trials, split)
+    for trouble in troubles:
+        complain(trouble)
+    return 1 if troubles else 0
+
+
+def _evaluate(
+    folder: RunFolder,
+    trials: list[str],
+    names: list[attack_names.AttackName],
+    settings: attack_names.Settings,
+    split: str,
+    diagnose: bool,
+) -> list[str]:
+    """As `rtune.evaluate.evaluation.evaluate`; data that is not available is a SpecError."""
     from rtune.evaluate import evaluation
     from rtune.robust import DataError
 
-    trials = selection.choose(folder, which)
-    console = make_console(sys.stdout)
     try:
-        troubles = evaluation.evaluate(folder, trials, names, fixed, split, diagnose, console)
+        return evaluation.evaluate(folder, trials, names, settings, split, diagnose, make_console(sys.stdout))
     except DataError as error:
         raise SpecError(str(error)) from None
-    except KeyboardInterrupt:
-        click.echo(
-            "rtune: interrupted; all printed results are saved, and the same command continues from there",
-            err=True,
-        )
-        return 130
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        click.echo(f"rtune: the evaluation ended early; what it printed is saved: {error}", err=True)
-        return 1
+
+
+def _show(folder: RunFolder, trials: list[str], split: str) -> None:
+    """Prints the accuracies, writes the report, and prints where it is."""
+    from rtune.cli.own_analysis import write
+
+    console = make_console(sys.stdout)
     console.print(_evaluation_table(folder, trials, split))
-    console.print(f"report: {write([folder])[0]}", soft_wrap=True)
-    for trouble in troubles:
-        click.echo(f"rtune: {trouble}", err=True)
-    return 1 if troubles else 0
+    console.print(f"report: {write.write([folder])[0]}", soft_wrap=True)
 
 
 def _evaluation_table(folder: RunFolder, trials: list[str], split: str) -> Table | str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rtune.console import complain
 from rtune.errors import RunError
 from rtune.run.folder import find_run
 
@@ -33,7 +34,7 @@ def report(
     Raises:
         RunError: a run, format or objective does not exist, or the report cannot be written.
     """
-    from analysis.report import write as making
+    from rtune.cli.own_analysis import write as making
 
     wanted = making.parse_formats(formats)
     folders = [find_run(run, runs) for run in named]
@@ -41,14 +42,14 @@ def report(
         output = Path("report")
     asked = _asked(objectives)
     if not follow:
-        for path in making.write(folders, output, wanted, asked, on_damage=_note):
+        for path in making.write(folders, output, wanted, asked, on_damage=complain):
             click.echo(path)
         return 0
     try:
         for path in making.follow(folders, output, wanted, asked):
             click.echo(path)
     except KeyboardInterrupt:
-        click.echo("rtune: interrupted; the page shows the state of its last update", err=True)
+        complain("interrupted; the page shows the state of its last update")
         return 130
     return 0
 
@@ -77,7 +78,7 @@ def best(
     Raises:
         RunError: a run, metric or constraint is wrong.
     """
-    from analysis.report import choose
+    from rtune.cli.own_analysis import choose
 
     if maximize is not None and minimize is not None:
         raise RunError("--maximize and --minimize are both given; only one of them is allowed")
@@ -85,13 +86,9 @@ def best(
     folders = [find_run(run, runs) for run in named]
     found = choose.choose(folders, _asked(objectives), one, constraints)
     for sentence in found.damage():
-        _note(sentence)
+        complain(sentence)
     click.echo(json.dumps(found.records(), indent=1) if as_json else found.text())
     return 0 if found.any() else 1
-
-
-def _note(sentence: str) -> None:
-    click.echo(f"rtune: {sentence}", err=True)
 
 
 def _asked(objectives: str | None) -> list[str] | None:

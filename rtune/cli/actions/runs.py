@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-import analysis
+from rtune.cli.own_analysis import analysis
 from rtune.errors import RunFailure, SpecError, UnknownTrialError
 from rtune.run import schema, summary
 from rtune.run.folder import RunFolder, find_run, storage_errors
 from rtune.run.ledger import Ledger, fold
 from rtune.search import explain
-from rtune.storage.places import LocalPlace, StorageError
+from rtune.storage import paths
+from rtune.storage.paths import StorageError
 
 _STATES = (*schema.STATUSES, "waiting")
 
@@ -34,9 +35,7 @@ def results(run: str, runs: str, kind: str, output: Path | None) -> None:
     folder = find_run(run, runs)
     try:
         _write_results(folder, kind, output)
-    except BrokenPipeError:
-        raise
-    except (OSError, StorageError) as error:
+    except StorageError as error:
         raise RunFailure(f"the results cannot be written: {error}") from None
 
 
@@ -54,7 +53,7 @@ def _write_results(folder: RunFolder, kind: str, output: Path | None) -> None:
     else:
         data = (analysis.load(folder).to_json(orient="records", date_format="iso", indent=1) + "\n").encode()
     if output is not None:
-        LocalPlace(output).write(data)  # atomic
+        paths.write_output(output, data)
     else:
         sys.stdout.buffer.write(data)
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-import analysis
+from rtune.cli.own_analysis import analysis
 from rtune.errors import RunError
 from rtune.run.folder import RunFolder
 

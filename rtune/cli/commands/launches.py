@@ -10,11 +10,13 @@ from rtune.cli.failures import UsageFailure, failures
 from rtune.cli.options import (
     RUNS,
     WHICH_HELP,
+    PartsOption,
     launch_options,
     limit_options,
 )
-from rtune.config import spec, yaml_file
+from rtune.config import spaces, spec, yaml_file
 from rtune.config.catalog import SAMPLERS
+from rtune.console import continue_without_output
 
 
 @click.command()
@@ -22,10 +24,7 @@ from rtune.config.catalog import SAMPLERS
 @click.option("--name", help="Name of the run. Default: the name of SPACE and the time.")
 @RUNS
 @launch_options
-@click.option(
-    "--sampler",
-    help=f"Sampler: {', '.join(part.name for part in SAMPLERS.own())}, or one from an installed package.",
-)
+@click.option("--sampler", cls=PartsOption, told=lambda: f"Sampler: {', '.join(SAMPLERS.names())}.")
 @click.option("--seed", type=int, help="Seed of the search, of its trials and of the data split.")
 @click.option(
     "--set",
@@ -75,12 +74,14 @@ def search(
     overrides = [_assignment(text) for text in sets]
     overrides += [(fields[key], value) for key, value in options.items() if value is not None]
     with failures():
-        file = spec.find(space)
+        file = spaces.find(space)
         search_spec, asked = spec.load(file, overrides), None
         if dry_run:
             from rtune.dryrun.estimate import DryRunOptions
 
             asked = DryRunOptions(price, epoch_seconds)
+        else:
+            continue_without_output()
         sys.exit(launches.search(search_spec, file.stem, name, runs, address, asked))
 
 
@@ -98,6 +99,7 @@ def resume(run: str, runs: str, address: str | None, **limits: Any) -> None:
     from rtune.cli.actions import launches
 
     with failures():
+        continue_without_output()
         sys.exit(launches.resume(run, runs, address, {k: v for k, v in limits.items() if v is not None}))
 
 
@@ -124,6 +126,7 @@ def replicate(run: str, runs: str, trials: str, seeds: int, address: str | None,
 
     given = {key: value for key, value in limits.items() if value is not None}
     with failures():
+        continue_without_output()
         sys.exit(launches.replicate(run, runs, address, trials, seeds, given))
 
 
@@ -138,10 +141,10 @@ def _check_dry_run(dry_run: bool, price: float | None, epoch_seconds: float | No
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
+    path, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not path:
-        raise UsageFailure(f"--set {text!r} must be PATH=VALUE, such as model.width=8")
+        raise UsageFailure(f"--set {text[:80]!r} must be PATH=VALUE, such as model.width=8")
     try:
         return path, yaml_file.parse_value(value)
     except yaml_file.YamlError as error:
-        raise UsageFailure(f"--set {path}: {error}") from None
+        raise UsageFailure(f"--set {path[:80]}: {error}") from None

@@ -1,6 +1,7 @@
 """Commands for networks of a run: export, evaluate."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,23 @@ from rtune.cli.options import (
     RUNS,
     WHICH_HELP,
     Number,
+    OutputPath,
+    PartsOption,
 )
 from rtune.config import attack_names
-from rtune.config.catalog import ATTACKS
+from rtune.config.catalog import ATTACKS, Attack
+from rtune.console import continue_without_output
 
 
 def _attacks() -> str:
     """A line for each attack of the catalog: its name, with -K if it takes a number of steps, and `about`."""
-    names = {f"{part.name}{'-K' if part.steps else ''}": part.about for part in ATTACKS.own()}
+    names = {f"{part.name}{'-K' if part.steps else ''}": part.about for part in ATTACKS}
     width = max(map(len, names))
     return "\n".join(f"{name:{width}}  {about}" for name, about in names.items())
 
 
-_EVALUATE_HELP = f"""Measure the accuracy of networks of RUN under strong attacks.
+def _evaluate_help() -> str:
+    return f"""Measure the accuracy of networks of RUN under strong attacks.
 
 By default these are the networks of the Pareto front, on the test split, which the search does not use. The
 results are written to the run folder and appear in the report. A result that is already there is not computed
@@ -34,19 +39,29 @@ Attacks, where K is the number of steps:
 \b
 {_attacks()}
 
-For a noisy network, eot- before {", ".join(part.name for part in ATTACKS.own() if part.eot)} averages each
-gradient over several draws of the noise (expectation over transformation), as in eot-pgd-20. Installed
-packages can add attacks.
+For a noisy network, eot- before {_names(part for part in ATTACKS if part.eot)} averages each
+gradient over several draws of the noise (expectation over transformation), as in eot-pgd-20.
 """
+
+
+def _names(parts: Iterable[Attack]) -> str:
+    return ", ".join(part.name for part in parts) or "no attack"
+
+
+class _Evaluate(click.Command):
+    """The command `evaluate`, whose help is made when it is shown: it lists attacks of installed packages."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with failures():
+            self.help = _evaluate_help()
+        super().format_help_text(ctx, formatter)
 
 
 @click.command()
 @click.argument("run")
 @click.argument("trial")
 @RUNS
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File, ending in .pt2. Default: TRIAL.pt2."
-)
+@click.option("--output", "-o", type=OutputPath(), help="File, ending in .pt2. Default: TRIAL.pt2.")
 def export(run: str, trial: str, runs: str, output: Path | None) -> None:
     """Write the network of TRIAL to a file.
 
@@ -59,7 +74,7 @@ def export(run: str, trial: str, runs: str, output: Path | None) -> None:
         networks.export(run, runs, trial, output)
 
 
-@click.command(help=_EVALUATE_HELP, short_help="Measure accuracy under strong attacks.")
+@click.command(cls=_Evaluate, short_help="Measure accuracy under strong attacks.")
 @click.argument("run")
 @RUNS
 @click.option("--trials", default="front", show_default=True, metavar="WHICH", help=WHICH_HELP)
@@ -83,9 +98,21 @@ def export(run: str, trial: str, runs: str, output: Path | None) -> None:
     type=Number(),
     help="Length of a step, in the same unit. Default: that of the search file; with --epsilon, epsilon / 4.",
 )
-@click.option("--epsilon-l2", type=Number(), default=0.5, show_default=True, help="l2 radius of cw-l2.")
 @click.option(
-    "--restarts", type=int, default=1, show_default=True, help="Number of random starts of pgd and cw."
+    "--epsilon-l2",
+    type=Number(),
+    default=0.5,
+    show_default=True,
+    cls=PartsOption,
+    told=lambda: f"l2 radius of {_names(part for part in ATTACKS if part.norm == 'l2')}.",
+)
+@click.option(
+    "--restarts",
+    type=int,
+    default=1,
+    show_default=True,
+    cls=PartsOption,
+    told=lambda: f"Number of random starts of {_names(part for part in ATTACKS if part.restarts)}.",
 )
 @click.option(
     "--eot-draws", type=int, default=10, show_default=True, help="Noise draws per gradient of eot- attacks."
@@ -109,4 +136,5 @@ def evaluate(
     from rtune.cli.actions import networks
 
     with failures():
+        continue_without_output()  # each result is saved before it is printed
         sys.exit(networks.evaluate(run, runs, trials, attacks, split, diagnose, settings))

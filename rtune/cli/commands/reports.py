@@ -10,6 +10,7 @@ from rtune.cli.options import (
     FORMATS_HELP,
     OBJECTIVES_HELP,
     RUNS,
+    OutputPath,
 )
 
 
@@ -19,7 +20,7 @@ from rtune.cli.options import (
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     help="Folder for the files. Default: report in the folder of RUN, or ./report for several runs.",
 )
 @click.option("--format", "formats", default="html,csv,svg,png", show_default=True, help=FORMATS_HELP)

@@ -7,6 +7,7 @@ import click
 from rtune.cli.failures import failures
 from rtune.cli.options import (
     RUNS,
+    OutputPath,
 )
 
 
@@ -21,9 +22,7 @@ from rtune.cli.options import (
     show_default=True,
     help="File format.",
 )
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File to write. Default: standard output."
-)
+@click.option("--output", "-o", type=OutputPath(), help="File to write. Default: standard output.")
 def results(run: str, runs: str, kind: str, output: Path | None) -> None:
     """Print the results table of RUN.
 

@@ -6,12 +6,13 @@ import click
 
 from rtune.cli.failures import failures
 from rtune.config import spec
+from rtune.config.spaces import built_in
 
 
 @click.command()
 def spaces() -> None:
     """List the built-in search spaces."""
-    for name, file in spec.built_in().items():
+    for name, file in built_in().items():
         with failures():
             click.echo(f"{name:20} {spec.load(file).file.description}")
 

@@ -1,6 +1,5 @@
 """AutoAttack (Croce and Hein, arXiv 2003.01690), from the optional package pyautoattack."""
 
-import importlib.util
 import logging
 from collections.abc import Callable
 
@@ -9,19 +8,6 @@ from torch import Tensor, nn
 
 from rtune.robust.data import Split, to_float
 from rtune.robust.models import is_noisy
-
-
-class MissingPackage(Exception):
-    """AutoAttack is not installed; the message says how to get it."""
-
-
-def require() -> None:
-    """Raises MissingPackage unless pyautoattack can be imported."""
-    if importlib.util.find_spec("pyautoattack") is None:
-        raise MissingPackage(
-            "autoattack needs the package pyautoattack, which is not installed; "
-            "get it with: pip install 'rtune[autoattack]'"
-        )
 
 
 def version_for(model: nn.Module) -> str:
@@ -54,9 +40,8 @@ def autoattack_outcomes(
         bool (1, N), and AutoAttack's own warnings.
 
     Raises:
-        MissingPackage: see `require`.
+        ModuleNotFoundError: pyautoattack is not installed (`pip install 'rtune[autoattack]'`).
     """
-    require()
     from pyautoattack import AutoAttack
 
     mode = model.training

@@ -34,6 +34,11 @@ def cut(block: nn.Module) -> None:
     raise TypeError(f"a {type(block).__name__} cannot be compacted: it has no rule for removing channels")
 
 
+def has_rule(block: nn.Module) -> bool:
+    """Whether this kind of block has a rule in `cut`."""
+    return cut.dispatch(type(block)) is not cut.dispatch(object)
+
+
 def channels_read(layer: nn.Conv2d) -> Tensor:
     """Which input channels of a convolution without groups have a nonzero weight: bool (in,)."""
     return layer.weight.ne(0).any(dim=3).any(dim=2).any(dim=0)

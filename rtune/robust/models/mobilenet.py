@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtune.robust.models.cutting import Select, channels_read, cut, cut_conv, cut_norm, indices
-from rtune.robust.models.parts import EnsembleLinear, Network, Noise, conv
+from rtune.robust.models.parts import EnsembleLinear, Network, Noise, NoiseScale, conv
 
 # (channels in units of `width`, stride) of the blocks: 64, 128, ..., 1024 at width 16.
 BLOCKS = ((4, 1), (8, 2), (8, 1), (16, 2), (16, 1), (32, 2), *5 * [(32, 1)], (64, 2), (64, 1))
@@ -19,6 +19,7 @@ class MobileNet(Network):
     Args:
         width: half the number of channels of the stem, 16 in the original; all layers scale with it.
         in_channels, classes, members, gamma: as in `Network`.
+        noise_scale: as `scale` in `add_noise`.
 
     Raises:
         ValueError: a size is below 1, or `gamma` below 0.
@@ -31,6 +32,7 @@ class MobileNet(Network):
         classes: int = 10,
         members: int = 1,
         gamma: float = 0.0,
+        noise_scale: NoiseScale = "batch",
     ) -> None:
         super().__init__(in_channels, classes, members, gamma, width=width)
         channels = 2 * width
@@ -38,7 +40,7 @@ class MobileNet(Network):
         self.norm = nn.BatchNorm2d(members * channels)
         made = []
         for units, stride in BLOCKS:
-            made.append(SeparableBlock(channels, units * width, stride, members, gamma))
+            made.append(SeparableBlock(channels, units * width, stride, members, gamma, noise_scale))
             channels = units * width
         self.blocks = nn.Sequential(*made)
         self.head = EnsembleLinear(channels, classes, members)
@@ -55,16 +57,25 @@ class SeparableBlock(nn.Module):
         channels, out: input and output channels of each member.
         stride: of the depthwise convolution.
         members, gamma: as in `Network`.
+        noise_scale: as `scale` in `add_noise`.
     """
 
-    def __init__(self, channels: int, out: int, stride: int, members: int, gamma: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        stride: int,
+        members: int,
+        gamma: float,
+        noise_scale: NoiseScale = "batch",
+    ) -> None:
         super().__init__()
         self.read: nn.Module = nn.Identity()  # compaction replaces it by a selection of channels
         self.depthwise = conv(1, 1, 3, members * channels, stride)
         self.norm1 = nn.BatchNorm2d(members * channels)
         self.pointwise = conv(channels, out, 1, members)
         self.norm2 = nn.BatchNorm2d(members * out)
-        self.noise = Noise(gamma, members)
+        self.noise = Noise(gamma, members, noise_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         filtered = F.relu(self.norm1(self.depthwise(self.read(x))))

@@ -7,13 +7,16 @@ convolutions have one group for each member, so that a layer of k members is one
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 M = TypeVar("M", bound=nn.Module)
+
+# What the standard deviation that scales the noise is taken over; see `add_noise`.
+NoiseScale = Literal["batch", "image"]
 
 
 class Network(nn.Module):
@@ -68,18 +71,28 @@ class Network(nn.Module):
 
 
 class Noise(nn.Module):
-    """The layer `add_noise`, active in training and in evaluation mode; the identity if `gamma` is 0."""
+    """The layer `add_noise`, active in training and in evaluation mode; the identity if `gamma` is 0.
 
-    def __init__(self, gamma: float, members: int) -> None:
+    Args:
+        gamma, members, scale: as in `add_noise`.
+
+    Raises:
+        ValueError: `scale` is neither `batch` nor `image`.
+    """
+
+    def __init__(self, gamma: float, members: int, scale: NoiseScale = "batch") -> None:
         super().__init__()
+        if scale not in get_args(NoiseScale):
+            raise ValueError(f"noise_scale is {scale!r}; it must be one of {', '.join(get_args(NoiseScale))}")
         self.gamma = gamma
         self.members = members
+        self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return add_noise(x, self.gamma, self.members) if self.gamma > 0 else x
+        return add_noise(x, self.gamma, self.members, self.scale) if self.gamma > 0 else x
 
     def extra_repr(self) -> str:
-        return f"gamma={self.gamma}, members={self.members}"
+        return f"gamma={self.gamma}, members={self.members}, scale={self.scale}"
 
 
 class EnsembleLinear(nn.Module):
@@ -100,16 +113,21 @@ class EnsembleLinear(nn.Module):
         return F.linear(x, flat) / members + self.bias.mean(dim=0)
 
 
-def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
-    """x + gamma * std(x) * N(0, 1), with std over the whole tensor of each member (section 2.2).
+def add_noise(x: Tensor, gamma: float, members: int, scale: NoiseScale = "batch") -> Tensor:
+    """x + gamma * std(x) * N(0, 1), in training and in evaluation mode (arXiv 2003.00631, section 2.2).
 
-    The noise is used in training and in evaluation mode (arXiv 2003.00631).
+    With `batch`, std is over the whole tensor of each member, as in the paper: the noise of an image depends
+    on the images beside it. With `image`, it is over each image's part of the tensor alone. For a single
+    image both are the same.
 
     Args:
         x: (N, members * C, H, W).
         gamma: strength of the noise, at least 0; 0.1 in the paper.
         members: size of the ensemble.
+        scale: `batch` or `image`.
     """
+    if scale == "image":
+        return torch.addcmul(x, _normal_like(x), _spread_of_each(x, members).to(x.dtype), value=gamma)
     if members == 1:
         return x + gamma * x.std() * _normal_like(x)
     # Sum each channel first: a reduction over axes that are not adjacent in memory is slow.
@@ -121,6 +139,19 @@ def add_noise(x: Tensor, gamma: float, members: int) -> Tensor:
     spread = variance > 0  # at 0 the square root has no finite gradient
     std = torch.where(spread, variance, 1).sqrt() * spread
     return torch.addcmul(x, _normal_like(x), _by_channel(std, channels).to(x.dtype), value=gamma)
+
+
+def _spread_of_each(x: Tensor, members: int) -> Tensor:
+    """Standard deviation (with n - 1) of each image in each member, repeated for the member's channels.
+
+    (N, members * C, H, W) -> (N, members * C, 1, 1), float32.
+    """
+    exact = x.float().unflatten(1, (members, -1))
+    away = exact - exact.mean(dim=(2, 3, 4), keepdim=True)
+    variance = away.square().sum(dim=(2, 3, 4)) / max(1, math.prod(exact.shape[2:]) - 1)
+    spread = variance > 0  # at 0 the square root has no finite gradient
+    std: Tensor = torch.where(spread, variance, 1).sqrt() * spread
+    return std.repeat_interleave(exact.shape[2], dim=1)[:, :, None, None]
 
 
 def _by_channel(each: Tensor, channels: int) -> Tensor:
@@ -188,13 +219,18 @@ def _member(model: Network, m: int) -> Network:
     state = {k: v.chunk(model.members)[m] if v.dim() else v for k, v in model.state_dict().items()}
     member.load_state_dict({k: v.clone() for k, v in state.items()}, assign=True)
     for own, whole in zip(_noises(member), _noises(model), strict=True):
-        own.gamma = whole.gamma
+        own.gamma, own.scale = whole.gamma, whole.scale
     return member.eval()
 
 
 def is_noisy(model: nn.Module) -> bool:
     """Whether the network has noise: two forward passes of the same images may differ."""
     return any(gamma > 0 for gamma in _gammas(model))
+
+
+def depends_on_batch(model: nn.Module) -> bool:
+    """Whether the logits of an image depend on the images beside it in evaluation mode, through noise."""
+    return any(noise.gamma > 0 and noise.scale == "batch" for noise in _noises(model))
 
 
 def quiet(model: M) -> M:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtune.robust.models.cutting import Select, channels_read, cut, cut_conv, cut_norm, indices
-from rtune.robust.models.parts import EnsembleLinear, Network, Noise, conv
+from rtune.robust.models.parts import EnsembleLinear, Network, Noise, NoiseScale, conv
 
 DEPTHS = (20, 32, 38, 44, 56, 110)
 
@@ -22,6 +22,7 @@ class PreActNetwork(Network):
         blocks: number of blocks in each stage.
         skip: whether blocks have skip connections.
         members, gamma: as in `Network`.
+        noise_scale: as `scale` in `add_noise`.
         **settings: the other arguments of the subclass; `width` is the number of channels of the stem.
     """
 
@@ -29,7 +30,14 @@ class PreActNetwork(Network):
     norm: nn.BatchNorm2d
 
     def __init__(
-        self, stages: Sequence[int], blocks: int, skip: bool, members: int, gamma: float, **settings: int
+        self,
+        stages: Sequence[int],
+        blocks: int,
+        skip: bool,
+        members: int,
+        gamma: float,
+        noise_scale: NoiseScale = "batch",
+        **settings: int,
     ) -> None:
         super().__init__(members=members, gamma=gamma, **settings)
         channels = settings["width"]
@@ -38,7 +46,7 @@ class PreActNetwork(Network):
         for stage, out in enumerate(stages):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                made.append(PreActBlock(channels, out, stride, members, gamma, skip))
+                made.append(PreActBlock(channels, out, stride, members, gamma, skip, noise_scale))
                 channels = out
         self.blocks = nn.Sequential(*made)
         self.norm = nn.BatchNorm2d(members * channels)
@@ -58,6 +66,7 @@ class PreActResNet(PreActNetwork):
         depth: n, one of `DEPTHS`.
         width: channels of the stem and of the first stage; 16 in the paper.
         in_channels, classes, members, gamma: as in `Network`.
+        noise_scale: as `scale` in `add_noise`.
 
     Raises:
         ValueError: `depth` is not in `DEPTHS`, or a size is below 1, or `gamma` below 0.
@@ -73,6 +82,7 @@ class PreActResNet(PreActNetwork):
         classes: int = 10,
         members: int = 1,
         gamma: float = 0.0,
+        noise_scale: NoiseScale = "batch",
     ) -> None:
         if depth not in DEPTHS:
             raise ValueError(f"depth is {depth}; it must be one of {DEPTHS}")
@@ -82,6 +92,7 @@ class PreActResNet(PreActNetwork):
             skip=self.skip,
             members=members,
             gamma=gamma,
+            noise_scale=noise_scale,
             depth=depth,
             width=width,
             in_channels=in_channels,
@@ -109,6 +120,7 @@ class WideResNet(PreActNetwork):
         widen: w, the width relative to a ResNet.
         width: channels of the stem; 16 in the literature.
         in_channels, classes, members, gamma: as in `Network`.
+        noise_scale: as `scale` in `add_noise`.
 
     Raises:
         ValueError: `depth` is not 6 m + 4, or a size is below 1, or `gamma` below 0.
@@ -123,6 +135,7 @@ class WideResNet(PreActNetwork):
         classes: int = 10,
         members: int = 1,
         gamma: float = 0.0,
+        noise_scale: NoiseScale = "batch",
     ) -> None:
         if depth < 10 or depth % 6 != 4:
             raise ValueError(f"depth is {depth}; it must be 6 m + 4, such as 10, 28, 34 or 40")
@@ -133,6 +146,7 @@ class WideResNet(PreActNetwork):
             skip=True,
             members=members,
             gamma=gamma,
+            noise_scale=noise_scale,
             depth=depth,
             widen=widen,
             width=width,
@@ -151,10 +165,18 @@ class PreActBlock(nn.Module):
         stride: of the first convolution and of the shortcut.
         members, gamma: as in `Network`.
         skip: whether the block has a shortcut.
+        noise_scale: as `scale` in `add_noise`.
     """
 
     def __init__(
-        self, channels: int, out: int, stride: int, members: int, gamma: float, skip: bool = True
+        self,
+        channels: int,
+        out: int,
+        stride: int,
+        members: int,
+        gamma: float,
+        skip: bool = True,
+        noise_scale: NoiseScale = "batch",
     ) -> None:
         super().__init__()
         self.skip = skip
@@ -165,7 +187,7 @@ class PreActBlock(nn.Module):
         self.conv2 = conv(out, out, 3, members)
         changes = skip and (stride != 1 or channels != out)
         self.shortcut = conv(channels, out, 1, members, stride) if changes else None
-        self.noise = Noise(gamma, members)
+        self.noise = Noise(gamma, members, noise_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.norm1(self.read(x)))

@@ -179,6 +179,6 @@ def test_out_of_memory_ends_neither_the_search_nor_the_other_trial(tmp_path: Pat
     )
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "t0001 broke and is tried again from its checkpoint: a machine ran out of memory" in output
+    assert "t0001: the worker failed; the trial is retried: a machine ran out of memory" in output
     rows = analysis.load(tmp_path / "runs" / "run")
     assert set(rows["status"]) == {"finished"}

@@ -188,7 +188,7 @@ def test_trial_of_a_killed_worker_continues_from_its_checkpoint(tmp_path: Path) 
     assert process.returncode == 0, output
     rows = check_whole(run, 6)
     assert rows["status"].tolist() == ["finished"] * 6
-    assert "t0001 broke and is tried again from its checkpoint" in output
+    assert "t0001: the worker failed; the trial is retried" in output
 
 
 @pytest.mark.parametrize(

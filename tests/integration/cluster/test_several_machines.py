@@ -100,7 +100,7 @@ def test_new_machines_get_trials_and_trials_of_a_lost_machine_continue_elsewhere
     why = "it cannot run rtune: ModuleNotFoundError: No module named 'tests'"
     assert f"machine {bare.ip} (host5) is left out: {why}" in output
     assert output.count("is left out") == 2
-    assert "broke and is tried again from its checkpoint: the actor" in output.lower()
+    assert "the worker failed; the trial is retried: the actor" in output.lower()
     assert check_whole(run, 8)["status"].tolist() == ["finished"] * 64
     trials = fold(RunFolder(run).read().records).trials
     (moved,) = [t for t in trials.values() if any(r["epoch"] > 1 for r in t.retries)]
@@ -114,7 +114,8 @@ def test_new_machines_get_trials_and_trials_of_a_lost_machine_continue_elsewhere
 
 ASK = """
 import sys
-from rtune.cluster import connection, preflight
+from rtune.cluster import connection
+from rtune.cluster.start import preflight
 from rtune.errors import ResourceError
 for address in sys.argv[1:]:
     try:

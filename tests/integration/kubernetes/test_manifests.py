@@ -218,8 +218,8 @@ class TestImage:
 
     def test_image_contains_the_data_set_of_the_job(self) -> None:
         """Pods come without a data set; the head sends its images to the workers."""
-        from rtune.config import spec
+        from rtune.config import spaces, spec
 
         (baked,) = re.findall(r'^ARG DATASETS="(.*)"$', "\n".join(self.lines), re.MULTILINE)
         asked = check.options(check.read("rayjob.yaml")["spec"]["entrypoint"])
-        assert spec.load(spec.find(asked["space"])).file.data.dataset in baked.split()
+        assert spec.load(spaces.find(asked["space"])).file.data.dataset in baked.split()

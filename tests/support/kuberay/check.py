@@ -14,7 +14,7 @@ import yaml
 from rtune import __version__
 from rtune.cli.app import main
 from rtune.cluster import resources
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.errors import SpecError
 from rtune.search.limits import Limits
 from tests.support.paths import ROOT
@@ -142,7 +142,7 @@ def _job(job: dict[str, Any]) -> Iterator[str]:
         if job.get("backoffLimit") != 0 and asked["name"]:
             yield "a second try would be refused: the run exists"
         try:
-            spec.load(spec.find(asked["space"]))
+            spec.load(spaces.find(asked["space"]))
         except SpecError as error:
             yield f"rtune refuses the space: {error}"
     yield from _fits(job["rayClusterSpec"], asked)

@@ -8,6 +8,7 @@ import numpy as np
 from rtune import metrics
 from rtune.config import spec
 from rtune.run import changes
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 
 TREE: dict[str, Any] = {
@@ -49,9 +50,7 @@ def make(
         broken: of the trials so many fail or diverge in turn.
         lacking: beginnings of paths that the trials have no values of.
     """
-    folder = RunFolder.create(
-        runs, name, spec.from_tree(tree, {}, "test"), {"rtune": "0", "command": "rtune search"}
-    )
+    folder = create(runs, name, spec.from_tree(tree, {}, "test"), {"rtune": "0", "command": "rtune search"})
     rng = np.random.default_rng(seed)
     with folder.launch() as writer:
         writer.append(_launch(folder, trials))

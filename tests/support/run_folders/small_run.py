@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from rtune.config import spec
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.search import plan
 from rtune.search.limits import Limits
@@ -34,7 +35,7 @@ TREE: dict[str, Any] = {
 
 def make(runs: Path, tree: dict[str, Any] = TREE) -> RunFolder:
     """`runs/run`: every trial of `tree` trained to its end; t0001 ordinary, t0002 noisy."""
-    folder = RunFolder.create(runs, "run", spec.from_tree(tree, {}, "test"), {})
+    folder = create(runs, "run", spec.from_tree(tree, {}, "test"), {})
     limits = Limits.of(folder.spec.search, folder.spec.trials, folder.spec.max_epochs)
     planned = plan.of_spec(folder.spec)
     data = build.fingerprint(folder.spec.file.data, folder.spec.search.seed)

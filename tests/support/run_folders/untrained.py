@@ -5,6 +5,7 @@ from typing import Any
 
 from rtune.config import spec
 from rtune.run import schema
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 
 TREE = {
@@ -16,7 +17,7 @@ TREE = {
 
 
 def make(tmp_path: Path, name: str = "run") -> RunFolder:
-    return RunFolder.create(tmp_path, name, spec.from_tree(TREE, {}, "test"), {"rtune": "0"})
+    return create(tmp_path, name, spec.from_tree(TREE, {}, "test"), {"rtune": "0"})
 
 
 def epoch(trial: str, number: int, decision: str = "continue") -> dict[str, Any]:

@@ -5,6 +5,7 @@ that started it.
 """
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -52,23 +53,25 @@ class Server:
 
     @contextlib.contextmanager
     def outage(self, how: str = "SlowDown", methods: str = "", times: int = -1) -> Iterator[None]:
-        """Context in which requests fail.
-
-        Args:
-            how: an error's code, answered with the status it has; `drop` cuts connections, `hang` never
-                answers, `slow` answers after up to half a second, each time another.
-            methods: only these, such as "PUT POST"; all if empty.
-            times: how many of them; all if negative.
-        """
+        """Context in which requests fail; arguments as of `switch`."""
         self.switch(how, methods, times)
         try:
             yield
         finally:
             self.switch("")
 
-    def switch(self, how: str, methods: str = "", times: int = -1) -> None:
-        """Begins an outage, or ends it with an empty `how`."""
-        self.ask(_SWITCH, json.dumps([how, methods.split(), times]).encode(), "PUT")
+    def switch(self, how: str, methods: str = "", times: int = -1, seconds: float = 0.5) -> None:
+        """Begins an outage, or ends it with an empty `how`.
+
+        Args:
+            how: an error's code, answered with the status it has; `drop` cuts connections, `reset` resets
+                them, `half` does what is asked, sends half of the answer and cuts, `hang` never answers,
+                `slow` answers late.
+            methods: only these, such as "PUT POST"; all if empty.
+            times: how many of them; all if negative.
+            seconds: how late at most, each time another.
+        """
+        self.ask(_SWITCH, json.dumps([how, methods.split(), times, seconds]).encode(), "PUT")
 
     def ask(self, path: str, body: bytes | None = None, method: str = "GET") -> bytes:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, method=method)
@@ -128,7 +131,7 @@ class Faulty:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._switch: list[Any] = ["", [], -1]
+        self._switch: list[Any] = ["", [], -1, 0.0]
         self._counts: dict[str, int] = {"failed": 0}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -140,18 +143,20 @@ class Faulty:
             return [json.dumps(self._counts).encode()]
         if not self._take_body(environ):
             return self._fail("drop", environ, start_response)
-        how, methods, times = self._switch
-        if how and times and (not methods or method in methods):
+        how, methods, times, seconds = self._switch
+        hit = how and times and (not methods or method in methods)
+        if hit:
             self._switch[2] -= 1
             self._counts["failed"] += 1
-            if how != "slow":
+            if how not in ("slow", "half"):
                 return self._fail(how, environ, start_response)
-            time.sleep(random.uniform(0, 0.5))
+            time.sleep(random.uniform(0, seconds) if how == "slow" else 0)
         signed = environ.get("HTTP_AUTHORIZATION", "Credential=test/")
         if "Credential=test/" not in signed:
             return self._fail("AccessDenied", environ, start_response)
         self._counts[method] = self._counts.get(method, 0) + 1
-        return self._application(environ, start_response)
+        answer = self._application(environ, start_response)
+        return self._half(b"".join(answer), environ) if hit and how == "half" else answer
 
     def _take_body(self, environ: dict[str, Any]) -> bool:
         """Whether a request is whole: moto would keep the half that a killed client has sent."""
@@ -167,12 +172,30 @@ class Faulty:
     def _fail(self, how: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if how == "hang":
             time.sleep(3600)
+        if how == "reset":
+            _reset(environ["werkzeug.socket"])
+            return []
         if how in ("drop", "hang"):
-            with contextlib.suppress(OSError):
-                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            _cut(environ["werkzeug.socket"])
             return []
         start_response(self._STATUS[how], [("Content-Type", "application/xml")])
         return [f"<Error><Code>{how}</Code><Message>an outage of the test</Message></Error>".encode()]
+
+    @staticmethod
+    def _half(body: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
+        if body:  # the status line and the headers go with the first part
+            yield body[: len(body) // 2] or body
+        _cut(environ["werkzeug.socket"])
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _reset(connection: socket.socket) -> None:
+    """Ends a connection by a reset: what connecting a socket to no address (AF_UNSPEC) does on Linux."""
+    ctypes.CDLL(None).connect(connection.fileno(), bytes(16), 16)
 
 
 def serve_until_end(around: Callable[[Application], Application]) -> None:

@@ -33,8 +33,13 @@ NETWORKS: list[dict[str, Any]] = [
 ]
 
 
-def saved(folder: Path, settings: dict[str, Any], dataset: str, seed: int = 0) -> tuple[Path, Network]:
-    """A checkpoint of a network a third of whose channels are zero, and the network."""
+def saved(
+    folder: Path, settings: dict[str, Any], dataset: str, seed: int = 0, older: bool = False
+) -> tuple[Path, Network]:
+    """A checkpoint of a network a third of whose channels are zero, and the network.
+
+    older: without the number of groups, as earlier versions saved it.
+    """
     trial = trial_config().model_validate({"data": {"dataset": dataset}, "model": {"width": 4, **settings}})
     torch.manual_seed(seed)
     network = build.model(trial.model, trial.data)
@@ -46,7 +51,8 @@ def saved(folder: Path, settings: dict[str, Any], dataset: str, seed: int = 0) -
     whole = trial.model_dump(mode="json")
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"momentum.{i}": torch.ones(2, 2, 2, 2) for i in range(2)}
-    return checkpoint.write(folder, checkpoint.Checkpoint("t0001", whole, [{}], tensors)), network
+    groups = {} if older else checkpoint.conv_groups(network)
+    return checkpoint.write(folder, checkpoint.Checkpoint("t0001", whole, [{}], tensors, groups)), network
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
@@ -68,10 +74,26 @@ def same(path: Any, network: nn.Module) -> None:
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=lambda s: "-".join(str(v) for v in s.values()))
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])  # of one and of three channels
-def test_the_norms_are_those_of_the_science(tmp_path: Path, settings: dict[str, Any], dataset: str) -> None:
-    path, network = saved(tmp_path, settings, dataset)
+@pytest.mark.parametrize("older", [False, True])
+def test_the_norms_are_those_of_the_science(
+    tmp_path: Path, settings: dict[str, Any], dataset: str, older: bool
+) -> None:
+    path, network = saved(tmp_path, settings, dataset, older=older)
     assert 0.2 < channel_sparsity(network) < 0.5
     same(path, network)
+
+
+def test_a_depthwise_convolution_may_have_any_name(tmp_path: Path) -> None:
+    network = nn.Sequential()
+    network.add_module("dw", nn.Conv2d(8, 8, 3, groups=8))
+    network.add_module("stem", nn.Conv2d(1, 4, 3))
+    tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    groups = checkpoint.conv_groups(network)
+    path = checkpoint.write(tmp_path, checkpoint.Checkpoint("t0001", {}, [{}], tensors, groups))
+    norms, reason = channel_norms(path)
+    assert norms is not None, reason
+    assert {layer: len(values) for layer, values in norms.items()} == {"dw": 8, "stem": 1}
+    assert checkpoint.read(path).groups == groups
 
 
 def test_a_runs_own_checkpoints(trained: Path) -> None:
@@ -160,7 +182,7 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
         (
             {"model": {"network": "enresnet", "enresnet": {"members": 3}}},
             {"model.stem.weight": torch.ones(2, 1, 3, 3)},
-            "has 2 filters in stem, which 3 members cannot share",
+            "has 2 filters in stem, which 3 groups cannot share",
         ),
         ({"model": {"network": "resnet"}}, {"model.a": torch.ones(2)}, "no network with convolutions"),
         (

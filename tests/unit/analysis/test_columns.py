@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import analysis
 from analysis import blocks, columns
 from rtune.config import spec
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.run.ledger import fold
 from rtune.storage.places import LocalPlace, Place
@@ -52,7 +53,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_
 
 
 def make(runs: Path | Place) -> RunFolder:
-    return RunFolder.create(runs, "run", spec.from_tree(TREE, {}, "test"), {})
+    return create(runs, "run", spec.from_tree(TREE, {}, "test"), {})
 
 
 @pytest.fixture(scope="module")

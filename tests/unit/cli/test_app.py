@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from rtune.cli.app import main
-from rtune.config import spec
+from rtune.config import spaces
+from tests.support.image_files import write_fashion_mnist
 
 BAD = {
     "search digits --set model.widht=8": "unknown field; did you mean width?",
@@ -20,6 +21,8 @@ BAD = {
     "search digits --trials many": "Invalid value for '--trials'",
     "search digits --max-epochs 0": "training.max_epochs is 0",
     "search digits --sampler best": "search.sampler is 'best'; it must be 'auto', 'random', 'tpe', ",
+    "search digits --set attack.method=fgsm": "is 'fgsm'; it must be 'pgd'; fgsm is for rtune evaluate only",
+    "search digits --set evaluation.method=autoattack": "autoattack is for rtune evaluate only",
     "search digits --set search.early_stopping.eta=1": "early_stopping.eta is 1; it must be greater than",
     "search digits --set search.early_stopping.grace=9": "is 9; it must not be above training.max_epochs, 8",
     "search digits --set search.early_stopping.brackets=3": "brackets is 3; each needs a rung to start with, "
@@ -47,9 +50,9 @@ BAD = {
     "search digits --no-such-option": "No such option",
     "search": "Missing argument 'SPACE'",
     "find": "No such command 'find'",
-    "search digits --set model.width=&a [*a]": "is not a YAML value: Circular reference",
-    f"search {'x' * 300}": "no file has so long a name",
-    f"status {'x' * 300}": "no folder has so long a name",
+    "search digits --set model.width=&a [*a]": "is not a YAML value: a value contains itself",
+    f"search {'x' * 300}": "xxx... (300 characters)' is none of the built-in ones",
+    f"status {'x' * 300}": "xxx... (300 characters) cannot be read: File name too long",
     "search missing.yaml": "search file missing.yaml does not exist",
     "search fashion-mnist-rgsm --set data.folder=nowhere": "nowhere does not exist",
     "resume nowhere": "nowhere is not a run folder: it does not exist",
@@ -81,7 +84,25 @@ def test_bad_input_is_one_sentence_and_exit_2(
     assert left == []
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_torn_data_is_one_sentence_and_exit_2_and_nothing_starts(
+    dry: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_fashion_mnist(tmp_path / "images" / "FashionMNIST" / "raw", "")
+    file = tmp_path / "images" / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["search", "fashion-mnist-rgsm", "--set", "data.folder=images", *dry]
+    for content in (b"", file.read_bytes()[:-1]):
+        file.write_bytes(content)
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2, result.output
+        assert str(file) in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_spaces_and_schema_are_printed() -> None:
     listed = CliRunner().invoke(main, ["spaces"])
-    assert [line.split()[0] for line in listed.output.splitlines()] == list(spec.built_in())
+    assert [line.split()[0] for line in listed.output.splitlines()] == list(spaces.built_in())
     assert '"Range"' in CliRunner().invoke(main, ["schema"]).output

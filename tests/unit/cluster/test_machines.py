@@ -11,7 +11,7 @@ import ray
 from rtune.cluster import machines
 from rtune.cluster.interrupt import Interrupt
 from rtune.cluster.machines import Machines
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.search.limits import Limits
 from rtune.storage.places import LocalPlace, StorageError, place
 
@@ -62,14 +62,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def made(folder: Path, said: list[str]) -> Machines:
-    search = spec.load(spec.find("digits")).search
+    search = spec.load(spaces.find("digits")).search
     return Machines(Limits.of(search, 4, 4), place(folder), said.append)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(machines, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(machines, "clock", SimpleNamespace(running=lambda: now[0]))
     return now
 
 

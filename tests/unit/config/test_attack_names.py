@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtune.config import attack_names
-from rtune.config.attack_names import AttackName, Settings, parse
+from rtune.config.attack_names import AttackName, Settings, of_run, parse
+from rtune.config.sections import EvaluationConfig
 from rtune.errors import AttackNameError
 
 
@@ -41,12 +42,12 @@ def test_the_default_names_are_names() -> None:
         ("", "at least one attack is expected"),
         ("pdg-20", "attack 'pdg-20' is unknown"),
         ("autoatack", "did you mean autoattack?"),
-        ("pgd-0", "attack 'pgd-0' has 0 steps; it must have at least 1"),
+        ("pgd-0", "attack 'pgd-0' has 0 steps; it must be from 1 to 100000"),
         ("cw--3", "attack 'cw--3' has -3 steps"),
         ("fgsm-3", "fgsm takes no number of steps"),
         ("eot-natural", "eot- goes with fgsm, ifgsm, pgd, cw only"),
         ("eot-cw-l2", "eot- goes with"),
-        ("pgd-100001", "has 100001 steps; it must have 100000 at most"),
+        ("pgd-100001", "has 100001 steps; it must be from 1 to 100000"),
         ("pgd-" + "9" * 5000, "is unknown"),
         ("pgd-\u0663", "is unknown"),
         ("eot-autoattack", "eot- goes with"),
@@ -61,8 +62,8 @@ def test_bad_names(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epsilon": 0.0}, "--epsilon is 0.0; it must be above 0 and at most 1"),
-        ({"epsilon": 8.0}, "--epsilon is 8.0; it must be above 0 and at most 1"),
+        ({"epsilon": 0.0}, "--epsilon is 0.0; it must be from 1e-06 to 1"),
+        ({"epsilon": 8.0}, "--epsilon is 8.0; it must be from 1e-06 to 1"),
         ({"epsilon": float("nan")}, "--epsilon is nan"),
         ({"step_size": -1.0}, "--step-size is -1.0"),
         ({"epsilon_l2": 0.0}, "--epsilon-l2 is 0.0"),
@@ -111,3 +112,20 @@ def test_which_attacks_are_not_for_which_networks() -> None:
         for noisy in (True, False)
     }
     assert left_out == {True: ["cw-l2-200"], False: ["eot-pgd-20", "eot-cw-20"]}
+
+
+def test_a_value_of_the_search_file_is_named_by_its_field() -> None:
+    given = {"epsilon": None, "step_size": None}
+    own = EvaluationConfig(epsilon=8.0)
+    with pytest.raises(AttackNameError) as found:
+        of_run(own, "runs/old/search.yaml", given)
+    assert str(found.value) == (
+        "runs/old/search.yaml: evaluation.epsilon is 8.0; it must be from 1e-06 to 1, in units of pixels in "
+        "[0, 1]; did you mean 8/255?; give --epsilon for this evaluation"
+    )
+    assert of_run(own, "", given | {"epsilon": 0.1}) == Settings(0.1, 0.025)
+    # A quarter of the smallest radius is below the smallest step.
+    assert of_run(own, "", given | {"epsilon": 1e-6}).step_size == 1e-6
+    with pytest.raises(AttackNameError, match=r"search\.yaml: evaluation\.step_size is 20\.0"):
+        of_run(EvaluationConfig(step_size=20.0), "search.yaml", given)
+    assert of_run(EvaluationConfig(step_size=20.0), "", given | {"step_size": 0.1}) == Settings(8 / 255, 0.1)

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtune.config import ranges, spec
+from rtune.config import ranges, spaces, spec
 from rtune.config.json_schema import search_file_schema
+from rtune.config.reading import texts
 from rtune.errors import SpecError
 
 GOOD = """\
@@ -66,15 +67,15 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (training.momentum, training.weight_decay, training.milestones) == (0.9, 5e-4, [0.4, 0.6, 0.8])
 
 
-@pytest.mark.parametrize("name", spec.built_in())
+@pytest.mark.parametrize("name", spaces.built_in())
 def test_built_in_spaces_are_valid_and_round_trip(name: str) -> None:
-    found = spec.load(spec.built_in()[name])
+    found = spec.load(spaces.built_in()[name])
     again = spec.from_tree(yaml.safe_load(yaml.safe_dump(found.to_tree())), {}, "again")
     assert again.file == found.file
     assert again.ranges == found.ranges
     assert found.file.description
     jsonschema.validate(
-        yaml.safe_load(spec.built_in()[name].read_text().replace("1e-", "1.0e-")), search_file_schema()
+        yaml.safe_load(spaces.built_in()[name].read_text().replace("1e-", "1.0e-")), search_file_schema()
     )
 
 
@@ -101,11 +102,11 @@ def test_depth_counts_only_where_the_network_has_it(tmp_path: Path) -> None:
 
 def test_the_spaces_hold_the_papers_settings() -> None:
     for name in ("cifar10-rvsm", "cifar10-rgsm", "cifar10-admm", "cifar10-enresnet", "cifar100-rgsm"):
-        found = spec.load(spec.built_in()[name])
+        found = spec.load(spaces.built_in()[name])
         for point in found.points:
             for path, value in point.items():
                 assert found.ranges[path].holds(value), (name, path)
-    paper = spec.load(spec.built_in()["cifar10-paper"])
+    paper = spec.load(spaces.built_in()["cifar10-paper"])
     assert not paper.ranges
     assert paper.trials == len(paper.points) == 20
     assert paper.search.early_stopping is None
@@ -156,6 +157,32 @@ WRONG = {
     "points=[{pruning.method: none, pruning.rvsm.beta: 0.1}]": "is given, but pruning.method is none",
     "points=[{model.widht: 1}]": "model.widht is not a field that can be searched; did you mean width?",
     "points=[{model.width: -1}]": "points.0.model.width is -1; it must be",
+    "attack.epsilon=8": "it must be from 1e-06 to 1, in units of pixels in [0, 1]; did you mean 8/255?",
+    "evaluation.epsilon=8": "evaluation.epsilon is 8; it must be from 1e-06 to 1",
+    "evaluation.steps=100001": "evaluation.steps is 100001; it must be from 1 to 100000",
+    "attack.step_size=20": "attack.step_size is 20; it must be from 1e-06 to 1",
+    "attack.epsilon={uniform: [0.1, 8]}": "attack.epsilon is 8.0; it must be from 1e-06 to 1",
+    "points=[{attack.epsilon: 8}]": "points.0.attack.epsilon is 8; it must be from 1e-06 to 1",
+    "points=[{model.network: [1]}]": "model.network is [1]; it must be a number, a text, true or false",
+    "attack.epsilon='0,07'": "attack.epsilon is '0,07'; it must be a number; did you mean 0.07?",
+    "training.max_epochs='010'": "training.max_epochs is '010'; it must be a whole number; did you mean 10?",
+    "training.max_epochs='0x10'": "training.max_epochs is '0x10'; it must be a whole number; write a decimal",
+    "training.max_epochs=1000000000": "training.max_epochs is 1000000000; it must be from 1 to 1000000",
+    "training.milestones=[0.9, 0.5]": "is [0.9, 0.5]; it must be ascending fractions between 0 and 1",
+    "training.milestones=[0.5, 0.5]": "it must be ascending fractions between 0 and 1",
+    "training.milestones=[1.0]": "it must be ascending fractions between 0 and 1",
+    "training.weight_decay=5": "training.weight_decay is 5; it must be from 0 to 1",
+    "training.lr={choice: [1, 1.0]}": "two are the same",
+    "training.lr={uniform: [1, .inf]}": "a bound is too large, or no number",
+    "model.width={log_int_uniform: [1, 99999999999999999999]}": "a bound is too large, or no number",
+    "model.width={int_uniform: [-99999999999999999999, 5]}": "a bound is too large, or no number",
+    "model.width=99999999999999999999": "model.width is 99999999999999999999; it must be less than",
+    "data.flip=maybe": "data.flip is 'maybe'; it must be true or false",
+    "data.folder=''": "data.folder is ''; it must be the path of a folder, or null",
+    "search.time_budget=1h 30": "a time is a number with s, m, h or d, such as 30m or 1h30m",
+    "search.time_budget=99999d": "search.time_budget is 8639913600.0; it must be from 0 to 315360000",
+    "search.gpus_per_trial=1.0e-300": "it must be 0, or from 0.001 to 10000",
+    "1=2": "1 is an unknown field",
     "points=[{search.trials: 1}]": "search.trials is not a field that can be searched",
 }
 
@@ -230,8 +257,38 @@ def test_no_content_gives_a_traceback(value: Any) -> None:
             spec.from_tree(tree, {}, "file")
 
 
+def test_texts_are_read_as_the_field_means_them(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "description: 8/255\nmodel: {depth: {choice: [20, 32]}}\n"
+        "attack: {epsilon: 8 / 255, random_start: off}\n"
+        "training: {lr: {uniform: [1/10, 1 / 2]}, max_epochs: 1_000}\n"
+        "data: {flip: yes, folder: no}\npoints: [{training.lr: 1/4, attack.random_start: On}]",
+    )
+    assert (found.file.description, found.file.attack.epsilon, found.max_epochs) == ("8/255", 8 / 255, 1000)
+    assert found.ranges["training.lr"] == ranges.Uniform(0.1, 0.5)
+    assert (found.file.attack.random_start, found.file.data.flip) == (False, True)
+    assert Path(found.file.data.folder).name == "no"
+    assert found.points == [{"training.lr": 0.25, "attack.random_start": True}]
+
+
+def test_a_saved_search_file_that_breaks_a_newer_rule_is_read() -> None:
+    tree = {
+        "attack": {"epsilon": 8.0, "step_size": 20.0},
+        "evaluation": {"epsilon": 8.0},
+        "training": {"milestones": [0.9, 0.5, 1.0], "lr": {"uniform": [0.1, 1e40]}, "weight_decay": 5.0},
+        "points": [{"attack.epsilon": 9.0}],
+    }
+    found = spec.from_tree(tree, {}, "saved")
+    assert (found.file.attack.epsilon, found.trial_config({}).training.milestones) == (8.0, [0.9, 0.5, 1.0])
+
+
 def test_times() -> None:
-    assert [spec.seconds(t) for t in ("90", "90s", "1.5m", "2h", "1d")] == [90, 90, 90, 7200, 86400]
+    assert [texts.seconds(t) for t in ("90", "90s", "1.5m", "2h", "1d")] == [90, 90, 90, 7200, 86400]
+    assert [texts.seconds(t) for t in ("1h30m", "1d 2h", " 1h 0.5m 3s ")] == [5400, 93600, 3633]
+    for wrong in ("", " ", "30m1h", "1h30", "12:30", "1h1h", "h", "-3s", "1e3", "٣"):
+        with pytest.raises(ValueError, match="a time is a number"):
+            texts.seconds(wrong)
 
 
 def test_names_agree_with_the_science() -> None:
@@ -244,10 +301,3 @@ def test_names_agree_with_the_science() -> None:
 
     assert tuple(part.name for part in DATASETS.own()) == tuple(SOURCES)
     assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
-
-
-def test_unknown_space_names_the_near_one() -> None:
-    with pytest.raises(SpecError, match="did you mean digits"):
-        spec.find("digit")
-    with pytest.raises(SpecError, match=r"nowhere/x\.yaml does not exist"):
-        spec.find("nowhere/x.yaml")

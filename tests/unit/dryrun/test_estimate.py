@@ -17,13 +17,15 @@ from benchmarks import estimates
 from benchmarks.searching import tables
 from rtune.cli.app import main
 from rtune.cluster.resources import Room
-from rtune.config import spec
+from rtune.config import spaces, spec
+from rtune.config.catalog import ATTACKS, Attack
 from rtune.config.sections import EarlyStopping
 from rtune.dryrun import estimate, pace
 from rtune.pareto.objectives import Objective
 from rtune.robust import Split, Trainer
 from rtune.search.limits import Limits
 from rtune.search.plan import Plan
+from tests.support.parts import added
 from tests.support.paths import ROOT
 
 CPUS = Room([{"CPU": 2, "GPU": 0}], here=True)
@@ -133,7 +135,7 @@ def test_given_seconds_and_a_price_make_money(tmp_path: Path, monkeypatch: pytes
         "--address ray://nowhere:1 --concurrency 5 --epoch-seconds 40 --price 2 --time-budget 5m"
     )
     # 90 epochs of 40 seconds are an hour on half a GPU, in two turns of six minutes.
-    assert run(line, tmp_path, monkeypatch) == [
+    assert run(line, tmp_path, monkeypatch)[:7] == [
         "dry run, nothing is started or written: 10 trials on digits, 5 at once",
         "epochs: 90, all trials are trained to their end",
         "seconds an epoch: 40, as given",
@@ -148,7 +150,9 @@ def test_without_the_gpu_that_trials_ask_for_there_are_epochs_and_no_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtune.cluster.resources.local", lambda: CPUS)
-    first, epochs, seconds, cost = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    printed = run("digits --gpus-per-trial 0.25 --price 2", tmp_path, monkeypatch)
+    first, epochs, seconds, cost, *_ = printed
+    assert printed[-1].startswith("note: on this machine the search would not start: a trial needs 1 CPU and")
     assert cost == "cost: unknown without the seconds of an epoch"
     assert first.endswith("18 trials on digits, 4 at once as on one GPU (--concurrency overrides this)")
     assert epochs.startswith("epochs: 144 without early stopping, about ")
@@ -164,15 +168,15 @@ def test_data_that_would_be_fetched_is_not_fetched_by_a_dry_run(
     def fetched(*_: Any, **__: Any) -> None:
         raise AssertionError("a dry run fetches data")
 
-    monkeypatch.setattr("torchvision.datasets.CIFAR10.download", fetched)
-    monkeypatch.setattr("rtune.robust.data.DEFAULT_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("rtune.robust.data.download.fetch", fetched)
+    monkeypatch.setattr("rtune.robust.data.loading.DEFAULT_FOLDER", tmp_path / "none")
     *_, seconds = run("cifar10-rgsm", tmp_path, monkeypatch)
     assert "unknown (cifar10 is not in" in seconds
     assert "rtune search would download it" in seconds
 
 
 def test_kinds_of_settings_weigh_as_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    search_spec = spec.load(spec.find("digits"), [("search.trials", 40)])
+    search_spec = spec.load(spaces.find("digits"), [("search.trials", 40)])
     members = {"resnet": 1.0, "enresnet": 2.0}
     monkeypatch.setattr(pace, "epoch_seconds", lambda config, *rest: members[config.model.network])
     limits = Limits.of(search_spec.search, 40, search_spec.max_epochs)
@@ -201,10 +205,79 @@ def test_an_epoch_is_all_its_images_however_few_were_trained(monkeypatch: pytest
     monkeypatch.setattr(Trainer, "measure", measure)
     monkeypatch.setattr(pace, "footprint", lambda *_: passes(0.5))
     images = Split(torch.zeros(2000, 1, 8, 8, dtype=torch.uint8), torch.zeros(2000, dtype=torch.int64))
-    config = spec.load(spec.find("digits")).trial_config({})
+    config = spec.load(spaces.find("digits")).trial_config({})
     # 2,000 images of 10 ms, 2,000 of 8 ms, and what is done once.
     assert pace.epoch_seconds(config, images, images, 0) == pytest.approx(20 + 16 + 0.5)
     # On a quarter of the validation images.
     assert pace.epoch_seconds(config, images, images, 0, 0.25) == pytest.approx(20 + 4 + 0.5)
     assert max(trained) < 200
     assert max(asked) < 200
+
+
+def test_a_dry_run_shows_each_value_as_it_was_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = (
+        "cifar10-rgsm --epoch-seconds 1 --time-budget 1h30m --trials 10 --set 'attack.epsilon=8 / 255' "
+        "--set training.batch_size=1_024 --set 'model.width={int_uniform: [8, 16]}' --set data.flip=yes "
+        "--set attack.steps=10 --set training.lr=1/4 --set search.report_timeout=1d"
+    )
+    printed = run(line, tmp_path, monkeypatch)
+    shown = [text.strip() for text in printed if " = " in text]
+    for expected in (
+        "attack.epsilon = 0.03137254901960784",
+        "attack.steps = 10",  # the default, but given
+        "training.batch_size = 1024",
+        'model.width = {"int_uniform": [8, 16]}',
+        "data.flip = true",
+        "training.lr = 0.25",
+        "search.trials = 10",
+        "search.time_budget = 5400.0 seconds (1:30:00)",
+        "search.report_timeout = 86400.0 seconds (24:00:00)",
+        'pruning.rgsm.beta = {"log_uniform": [0.1, 10]}',
+    ):
+        assert expected in shown
+    assert any(text.startswith('points.0 = {"pruning.rgsm.beta": 1.0, ') for text in shown)
+    assert not any(text.startswith(("evaluation.", "pruning.admm", "model.depth")) for text in shown)
+
+
+def test_a_setting_that_cannot_be_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last stages of a mobilenet see a pixel of each digit, and batch norm needs two values."""
+    monkeypatch.chdir(tmp_path)
+    sets = ["model.network=mobilenet", "points=[]", "model.width=2", "training.batch_size=1"]
+    options = [word for text in [*sets, "pruning.method=rgsm"] for word in ("--set", text)]
+    result = CliRunner().invoke(main, ["search", "digits", "--dry-run", *options])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert re.search(r"rtune: a trial with lambda_1.* fails: ValueError: Expected more", result.output)
+    assert "seconds an epoch: unknown (no setting that was tried can be trained)" in result.output
+
+
+def test_a_million_trials_are_estimated_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_SIMULATED_TRIALS", 100)
+    few, many = (estimate.searches(plan(n, 9, EarlyStopping()), 4)[0] for n in (100, 10_000))
+    assert many.epochs == pytest.approx(100 * few.epochs)
+    assert many.wall == pytest.approx(100 * few.wall)
+
+
+def test_a_dry_run_names_the_points_that_the_command_line_contradicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = run("digits --epoch-seconds 1 --set model.network=mobilenet", tmp_path, monkeypatch)
+    (note,) = (line for line in printed if line.startswith("note: "))
+    assert note.startswith("note: left out of the file's 4 points, because the command line says otherwise: ")
+    assert not any("points." in line for line in printed if line != note)
+
+
+def test_a_part_that_fails_while_it_trains_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such parts can be built; that they fail is seen where a few batches are trained."""
+    monkeypatch.chdir(tmp_path)
+    broken = Attack(name="broken", label="b", about="b", build="tests.support.parts:Broken", trains=True)
+    with added(ATTACKS, broken):
+        line = "search digits --dry-run --set attack.method=broken"
+        done = CliRunner().invoke(main, shlex.split(line))
+    assert done.exit_code == 1, done.output
+    assert all(line.startswith("rtune: a trial with ") for line in done.stderr.splitlines())
+    assert "fails: KeyError: 'no such thing'" in done.stderr

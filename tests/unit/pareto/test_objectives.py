@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rtune.errors import ObjectiveError
 from rtune.metrics import METRICS
+from rtune.pareto.fronts import Fronts, contributions
 from rtune.pareto.hypervolume import hypervolume
 from rtune.pareto.objectives import Objective, front_hypervolume, parse, parse_all, references, signed
 
@@ -70,3 +71,26 @@ def test_the_reference_is_the_lower_bound_or_the_worst_network() -> None:
 def test_fractions_to_maximise_have_the_hypervolume_above_zero(rows: list[list[float]]) -> None:
     asked = parse_all(["natural_accuracy", "robust_accuracy", "weight_sparsity"])
     assert front_hypervolume(np.array(rows), asked) == hypervolume(np.array(rows))
+
+
+BROKEN = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@given(st.integers(1, 5), st.integers(1, 5), BROKEN, st.data())
+def test_no_point_may_have_a_value_that_is_not_finite(
+    n: int, k: int, value: float, data: st.DataObject
+) -> None:
+    """Also in four objectives and more, where a hypervolume with nan would not return."""
+    points = np.random.default_rng(0).random((n, k))
+    points[data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, k - 1))] = value
+    asked = [Objective(name) for name in METRICS.names()[:k]]
+    for refuses in (
+        hypervolume,
+        contributions,
+        lambda p: references(p, asked),
+        lambda p: front_hypervolume(p, asked),
+        lambda p: [signed(dict(zip(METRICS.names(), row, strict=False)), asked) for row in p],
+        lambda p: [Fronts().add(str(i), row) for i, row in enumerate(p)],
+    ):
+        with pytest.raises(ValueError, match=r"finite.* (nan|-?inf)"):
+            refuses(points)

@@ -263,3 +263,54 @@ def test_contributions_of_more_than_three_objectives_use_distances() -> None:
     assert gains.shape == (4,)
     assert gains[3] < gains[0]
     assert contributions(points[:1]).tolist() == [0.0]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 3).map(float)] * 3), min_size=1, max_size=8), st.data())
+def test_a_twin_takes_nothing_from_what_its_front_member_adds(
+    points: list[tuple[float, ...]], data: st.DataObject
+) -> None:
+    """In two to four objectives: equal points have the contribution of one of them alone."""
+    two_to_four = data.draw(st.integers(2, 4))
+    wide = [(*point, sum(point))[:two_to_four] for point in points]
+    front = sorted({p for p, rank in zip(wide, slow_ranks(wide), strict=True) if rank == 0})
+    alone = dict(zip(front, contributions(np.array(front)), strict=True))
+    twins = data.draw(st.permutations(front + data.draw(st.lists(st.sampled_from(front), max_size=4))))
+    assert contributions(np.array(twins)).round(9).tolist() == [round(alone[p], 9) for p in twins]
+
+
+@given(GRID, st.integers(0, 11))
+def test_a_twin_changes_the_order_of_no_others_and_comes_after_its_equal(
+    points: list[tuple[float, ...]], which: int
+) -> None:
+    def order() -> list[str]:
+        return sorted(names, key=fronts.position)
+
+    distinct = list(dict.fromkeys(points))
+    fronts, names = Fronts(), [str(i) for i in range(len(distinct))]
+    for name, point in zip(names, distinct, strict=True):
+        fronts.add(name, np.array(point))
+    before, equal = order(), str(which % len(distinct))
+    names.append("twin")
+    fronts.add("twin", np.array(distinct[int(equal)]))
+    after = order()
+    assert [name for name in after if name != "twin"] == before
+    # Between them only others that add exactly as much.
+    assert after.index("twin") > after.index(equal)
+
+
+def test_the_best_two_that_are_equal_are_before_a_weaker_member() -> None:
+    """(0.9, 0.9) adds the most to its front, however often it is there."""
+    halving = ParetoHalving([1], 2)
+    fill(halving, [(0.95, 0.1), (0.9, 0.9), (0.1, 0.95)])
+    verdict = halving.report("twin", 1, (0.9, 0.9))
+    assert (verdict.position, verdict.keep) == (2, True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_trial_without_finite_objectives_is_refused_and_leaves_no_trace(value: float) -> None:
+    halving = ParetoHalving([1], 2)
+    fill(halving, [(0.5, 0.5)])
+    with pytest.raises(ValueError, match="finite"):
+        halving.report("x", 1, (value, 0.9))
+    verdict = halving.report("x", 1, (0.6, 0.9))
+    assert (verdict.position, verdict.size) == (1, 2)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rtune.cluster.journal import OptunaJournal
 from rtune.cluster.progress import Progress
 from rtune.run import retention, schema, summary
-from rtune.run.folder import RunFolder
+from rtune.run.claim import create
 from rtune.run.ledger import Ledger, fold
 from rtune.search import explain
 from rtune.search.plan import of_spec
@@ -311,7 +311,7 @@ def test_live_view_shows_running_replicates_and_counts_all() -> None:
 
 
 def test_checkpoints_of_replicates_of_front_members_are_kept(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", make_spec("random", 2), {})
+    folder = create(tmp_path, "run", make_spec("random", 2), {})
     log: Records = []
     search = Search(of_spec(folder.spec), [], log.append)
     for level in (0.9, 0.5):

@@ -167,3 +167,21 @@ def test_search_is_not_done_while_a_running_trial_may_cause_a_promotion() -> Non
     for epoch in range(1, 10):
         search.report(only.id, epoch, metrics(only.id, epoch))
     assert search.is_done()
+
+
+def test_what_the_log_decided_holds_whatever_would_be_decided_now() -> None:
+    """As where an earlier version ordered the rung otherwise: the best waits, the weakest has gone on."""
+    log: list[dict[str, Any]] = []
+    first = Search(make_plan("random", trials=6), [], log.append)
+    names = [trial.id for _ in range(6) if (trial := first.next_trial()) is not None]
+    for name in names:
+        accuracy = 1 - int(name[1:]) / 10  # the first to arrive is the best
+        first.report(name, 1, metrics(name, 1) | dict.fromkeys(first.plan.metrics[:3], accuracy))
+    best, weakest = names[0], names[-1]
+    decided = {record["trial"]: record for record in log if record["kind"] == "epoch"}
+    assert (decided[best]["decision"], decided[weakest]["decision"]) == ("continue", "stop")
+    decided[best]["decision"], decided[weakest]["decision"] = "stop", "continue"
+    again = Search(make_plan("random", trials=6), log, lambda record: None)
+    handed = [trial.id for _ in range(2) if (trial := again.next_trial()) is not None]
+    assert handed == [weakest, best]
+    assert again.halving.promotable(6) not in handed

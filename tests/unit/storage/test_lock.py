@@ -315,3 +315,49 @@ def test_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> None:
         assert not lock.is_held(seen)
     finally:
         subprocess.run(["umount", str(tmp_path / "seen")], check=True)
+
+
+def test_a_holder_that_wakes_before_its_claim_is_deleted_loses_the_lock(
+    remote: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another has taken over, but has not got as far as deleting the void claim."""
+    monkeypatch.setattr(lock, "RENEWED", 1000.0)
+    first = lock.take(remote)
+    first.confirm()
+    assert isinstance(first, lock._Lease)
+    claim(remote, 0)
+    first._renewed -= lock.STALE + 1  # it has been asleep
+    with pytest.raises(LockLost, match="process 7 on elsewhere has taken it over"):
+        first.confirm()
+    first.release()
+
+
+def test_the_clock_may_be_set_back_while_the_holder_sleeps(
+    remote: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "RENEWED", 1000.0)
+    first = lock.take(remote)
+    assert isinstance(first, lock._Lease)
+    for name in (remote / "leases").files():
+        (remote / "leases" / name).delete()
+    first._renewed += 3600
+    first._renewed_boot -= lock.STALE + 1
+    with pytest.raises(LockLost, match="its claim has been deleted"):
+        first.confirm()
+    first.release()
+
+
+def test_a_moved_folder_and_a_deleted_lock_file_are_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    taken = lock.take(place(folder))
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(StorageError, match=f"{folder} has been moved to {tmp_path}/moved"):
+        taken.check()
+    (tmp_path / "moved").rename(folder)
+    taken.check()
+    (folder / "lock").unlink()
+    with pytest.raises(LockLost, match="its lock file has been deleted"):
+        taken.check()
+    taken.release()
+    lock.take(place(folder)).release()

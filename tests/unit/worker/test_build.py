@@ -2,15 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from rtune.config import spec
+from rtune.config import spaces, spec
 from rtune.config.sections import DataConfig, ModelConfig, trial_config
 from rtune.robust import MobileNet, Network, PlainNet, PreActResNet, Split, WideResNet, data
 from rtune.robust.data import SOURCES
+from rtune.robust.models.resnet import DEPTHS
 from rtune.worker import build
 from tests.support.image_files import write_cifar
 from tests.support.paths import ROOT
@@ -55,10 +56,15 @@ def test_depth_is_read_from_the_section_of_the_network() -> None:
     assert len(build.model(config_of("wideresnet"), DIGITS).blocks) == 3 * 2
 
 
+def test_depths_of_a_search_file_are_those_of_the_networks() -> None:
+    # Search files are checked without torch, so the list is there twice.
+    assert get_args(ModelConfig.model_fields["depth"].annotation) == DEPTHS
+
+
 def test_built_in_wideresnet_has_the_published_size() -> None:
     with torch.device("meta"):
         model = build.model(
-            spec.load(spec.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
+            spec.load(spaces.built_in()["cifar10-wideresnet"]).file.model, DataConfig(dataset="cifar10")
         )
     assert sum(p.numel() for p in model.parameters()) == 46_160_474
 

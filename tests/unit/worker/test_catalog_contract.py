@@ -1,4 +1,8 @@
-"""What every part of the catalog must do, ours and whoever adds one."""
+"""What every part of the catalog must do, rtune's and those of installed packages.
+
+A package of your own is tested with the same tests:
+`python -m pytest tests/unit/worker/test_catalog_contract.py -k NAME`.
+"""
 
 import copy
 import io
@@ -16,16 +20,18 @@ from rtune.config.catalog import (
     NETWORKS,
     PRUNERS,
     SAMPLERS,
+    Attack,
     Part,
 )
 from rtune.config.sections import SLOTS, TrialConfig, trial_config
 from rtune.metrics import METRICS
 from rtune.registry import resolve
-from rtune.robust import PGD, Network, Split, compact
+from rtune.robust import PGD, AttackCrossEntropy, Network, Split, compact
 from rtune.worker import build, measures
 
 REGISTRIES = (NETWORKS, DATASETS, LOSSES, ATTACK_LOSSES, PRUNERS, ATTACKS, SAMPLERS)
-PARTS = [part for registry in REGISTRIES for part in registry.own()]
+PARTS = [part for registry in REGISTRIES for part in registry]
+NORMS = {"linf": float("inf"), "l2": 2}
 SMALL = {"wideresnet": {"depth": 10, "widen": 1}}
 
 
@@ -67,12 +73,12 @@ def test_part_names_are_unique_within_a_section() -> None:
         assert len(set(slot.choices())) == len(slot.choices())
 
 
-@pytest.mark.parametrize("name", [part.name for part in NETWORKS.own()])
+@pytest.mark.parametrize("name", [part.name for part in NETWORKS])
 def test_every_network_trains_prunes_compacts_and_exports(name: str, images: Split) -> None:
     trial = config(name, "rgsm")
     trainer = build.trainer(trial, images, seed=0)
     figures = measures.measure_epoch(trainer, images, trial)
-    for metric in METRICS.own():
+    for metric in METRICS:
         assert metric.low is None or figures[metric.name] >= metric.low
         assert metric.high is None or figures[metric.name] <= metric.high
     network = trainer.model
@@ -93,7 +99,7 @@ def test_every_network_trains_prunes_compacts_and_exports(name: str, images: Spl
     torch.testing.assert_close(torch.export.load(file).module()(inputs), small(inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [part.name for part in PRUNERS.own()])
+@pytest.mark.parametrize("name", [part.name for part in PRUNERS])
 def test_every_pruner_resumes_bit_for_bit(name: str, images: Split) -> None:
     trial = config(pruner=name)
     whole = build.trainer(trial, images, seed=3)
@@ -107,7 +113,7 @@ def test_every_pruner_resumes_bit_for_bit(name: str, images: Split) -> None:
         assert torch.equal(tensor, again.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("loss", [part.name for part in LOSSES.own()])
+@pytest.mark.parametrize("loss", [part.name for part in LOSSES])
 def test_every_loss_decreases_on_a_toy_task(loss: str, images: Split) -> None:
     trial = config(loss=loss)
     easy = Split(images.images.clone(), images.labels)
@@ -130,30 +136,32 @@ class Linear(nn.Module):
         return self.layer(x.flatten(1))
 
 
-GRADIENT = [part for part in ATTACKS.own() if part.norm == "linf" and not part.counts]
+BALLS = [part for part in ATTACKS if part.norm is not None and not part.counts]
 
 
-@pytest.mark.parametrize("part", GRADIENT, ids=lambda part: part.name)
-def test_every_attack_stays_in_its_ball(part: Part) -> None:
-    facts = {"epsilon": 0.1, "step_size": 0.05, "steps": 3, "restarts": 2, "eot_draws": 2}
-    applies = {
-        "epsilon": part.norm is not None,
-        "step_size": part.steps_have_length,
-        "steps": part.steps is not None,
-        "restarts": part.restarts,
-        "eot_draws": part.eot,
-    }
-    attack = part.load()(**{name: value for name, value in facts.items() if applies[name]})
+@pytest.mark.parametrize("part", BALLS, ids=lambda part: part.name)
+def test_every_attack_stays_in_its_ball(part: Attack) -> None:
+    arguments = part.arguments(
+        epsilon=0.1,
+        step_size=0.05,
+        steps=3,
+        restarts=2,
+        eot_draws=2,
+        random_start=True,
+        loss=AttackCrossEntropy(),
+    )
+    attack = build.call(part, **arguments, **part.defaults())
     inputs, labels = torch.rand(20, 1, 8, 8), torch.arange(20) % 10
     found = attack(Linear(), inputs, labels)
-    assert (found - inputs).abs().max() <= 0.1 + 1e-6
+    away = torch.linalg.vector_norm((found - inputs).flatten(1), ord=NORMS[part.norm], dim=1)
+    assert away.max() <= 0.1 + 1e-6
     assert found.min() >= 0
     assert found.max() <= 1
 
 
-@pytest.mark.parametrize("name", [part.name for part in ATTACK_LOSSES.own()])
-def test_attack_increases_every_attack_loss(name: str) -> None:
-    loss = ATTACK_LOSSES[name].load()()
+@pytest.mark.parametrize("part", ATTACK_LOSSES, ids=lambda part: part.name)
+def test_attack_increases_every_attack_loss(part: Part) -> None:
+    loss = part.load()(**part.defaults())
     model, inputs, labels = Linear(), torch.rand(20, 1, 8, 8), torch.arange(20) % 10
     attack = PGD(0.1, 0.02, 10, random_start=False, loss=loss)
     clean = model(inputs).detach()
@@ -164,12 +172,14 @@ def test_attack_increases_every_attack_loss(name: str) -> None:
     assert (after >= before - 1e-6).all()
 
 
-@pytest.mark.parametrize("part", [p for p in SAMPLERS.own() if p.build], ids=lambda part: part.name)
+@pytest.mark.parametrize("part", [p for p in SAMPLERS if p.build], ids=lambda part: part.name)
 def test_every_sampler_is_determined_by_its_seed(part: Part) -> None:
     import optuna
 
     def suggested() -> list[float]:
-        study = optuna.create_study(directions=["maximize"] * 2, sampler=part.load()(seed=5))
+        study = optuna.create_study(
+            directions=["maximize"] * 2, sampler=part.load()(seed=5, **part.defaults())
+        )
         found = []
         for _ in range(3):
             trial = study.ask()
@@ -180,7 +190,7 @@ def test_every_sampler_is_determined_by_its_seed(part: Part) -> None:
     assert suggested() == suggested()
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS.own() if m.measure], ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.measure], ids=lambda metric: metric.name)
 def test_every_metric_is_finite_and_does_not_change_the_network(metric: object, images: Split) -> None:
     trial = config("enresnet")
     trainer = build.trainer(trial, images, seed=0)

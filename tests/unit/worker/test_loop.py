@@ -16,9 +16,45 @@ from safetensors.torch import save
 from rtune.cluster import failures
 from rtune.robust import Engine, data
 from rtune.run import checkpoint_file, schema
-from rtune.worker import build, checkpoint, machine, messages, trainable
+from rtune.worker import build, checkpoint, loop, machine, messages, trainable
 from rtune.worker.messages import Note
 from tests.support.tasks import epochs, figures, task
+
+
+def test_worker_reads_no_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy may be torn or lacking: the images come from the driver, which has checked them."""
+    splits = data.load("digits")
+
+    def read(*_: Any) -> None:
+        raise AssertionError("a worker reads data")
+
+    broken = replace(data.DIGITS, read=read)
+    monkeypatch.setattr(build, "source", lambda config: broken)
+    assert [epoch for epoch, _ in loop.epochs(task(tmp_path / "trial"), *splits)] == [1, 2, 3]
+
+
+def test_a_quarter_of_each_class_is_measured_between_rungs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    measure = loop.measure_epoch
+
+    def noting(trainer: Any, part: Any, config: Any) -> Any:
+        seen.append(part.labels.bincount(minlength=10).tolist())
+        return measure(trainer, part, config)
+
+    monkeypatch.setattr(loop, "measure_epoch", noting)
+    told = replace(task(tmp_path / "trial"), rungs=(2,))
+    _, validation = data.load("digits")
+    counts = validation.labels.bincount().tolist()
+    strided = copy.deepcopy(told.config)
+    strided["evaluation"]["between_rungs"] = "strided"
+    list(epochs(told))
+    list(epochs(replace(told, config=strided, folder=str(tmp_path / "strided"))))
+    first, rung, last, as_before, *_ = seen
+    assert rung == last == counts
+    assert all(abs(part - whole / 4) < 1 for part, whole in zip(first, counts, strict=True))
+    assert as_before == validation.labels[::4].bincount(minlength=10).tolist() != first
 
 
 def test_trial_resumed_after_any_epoch_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -113,11 +149,9 @@ def test_unsupported_gpu_is_noted_with_the_reason(tmp_path: Path, monkeypatch: p
 
 
 def test_trial_never_loads_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "load_test", lambda *_: pytest.fail("the test split was read"))
-    test = {
-        image.numpy().tobytes()
-        for image in data._as_split(*data._read_digits(False, tmp_path, False), slice(None)).images
-    }
+    test = {image.numpy().tobytes() for image in data.load_test("digits").images}
+    for module in (data, data.loading):
+        monkeypatch.setattr(module, "load_test", lambda *_: pytest.fail("the test split was read"))
     seen: set[bytes] = set()
     original = data.to_float
 
@@ -125,7 +159,7 @@ def test_trial_never_loads_the_test_split(tmp_path: Path, monkeypatch: pytest.Mo
         seen.update(image.numpy().tobytes() for image in images)
         return original(images)
 
-    monkeypatch.setattr(data, "to_float", watched)
+    monkeypatch.setattr("rtune.robust.data.augmentation.to_float", watched)
     monkeypatch.setattr("rtune.robust.evaluation.to_float", watched)
     next(epochs(replace(task(tmp_path), rungs=(1,))))
     assert len(seen) > 1400

@@ -6,6 +6,7 @@ that the gradient of the images needs are kept. Tensors are channels-last, which
 images and of ensembles faster.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -79,13 +80,15 @@ class FoldedPGD(ChainedPGD):
     ) -> tuple[Tensor, Tensor, Any]:
         layout, noise = self._layouts[block], block.noise
         channels = block.conv2.out_channels
-        count = x.numel() // noise.members
-        centred = x - layout.by_member(layout.sums(x) / count, channels)
-        std = (layout.sums(centred.square()) / (count - 1)).sqrt()
+        sums = self._sums(block)
+        total = sums(x)
+        count = x.numel() // total.numel()  # numbers that share a standard deviation
+        centred = x - layout.by_member(total / count, channels)
+        std = (sums(centred.square()) / max(1, count - 1)).sqrt()
         drawn = layout.normal(x)
         noisy = torch.addcmul(x, drawn, layout.by_member(std, channels), value=noise.gamma)
         # d std / d x = centred / ((count - 1) * std)
-        slope = noise.gamma / ((count - 1) * std.clamp_min(_TINY))
+        slope = noise.gamma / (max(1, count - 1) * std.clamp_min(_TINY))
         return noisy, self._activated(noisy, norm), (drawn, centred, slope)
 
     def _head(self, a: Tensor, labels: Tensor) -> Tensor:
@@ -102,8 +105,13 @@ class FoldedPGD(ChainedPGD):
     def _through(self, grad: Tensor, before: Tensor, block: PreActBlock, noise: Any) -> Tensor:
         layout = self._layouts[block]
         drawn, centred, slope = noise
-        share = layout.by_member(slope * layout.sums(grad * drawn), block.conv2.out_channels)
+        share = layout.by_member(slope * self._sums(block)(grad * drawn), block.conv2.out_channels)
         return torch.addcmul(grad, centred, share)
+
+    def _sums(self, block: PreActBlock) -> Callable[[Tensor], Tensor]:
+        """Sums over the numbers that share the standard deviation of the noise after a block."""
+        layout = self._layouts[block]
+        return layout.sums if block.noise.scale == "batch" else layout.sums_of_images
 
     def _back_middle(self, grad: Tensor, block: PreActBlock, middle: Tensor) -> Tensor:
         return _where_positive(self._layers[block.conv2].back(grad, middle), middle)

@@ -29,10 +29,16 @@ class Layout(Protocol):
         """Reshapes one number per channel, (k * C,), for multiplication with a batch."""
 
     def by_member(self, each: Tensor, channels: int) -> Tensor:
-        """Reshapes one number per member, (k,), for multiplication with a batch of k * C = `channels`."""
+        """Reshapes a result of `sums` or `sums_of_images` for multiplication with a batch.
+
+        channels: k * C of the batch.
+        """
 
     def sums(self, x: Tensor) -> Tensor:
         """Sum of the elements of each member: (k,)."""
+
+    def sums_of_images(self, x: Tensor) -> Tensor:
+        """Sum of the elements of each image in each member, in an order of the layout's own."""
 
     def normal(self, like: Tensor) -> Tensor:
         """A batch of independent standard normal numbers with the shape of `like`."""
@@ -60,10 +66,13 @@ class Images(Layout):
         return each.repeat(self.lanes).view(1, -1, 1, 1)
 
     def by_member(self, each: Tensor, channels: int) -> Tensor:
-        return each.repeat_interleave(channels // self.members).view(1, -1, 1, 1)
+        return each.repeat_interleave(channels // self.members, dim=-1).view(-1, channels, 1, 1)
 
     def sums(self, x: Tensor) -> Tensor:
         return x.sum(dim=(0, 2, 3)).view(self.members, -1).sum(dim=1)
+
+    def sums_of_images(self, x: Tensor) -> Tensor:
+        return x.sum(dim=(2, 3)).view(len(x), self.members, -1).sum(dim=2)
 
     def normal(self, like: Tensor) -> Tensor:
         n, channels, height, width = like.shape
@@ -115,10 +124,13 @@ class Planes(Layout):
         return each.view(self.members, 1, -1).repeat(1, 1, self.pixels)
 
     def by_member(self, each: Tensor, channels: int) -> Tensor:
-        return each.view(-1, 1, 1)
+        return each.view(self.members, -1, 1)
 
     def sums(self, x: Tensor) -> Tensor:
         return x.sum(dim=(1, 2))
+
+    def sums_of_images(self, x: Tensor) -> Tensor:
+        return x.sum(dim=2)
 
     def normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, device=like.device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rtune.robust.attacks.pgd import PGD
 from rtune.robust.fast import chain
 from rtune.robust.fast.gpu import convolution, kernels
+from rtune.robust.models.parts import Noise
 from rtune.robust.models.resnet import PreActBlock, PreActNetwork
 
 # Elements per program of the elementwise kernels.
@@ -21,9 +22,14 @@ _CHUNK = 4096
 
 
 def fits(model: nn.Module, attack: PGD) -> TypeGuard[PreActNetwork]:
-    """Whether there are kernels for all layers of this network, and `chain.fits` is true."""
-    return chain.fits(model, attack) and all(
-        convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d)
+    """Whether there are kernels for all layers of this network, and `chain.fits` is true.
+
+    There are none for noise that is scaled by each image.
+    """
+    return (
+        chain.fits(model, attack)
+        and all(m.gamma == 0 or m.scale == "batch" for m in model.modules() if isinstance(m, Noise))
+        and all(convolution.suits(m) for m in model.modules() if isinstance(m, nn.Conv2d))
     )
 
 

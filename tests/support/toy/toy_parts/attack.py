@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Noise:
-    def __init__(self, epsilon: float, share: float, **_: object):
+    def __init__(self, epsilon: float, random_start: bool, loss: object, share: float):
         self.length = epsilon * share
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -29,6 +29,12 @@ class NoiseConfig(Section):
     share: Positive = 1.0
 
 
+class SquaresConfig(Section):
+    """Settings of the attack loss: a factor."""
+
+    scale: Positive = 1.0
+
+
 class ShiftedConfig(Section):
     """Settings of the sampler."""
 
@@ -75,6 +81,7 @@ ATTACK_LOSS = AttackLoss(
     label="squares",
     about="squared distance from one-hot",
     build="toy_parts.attack_loss:Squares",
+    settings=SquaresConfig,
 )
 ATTACK = Attack(
     name="noise",

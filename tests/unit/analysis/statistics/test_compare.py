@@ -351,7 +351,7 @@ def test_a_better_kind_is_told_and_the_same_is_not() -> None:
     found = at_equal(better, plain, "weight_sparsity", "robust_accuracy", ("enresnet", "resnet"))
     assert found.verdict == "above"
     assert "EnResNet is 0.0" in found.sentence
-    assert "above ResNet in robust accuracy (95 % confidence interval 0.0" in found.sentence
+    assert "above ResNet in robust accuracy (approximate 95 % confidence interval 0.0" in found.sentence
     back = at_equal(plain, better, "weight_sparsity", "robust_accuracy", ("resnet", "enresnet"))
     assert back.verdict == "below"
     assert back.mean == pytest.approx(-(found.mean or 0))
@@ -360,7 +360,7 @@ def test_a_better_kind_is_told_and_the_same_is_not() -> None:
     assert "do not differ significantly" in same.sentence
 
 
-@pytest.mark.parametrize(("sizes", "least", "most"), [((40, 40), 0.85, 0.99), ((120, 20), 0.93, 1.0)])
+@pytest.mark.parametrize(("sizes", "least", "most"), [((40, 40), 0.85, 0.99), ((120, 20), 0.88, 0.99)])
 def test_more_trials_alone_make_no_better_kind(sizes: tuple[int, int], least: float, most: float) -> None:
     verdicts = []
     for seed in range(100):

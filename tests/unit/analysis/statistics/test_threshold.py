@@ -13,6 +13,9 @@ from hypothesis.extra import numpy as npst
 
 from analysis.statistics.threshold import FEW, apart, band, spearman, threshold
 from rtune.config import spec
+from rtune.config.catalog import PRUNERS
+from rtune.config.catalog.part import Pruner, Threshold
+from rtune.config.section import Section
 from rtune.config.sections import trial_config
 from rtune.robust.pruning import prox
 from rtune.worker import build
@@ -246,3 +249,26 @@ def test_a_pair_that_lacks_one_is_left_out() -> None:
 )
 def test_how_far_apart_in_words(ends: tuple[float, float], words: str) -> None:
     assert apart(ends) == words
+
+
+def test_a_pruner_of_others_has_the_threshold_of_its_entry() -> None:
+    class Settings(Section):
+        """A pruner's."""
+
+        lambda_1: float = 0.1
+        beta: float = 2.0
+        penalty: str = "cubic"
+
+    cubic = {"cubic": Threshold(lambda t: t**3, "(lambda_1 / beta)^3")}
+    PRUNERS.add(Pruner(name="mine", label="Mine", about="", build="x:y", settings=Settings, thresholds=cubic))
+    try:
+        tree = {"data": {"dataset": "digits"}, "pruning": {"method": {"choice": ["mine", "none"]}}}
+        tree["pruning"]["mine"] = {"lambda_1": {"uniform": [0.2, 0.8]}}
+        mine = spec.from_tree(tree, {}, "test")
+        row = {"pruning.method": "mine", "pruning.mine.lambda_1": 0.6, "weight_sparsity": 0.5}
+        networks = table([row | dict.fromkeys(OBJECTIVES, 0.5)])
+        assert threshold(networks, mine).tolist() == pytest.approx([0.3**3])
+        (found,) = band(networks, mine, OBJECTIVES)
+        assert "(lambda_1 / beta)^3 at 0.027" in found.sentence
+    finally:
+        PRUNERS.remove("mine")

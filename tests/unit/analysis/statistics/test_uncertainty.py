@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import moocore
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.front import front
-from analysis.objectives import parse_all, values
 from analysis.seeds import replicate_sets, replicates
 from analysis.statistics.attainment import attainment
-from analysis.statistics.dominance import could_matter
 from analysis.statistics.optimism import optimism
-from analysis.statistics.uncertainty import LEVEL, membership, wilson
+from analysis.statistics.uncertainty import certainty, wilson
+from rtune import metrics
 from rtune.config.sections import EvaluationConfig
 
 OBJECTIVES = ["natural_accuracy", "robust_accuracy", "weight_sparsity"]
@@ -27,34 +24,6 @@ PAIR = ["robust_accuracy", "weight_sparsity"]
 def frame(rows: list[tuple[float, ...]], names: list[str] = PAIR, **columns: Any) -> pd.DataFrame:
     made = pd.DataFrame(rows, columns=names, dtype=float)
     return made.assign(trial=[f"t{i:04d}" for i in range(len(made))], epoch=3, **columns)
-
-
-def world(n: int, images: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Networks as measured on so many images, and the truth about them (n, 3)."""
-    rng = np.random.default_rng(seed)
-    sparsity, loss = rng.random(n), rng.beta(2, 3, n)
-    natural = 0.85 - 0.25 * sparsity**2 - 0.4 * loss + rng.normal(0, 0.02, n)
-    robust = np.minimum(0.52 - 0.2 * sparsity**3 - 0.3 * loss + rng.normal(0, 0.02, n), natural).clip(0.01)
-    counts = np.stack(
-        [rng.multinomial(images, [r, a - r, 1 - a]) for a, r in zip(natural, robust, strict=True)]
-    )
-    measured = np.stack([counts[:, :2].sum(axis=1) / images, counts[:, 0] / images, sparsity], axis=1)
-    return frame(measured.tolist(), OBJECTIVES), np.stack([natural, robust, sparsity], axis=1)
-
-
-def brute_force(networks: pd.DataFrame, images: int, draws: int) -> np.ndarray:
-    """Chances (n,) of all networks, every one of which takes part in every draw."""
-    rng = np.random.default_rng(1)
-    right = images * networks[["natural_accuracy", "robust_accuracy"]].to_numpy()
-    low, high = right.min(axis=1), right.max(axis=1)
-    alpha = np.stack([low, high - low, images - high], axis=1) + 0.5
-    found = np.zeros(len(networks))
-    for _ in range(draws):
-        parts = rng.standard_gamma(alpha)
-        shares = parts / parts.sum(axis=1, keepdims=True)
-        drawn = np.stack([shares[:, :2].sum(axis=1), shares[:, 0], networks["weight_sparsity"]], axis=1)
-        found += moocore.is_nondominated(drawn, maximise=True, keep_weakly=True)
-    return found / draws
 
 
 @settings(deadline=None)
@@ -114,118 +83,108 @@ def test_a_value_counts_under_its_own_name_and_within_its_own_run() -> None:
     assert replicates(made.drop(columns="run"), ["a", "b"]).nunique() == 2
 
 
-def test_the_chance_of_one_pair_is_that_of_two_beta_distributions() -> None:
-    """The second is sparser, and dominates the first if it is as robust; the first cannot dominate it."""
-    found = membership(frame([(0.52, 0.4), (0.50, 0.6)]), PAIR, 100, [], draws=4000)
-    first, second = stats.beta(52.5, 48.5), stats.beta(50.5, 50.5)
-    expected = first.expect(second.cdf)
-    assert found["probability"].tolist() == pytest.approx([expected, 1.0], abs=0.03)
-    assert found["rival"].tolist() == ["t0001", None]
-    assert found["rival_probability"].tolist() == pytest.approx([1 - expected, 0], abs=0.03)
-    assert found["within_noise"].tolist() == [True, False]
+def pair(shares: tuple[float, float], images: tuple[int, int] | int) -> pd.DataFrame:
+    """Of two networks, the first named more robust and the second sparser."""
+    return certainty(frame([(shares[0], 0.4), (shares[1], 0.6)]), PAIR, images)
+
+
+def test_a_difference_is_clear_from_about_so_many_standard_errors_on() -> None:
+    """One-sided at 0.05: 1.645 errors of 0.07; with two accuracies at 0.025: 1.96 errors."""
+    assert pair((0.60, 0.50), 100)["within_noise"].tolist() == [True, False]
+    assert pair((0.64, 0.50), 100)["within_noise"].tolist() == [False, False]
+    both = certainty(frame([(0.64, 0.5, 0.4), (0.50, 0.5, 0.6)], OBJECTIVES), OBJECTIVES, 100)
+    assert both["within_noise"].tolist() == [True, False]
+    both = certainty(frame([(0.67, 0.5, 0.4), (0.50, 0.5, 0.6)], OBJECTIVES), OBJECTIVES, 100)
+    assert both["within_noise"].tolist() == [False, False]
+
+
+def test_the_rivals_are_those_that_may_be_better_the_likeliest_first() -> None:
+    found = certainty(frame([(0.60, 0.1), (0.55, 0.2), (0.59, 0.3), (0.1, 0.4)]), PAIR, 100)
+    assert found["trial"].tolist() == ["t0000", "t0002", "t0003"]
+    assert found["rivals"].tolist() == [2, 0, 0]
+    assert found["rival"].tolist() == ["t0002", None, None]
 
 
 def test_each_network_is_as_sure_as_its_own_images_make_it() -> None:
-    """As above, but the first is known of 30 images alone."""
-    found = membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, [30, 100], [], draws=4000)
-    expected = stats.beta(18.5, 12.5).expect(stats.beta(50.5, 50.5).cdf)
-    assert found["probability"].tolist() == pytest.approx([expected, 1.0], abs=0.03)
-    alike = membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, [100, 100], [])
-    assert alike.equals(membership(frame([(0.6, 0.4), (0.50, 0.6)]), PAIR, 100, []))
+    assert pair((0.66, 0.50), (30, 100))["within_noise"].tolist() == [True, False]
+    assert pair((0.66, 0.50), (100, 30))["within_noise"].tolist() == [True, False]
+    pd.testing.assert_frame_equal(pair((0.66, 0.50), (100, 100)), pair((0.66, 0.50), 100))
 
 
 def test_a_perfect_accuracy_is_not_certain() -> None:
-    found = membership(frame([(1.0, 0.4), (0.99, 0.6)]), PAIR, 100, [])
-    assert 0.5 < found["probability"][0] < 0.95
-    surer = membership(frame([(1.0, 0.4), (0.9, 0.6)]), PAIR, 1000, [])
-    assert surer["probability"].tolist() == [1.0, 1.0]
+    assert pair((1.0, 0.99), 100)["within_noise"].tolist() == [True, False]
+    assert pair((1.0, 0.9), 1000)["within_noise"].tolist() == [False, False]
 
 
-@pytest.mark.parametrize(("n", "images"), [(150, 5000), (150, 100), (1500, 60)])
-def test_leaving_out_what_cannot_matter_changes_no_chance(n: int, images: int) -> None:
-    networks, _ = world(n, images, seed=3)
-    found = membership(networks, OBJECTIVES, images, [], draws=800).set_index("trial")["probability"]
-    expected = pd.Series(brute_force(networks, images, 400), index=networks["trial"])[found.index]
-    error = np.sqrt(0.25 * (1 / 800 + 1 / 400))
-    assert abs(found - expected).max() < 4.5 * error
-    assert abs((found - expected).mean()) < 1.5 * error
+@pytest.mark.parametrize(("ours", "theirs"), [(20, 20), (40, 20), (20, 40), (10, 200)])
+def test_of_two_equals_the_one_is_clear_as_seldom_as_is_claimed(ours: int, theirs: int) -> None:
+    """Exactly, over all outcomes of two binomial distributions."""
+    most = np.full(ours + 1, -1)  # count of the other up to which the one is clear, for each count of the one
+    for right in range(ours + 1):
+        low, high = -1, int(np.ceil(right / ours * theirs)) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            noisy = pair((right / ours, middle / theirs), (ours, theirs)).set_index("trial")["within_noise"]
+            low, high = (low, middle - 1) if noisy["t0000"] else (middle, high)
+        most[right] = low
+    for p in (0.02, 0.1, 0.5, 0.9, 0.98):
+        wrong = stats.binom.pmf(np.arange(ours + 1), ours, p) @ stats.binom.cdf(most, theirs, p)
+        assert wrong <= 0.05
 
 
-def test_chances_come_true() -> None:
-    """Of members with a chance of p, a share of p are on the front in truth."""
-    chances, truths = [], []
-    for seed in range(40):
-        networks, truth = world(120, 300, seed)
-        found = membership(networks, OBJECTIVES, 300, [], draws=100)
-        real = moocore.is_nondominated(truth, maximise=True)
-        chances += found["probability"].tolist()
-        truths += real[[int(trial[1:]) for trial in found["trial"]]].tolist()
-    told, real = np.array(chances), np.array(truths, float)
-    assert told.mean() == pytest.approx(real.mean(), abs=0.05)
-    assert real[told >= LEVEL].mean() > 0.93
-    assert real[told < 0.5].mean() < 0.6
-
-
-def test_rows_in_another_order_have_the_same_chances() -> None:
-    networks, _ = world(80, 200, seed=0)
-    whole = networks.assign(x=np.arange(80) // 2)
-    one = membership(whole, OBJECTIVES, 200, ["x"], draws=50)
-    other = membership(whole.sample(frac=1, random_state=1), OBJECTIVES, 200, ["x"], draws=50)
-    pd.testing.assert_frame_equal(*(f.sort_values("trial", ignore_index=True) for f in (one, other)))
-
-
-def test_fewer_of_a_cost_are_as_more_of_a_sparsity() -> None:
-    networks, _ = world(60, 200, seed=1)
-    lean = networks.assign(macs=1e6 * (1 - networks["weight_sparsity"]))
-    one = membership(lean, OBJECTIVES, 200, [], draws=200)
-    other = membership(lean, [*OBJECTIVES[:2], "macs:min"], 200, [], draws=200)
-    assert one["probability"].tolist() == other["probability"].tolist()
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 20)] * 3), min_size=1, max_size=12), st.randoms())
+def test_the_order_of_rows_and_the_sign_of_a_cost_do_not_matter(
+    rows: list[tuple[int, ...]], random: Any
+) -> None:
+    networks = frame([tuple(v / 20 for v in row) for row in rows], OBJECTIVES)
+    networks = networks.assign(macs=1000 - 40 * networks["weight_sparsity"])
+    found = certainty(networks, OBJECTIVES, 50).set_index("trial")
+    shuffled = networks.sample(frac=1, random_state=random.randrange(99))
+    costly = certainty(shuffled, [*OBJECTIVES[:2], "macs:min"], 50).set_index("trial")
+    for column in ("within_noise", "rivals"):
+        assert found[column].equals(costly[column].reindex(found.index))
+    errors = networks.assign(natural_accuracy=1 - networks["natural_accuracy"])
+    turned = certainty(errors, ["natural_accuracy:min", *OBJECTIVES[1:]], 50).set_index("trial")
+    assert found["rivals"].equals(turned["rivals"].reindex(found.index))
 
 
 def test_what_is_exact_is_certain() -> None:
     networks = frame([(0.2, 9), (0.4, 5), (0.4, 5), (0.1, 9)], ["channel_sparsity", "parameters"])
-    found = membership(networks, ["channel_sparsity", "parameters"], 100, [])
+    found = certainty(networks, ["channel_sparsity", "parameters"], 100)
     assert sorted(found["trial"]) == ["t0001", "t0002"]
-    assert found["probability"].tolist() == [1.0, 1.0]
+    assert not found["within_noise"].any()
+
+
+@pytest.mark.parametrize("seconds", ["train_seconds", "eval_seconds"])
+def test_of_seconds_nothing_is_certain(seconds: str) -> None:
+    """Their error is unknown: only what has no equal in the rest is clear."""
+    networks = frame([(9.0, 0.5), (5.0, 0.4), (9.5, 0.4)], [seconds, "weight_sparsity"])
+    found = certainty(networks, [seconds, "weight_sparsity"], 100).set_index("trial")
+    assert found["within_noise"].to_dict() == {"t0000": False, "t0001": True}
+    assert found.loc["t0001", "rivals"] == 2
+    alone = certainty(networks, [seconds], 100)
+    assert alone["within_noise"].tolist() == [True]
+
+
+def test_every_metric_of_rtune_is_exact_of_images_or_a_time() -> None:
+    known = {*metrics.exact(), *metrics.of_images()}
+    assert {m.name for m in metrics.METRICS.own()} - known == {"train_seconds", "eval_seconds"}
+    assert not set(metrics.exact()) & set(metrics.of_images())
 
 
 @pytest.mark.parametrize("rows", [[], [(0.5, 0.5)], [(np.nan, 0.5), (0.5, 0.5)]])
 def test_few_networks(rows: list[tuple[float, ...]]) -> None:
-    found = membership(frame(rows), PAIR, 100, [])
-    assert found["probability"].tolist() == [1.0] * bool(rows)
+    found = certainty(frame(rows), PAIR, 100)
+    assert found["within_noise"].tolist() == [False] * bool(rows)
     assert found["rival"].tolist() == [None] * bool(rows)
-    assert found["setting_probability"].isna().all()
 
 
-def test_one_lucky_seed_makes_no_good_setting() -> None:
-    lucky = [(0.60, 0.5), (0.50, 0.5), (0.50, 0.5), (0.50, 0.5)]
-    steady = [(0.58, 0.5), (0.58, 0.5), (0.58, 0.5), (0.58, 0.5)]
-    networks = frame(lucky + steady, x=[0] * 4 + [1] * 4)
-    found = membership(networks, PAIR, 5000, ["x"]).set_index("trial")
-    assert found.loc["t0000", "probability"] > 0.9
-    assert found.loc["t0000", "setting_probability"] < 0.2
-    assert found.loc["t0000", "seeds"] == 4
-
-
-def test_the_chance_of_a_setting_is_that_of_two_normal_means() -> None:
-    """Equal sparsity, so that only the better mean is on the front; spread 0.01 within either, of 3 seeds."""
-    spread = np.array([-0.01, 0.0, 0.01])
-    rows = [(v, 0.5) for v in (*(0.700 + spread), *(0.692 + spread))]
-    networks = frame([*rows, (0.60, 0.6)], x=[0] * 3 + [1] * 3 + [2])
-    found = membership(networks, PAIR, 100_000, ["x"], draws=4000).set_index("trial")
-    expected = stats.norm.cdf(0.008 / (0.01 * math.sqrt(2 / 3)))
-    assert found.loc["t0002", "setting_probability"] == pytest.approx(expected, abs=0.03)
-    assert np.isnan(found.loc["t0006", "setting_probability"])
-    assert found.loc["t0006", "seeds"] == 1
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 4)] * 4), min_size=1, max_size=12))
-def test_only_what_another_surely_dominates_cannot_matter(rows: list[tuple[int, ...]]) -> None:
-    low = np.array(rows, float)[:, :2]
-    high = low + np.array(rows, float)[:, 2:]
-    expected = [not any((b >= h).all() and (b > h).any() for b in low) for h in high]
-    assert could_matter(low, high).tolist() == expected
+def test_an_infinite_objective_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        certainty(frame([(0.5, np.inf), (0.5, 0.5)]), PAIR, 100)
+    with pytest.raises(ValueError, match="images"):
+        certainty(frame([(0.5, 0.5)]), PAIR, 0)
 
 
 GRID = st.tuples(st.integers(0, 4), st.integers(0, 4))
@@ -320,37 +279,9 @@ def test_optimism_by_hand() -> None:
     better = table.assign(accuracy=0.95)
     below = optimism(networks, better[better["attack"] == "natural"], OBJECTIVES, 400, ATTACK)
     assert below is not None
-    # Choosing the best makes validation look better: it explains nothing of the opposite.
     assert "0.100 below that on the test split" in below.sentence
-    assert (
-        "although choosing the best networks on the validation split would by itself put it 0.00"
-        in below.sentence
-    )
+    assert below.sentence.endswith("the test split took no part in the choice.")
     plain = optimism(networks, table, OBJECTIVES, 400)
     assert plain is not None
     assert [gap.metric for gap in plain.gaps] == ["natural_accuracy"]
     assert optimism(networks, table.iloc[:0], OBJECTIVES, 400, ATTACK) is None
-
-
-def test_the_best_of_many_equals_is_expected_to_be_flattered() -> None:
-    """All have the same true accuracy: whatever the front shows above it is selection."""
-    expected, truth = [], []
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        networks = frame([(k / 200, 0.5) for k in rng.binomial(200, 0.6, 100)], natural_accuracy=1.0)
-        best = front(networks, PAIR)
-        table = pd.DataFrame([evaluation(t, "pgd-7", 0.6) for t in best["trial"]])
-        found = optimism(networks, table, PAIR, 200, ATTACK)
-        assert found is not None
-        expected.append(found.gaps[0].expected)
-        truth.append(found.gaps[0].mean)
-    assert 0.4 < np.mean(expected) / np.mean(truth) < 1.2
-
-
-def test_corners_and_members_are_of_the_same_networks() -> None:
-    """A member is never left out, whatever its place among the rows."""
-    networks, _ = world(200, 30, seed=5)
-    found = membership(networks.set_index(np.arange(200)[::-1] * 7), OBJECTIVES, 30, [], draws=20)
-    assert found["trial"].tolist() == front(networks, OBJECTIVES)["trial"].tolist()
-    points = values(networks, parse_all(OBJECTIVES))
-    assert could_matter(points, points).tolist() == networks["trial"].isin(found["trial"]).tolist()

@@ -19,7 +19,7 @@ from rtune.robust.fast import chain
 from rtune.robust.fast.cpu import folded
 from rtune.robust.fast.cpu.layers import Images
 from rtune.robust.fast.gpu import convolution, fused
-from rtune.robust.models.parts import conv
+from rtune.robust.models.parts import NoiseScale, conv
 from rtune.robust.models.resnet import PreActNetwork
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,10 +103,14 @@ def test_attack_on_a_network_of_zeros_does_not_change_the_image(make: Make, memb
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_gradient_includes_the_noise(make: Make, members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("way", "scale"), [("fused", "batch"), ("folded", "batch"), ("folded", "image")])
+def test_gradient_includes_the_noise(
+    way: str, scale: NoiseScale, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The noise that the chain drew is read off, and autograd differentiates with the same."""
     torch.manual_seed(0)
-    model = lively(PreActResNet(20, width=2, in_channels=1, members=members, gamma=0.5))
+    make, over = WAYS[way], (2, 3, 4) if scale == "image" else (0, 2, 3, 4)
+    model = lively(PreActResNet(20, width=2, in_channels=1, members=members, gamma=0.5, noise_scale=scale))
     x, y = images(1)
     attack = PGD(8 / 255, 2 / 255, 1, random_start=False)
     drawn: list[Tensor] = []
@@ -120,7 +124,7 @@ def test_gradient_includes_the_noise(make: Make, members: int, monkeypatch: pyte
         side = 2 if len(drawn) < 6 else 1
         as_images = (t if t.ndim == 4 else rows.from_planes(t, side, side) for t in (before, noisy))
         parts, after = (t.unflatten(1, (members, -1)) for t in as_images)
-        drawn.append((after - parts) / (0.5 * parts.std(dim=(0, 2, 3, 4), keepdim=True)))
+        drawn.append((after - parts) / (0.5 * parts.std(dim=over, keepdim=True)))
         return noisy, activated, noise
 
     monkeypatch.setattr(ours, "_perturb", noting)
@@ -153,6 +157,15 @@ def test_fused_convolution_and_its_gradients_agree_with_pytorch(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_there_is_no_kernel_for_noise_that_is_scaled_by_image() -> None:
+    """Such a network trains on a GPU with PyTorch's own attack."""
+    attack = PGD(0.1, 0.1, 1)
+    for gamma, scale, fits in ((0.1, "batch", True), (0.1, "image", False), (0.0, "image", True)):
+        model = PreActResNet(20, width=2, gamma=gamma, noise_scale=scale)
+        assert fused.fits(model, attack) is fits
+        assert chain.fits(model, attack)
 
 
 def test_unsupported_layers_use_pytorch() -> None:

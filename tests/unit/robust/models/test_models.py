@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rtune.robust import MobileNet, PlainNet, PreActResNet, WideResNet, compact, is_noisy, quiet
-from rtune.robust.models import DEPTHS, add_noise, split_members
+from rtune.robust.models import DEPTHS, add_noise, depends_on_batch, parts, split_members
 from tests.support.networks import SMALL
 
 
@@ -178,6 +178,78 @@ def test_noise_has_the_spread_of_the_paper(members: int) -> None:
     for m in range(members):
         assert noise[m].std().item() == pytest.approx(0.1 * (m + 1), rel=0.02)
         assert abs(noise[m].mean().item()) < 0.002
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("members", [1, 2])
+def test_noise_scaled_by_image_has_the_spread_of_each_image(
+    members: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    strength = torch.arange(1.0, 1 + 5 * members).view(5, members)
+    x = torch.randn(5, members, 8, 32, 32) * strength[:, :, None, None, None] + 7
+    x = x.flatten(1, 2).contiguous(memory_format=layout)
+    noise = (add_noise(x, 0.1, members, "image") - x).unflatten(1, (members, 8))
+    torch.testing.assert_close(noise.std(dim=(2, 3, 4)), 0.1 * strength, rtol=0.05, atol=0)
+    flat = torch.ones(3, members * 2, 4, 4, requires_grad=True)  # no spread: no noise, and a finite gradient
+    add_noise(flat, 0.1, members, "image").sum().backward()
+    assert torch.equal(flat.grad, torch.ones_like(flat))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_for_one_image_both_scales_are_the_same(members: int) -> None:
+    x = torch.rand(1, members * 3, 5, 5)
+    made = []
+    for scale in ("batch", "image"):
+        torch.manual_seed(0)
+        made.append(add_noise(x, 0.3, members, scale))
+    torch.testing.assert_close(*made)
+
+
+def logits_beside(model: nn.Module, images: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Logits of the images in this order, each with the noise that it has in the order of `images`."""
+    drawn = torch.Generator()
+
+    def normal(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=drawn)[order]
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(parts, "_normal_like", normal)
+        drawn.manual_seed(0)
+        return model(images[order])
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("name", SMALL)
+def test_other_images_change_an_answer_only_if_the_noise_is_scaled_over_the_batch(
+    name: str, members: int
+) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 8, 8)
+    others = torch.cat([images[:2], torch.ones(4, 1, 8, 8)])
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    same = torch.arange(6)
+    for scale, independent in (("image", True), ("batch", False)):
+        torch.manual_seed(1)
+        model = SMALL[name](members=members, gamma=0.5, noise_scale=scale)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        model(torch.rand(64, 1, 8, 8))
+        # An ensemble that was cut up and exported answers like the whole.
+        for network in (model.eval(), *split_members(model), *(compact(model).members)):
+            assert depends_on_batch(network) is not independent
+            assert not depends_on_batch(quiet(network))
+            alone = logits_beside(network, images, same)
+            permuted = logits_beside(network, images, order)
+            torch.testing.assert_close(permuted, alone[order], rtol=1e-4, atol=1e-5)
+            replaced = logits_beside(network, others, same)
+            assert torch.allclose(replaced[:2], alone[:2], rtol=1e-4, atol=1e-5) is independent
+
+
+def test_an_unknown_scale_of_the_noise_is_named() -> None:
+    with pytest.raises(ValueError, match="noise_scale is 'pixel'; it must be one of batch, image"):
+        PreActResNet(20, width=2, gamma=0.1, noise_scale="pixel")
 
 
 @pytest.mark.parametrize("mode", [True, False])

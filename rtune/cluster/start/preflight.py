@@ -1,13 +1,52 @@
-"""Checks within seconds whether a Ray cluster can be used at an address; Ray itself tries for minutes."""
+"""Checks within seconds whether Ray can be used; Ray itself tries for minutes, or ends this process."""
 
 import logging
+import os
+import re
 import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
 
 import psutil
 
+from rtune.cluster import SETTINGS
 from rtune.errors import ResourceError
 
 _TIMEOUT = 5.0
+
+
+def check_environment() -> None:
+    """Checks what every launch needs, before Ray is imported.
+
+    Raises:
+        ResourceError: there is no folder for temporary files, or a setting of Ray has a value that it cannot
+            read: Ray would end this process with a segmentation fault.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ResourceError(f"{error.strerror}; set TMPDIR to a folder that can be written") from None
+    settings = [name for name in SETTINGS if re.match("RAY_[a-z]", name)]
+    if not settings or _can_import_ray(os.environ):
+        return
+    others = {name: value for name, value in os.environ.items() if name not in settings}
+    wrong = [name for name in settings if not _can_import_ray(others | {name: os.environ[name]})]
+    raise ResourceError(
+        f"Ray cannot read {', '.join(f'{name}={os.environ[name]}' for name in wrong or settings)} in the "
+        "environment; correct or unset it"
+    )
+
+
+def _can_import_ray(environment: Mapping[str, str]) -> bool:
+    command = [sys.executable, "-c", "import ray._raylet"]
+    return subprocess.run(command, env=environment, capture_output=True).returncode >= 0
+
+
+def from_environment(address: str | None) -> bool:
+    """Whether an address is that of the variable RAY_ADDRESS."""
+    return address is not None and os.environ.get("RAY_ADDRESS") == address
 
 
 def check(address: str) -> None:
@@ -16,6 +55,17 @@ def check(address: str) -> None:
     Raises:
         ResourceError: nothing listens there, the token is wrong, or this machine is not in the cluster.
     """
+    try:
+        _check(address)
+    except ResourceError as error:
+        if not from_environment(address):
+            raise
+        raise ResourceError(
+            f"{error}; the address is from RAY_ADDRESS in the environment: unset it to use this machine alone"
+        ) from None
+
+
+def _check(address: str) -> None:
     if address.startswith("ray://"):
         raise ResourceError(
             f"{address} is for Ray Client, which cannot run a search: on the cluster's head use "
@@ -26,7 +76,7 @@ def check(address: str) -> None:
             f"{address} is for jobs ('ray job submit --address'); the --address (or RAY_ADDRESS) of a search "
             "is auto, or such as 10.0.0.1:6379"
         )
-    if address not in ("auto", "local") and ":" not in address:
+    if address != "auto" and ":" not in address:
         raise ResourceError(
             f"--address (or RAY_ADDRESS) is {address!r}; it must be auto, or such as 10.0.0.1:6379"
         )
