@@ -153,6 +153,8 @@ def test_report_and_best_networks(runs: Path, tmp_path: Path, name: str) -> None
     rtune("report", str(runs / name), "--output", str(tmp_path / "report"))
     page = (tmp_path / "report" / "index.html").read_text()
     assert "1,077 for training, 360 for validation" in page
+    repeated = any(trial.of for trial in ledger(runs / name).trials.values())
+    assert ("with options that were not recorded" in page) == repeated
     best: Any = json.loads(rtune("best", str(runs / name), "--json").output)
     assert best[0]["trial"] in ledger(runs / name).trials
 

@@ -71,8 +71,10 @@ def _launches(launches: Sequence[Launch], place: object) -> dict[str, str]:
     for number, launch in enumerate(launches, start=1):
         began = datetime.datetime.fromtimestamp(launch.time)
         what = "FILE.yaml" if launch.command == "search" else shlex.quote(str(place))
+        # The first versions with `replicate` did not record its options.
+        unknown = "with options that were not recorded" if launch.command == "replicate" else ""
         found[f"launch {number}"] = (
-            f"rtune {launch.command} {what} {launch.asked} "
+            f"rtune {launch.command} {what} {launch.asked or unknown} "
             f"({began:%Y-%m-%d %H:%M}, {launch.concurrency} at once)"
         )
     return found
