@@ -16,7 +16,7 @@ from rtune.config import spec, yaml_file
 from rtune.errors import RunError
 from rtune.run import schema
 from rtune.run.folder import NameTaken, RunFolder, new_run, storage_errors
-from rtune.storage import lock
+from rtune.storage import lock, paths
 from rtune.storage.lock import InUseError, Lock, LockLost
 from rtune.storage.places import LocalPlace, Place, StorageError
 
@@ -133,7 +133,7 @@ def _parents(path: Path) -> Iterator[None]:
     """Context in which the folder around a path exists; at the end it is removed if it is new and empty."""
     absent = [parent for parent in path.parents if not parent.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(path.parent)
         yield
     finally:
         for parent in absent:  # the innermost first

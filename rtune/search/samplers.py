@@ -1,5 +1,7 @@
 """Optuna's samplers with rtune's settings. Each takes a seed and the settings of its catalog entry."""
 
+import warnings
+
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
@@ -7,6 +9,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 _STARTUP = 10
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def random(seed: int) -> BaseSampler:

@@ -5,7 +5,6 @@ its final objectives (`rtune.search.forecast`).
 """
 
 import json
-import warnings
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -21,7 +20,6 @@ from rtune.search.forecast import Forecast
 from rtune.search.plan import Plan, Values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 # A diverged trial is this far below the worst of all others, in ranges of each objective (at least 1).
 _BROKEN = 1.0

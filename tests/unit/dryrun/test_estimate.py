@@ -170,7 +170,7 @@ def test_data_that_would_be_fetched_is_not_fetched_by_a_dry_run(
 
     monkeypatch.setattr("rtune.robust.data.download.fetch", fetched)
     monkeypatch.setattr("rtune.robust.data.loading.DEFAULT_FOLDER", tmp_path / "none")
-    *_, seconds = run("cifar10-rgsm", tmp_path, monkeypatch)
+    _, _, seconds, *_ = run("cifar10-rgsm", tmp_path, monkeypatch)
     assert "unknown (cifar10 is not in" in seconds
     assert "rtune search would download it" in seconds
 

@@ -62,5 +62,7 @@ def test_each_path_of_a_command_knows_it(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_unknown_user_is_one_sentence(words: list[str]) -> None:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
-    assert done.output.startswith("rtune: ~nobody-has-this-name")
+    assert done.output.startswith("rtune: ")
+    assert "~nobody-has-this-name" in done.output
+    assert len(done.output.splitlines()) == 1
     assert done.output.endswith("the home of ~nobody-has-this-name is unknown\n")

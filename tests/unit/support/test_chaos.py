@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rtune.run.claim import create
 from rtune.run.folder import RunFolder
 from rtune.search.plan import of_spec
 from rtune.search.state import Search
@@ -25,7 +26,7 @@ TRIALS, EPOCHS = 6, 9
 def folder(tmp_path: Path) -> RunFolder:
     """A finished, undisturbed search, two trials at once."""
     spec = make_spec("random", TRIALS)
-    folder = RunFolder.create(tmp_path, "run", spec, {})
+    folder = create(tmp_path, "run", spec, {})
     with folder.launch() as writer:
         drive(Search(of_spec(spec), [], writer.append), None, workers=2)
     return folder

@@ -73,10 +73,10 @@ def test_record_writes_a_row_for_a_setting_that_diverges_at_once(tmp_path: Path)
     space = tmp_path / "space.yaml"
     space.write_text(
         "data: {dataset: digits}\nmodel: {width: 1}\nattack: {steps: 1}\nevaluation: {steps: 1}\n"
-        "pruning: {method: none}\ntraining: {max_epochs: 3, batch_size: 512, lr: {uniform: [1e30, 2e30]}}\n"
+        "pruning: {method: none}\ntraining: {max_epochs: 3, batch_size: 512, lr: {uniform: [1e29, 2e29]}}\n"
     )
-    number, values, found = record.curve((str(space), 7, {"training.lr": 1.5e30}, record.Reduction()))
-    assert (number, values) == (7, {"training.lr": 1.5e30})
+    number, values, found = record.curve((str(space), 7, {"training.lr": 1.5e29}, record.Reduction()))
+    assert (number, values) == (7, {"training.lr": 1.5e29})
     assert [(row["config"], row["epoch"], set(row)) for row in found] == [
         (7, 1, {"config", "epoch", "train_seconds"})
     ]

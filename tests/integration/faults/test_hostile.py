@@ -134,8 +134,9 @@ def test_damaged_checkpoint_is_replaced_by_the_previous_one(
     if damage is folder:
         shutil.rmtree(home / "epoch-0002.safetensors")  # a file can be written there again
     notes: list[Note] = []
-    after = list(epochs(task(home, logged=2), notes))
-    assert [(e, figures(m)) for e, m in after] == straight[2:]
+    logged = 1 if damage is no_figures else 2  # figures that are in the log are not needed
+    after = list(epochs(task(home, logged=logged), notes))
+    assert [(e, figures(m)) for e, m in after] == straight[logged:]
     assert trained == [2, 3]  # from epoch 1 on, no more
     if damage is not folder:
         (note,) = notes

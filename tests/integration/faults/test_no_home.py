@@ -34,4 +34,4 @@ def test_only_what_is_in_the_home_is_missing(tmp_path: Path) -> None:
     )
     assert "home folder" in found[len(works)].stderr
     assert "set data.folder" in found[len(works)].stderr
-    assert "~/x cannot be used: Could not determine home directory" in found[-1].stderr
+    assert "~/x cannot be used: the home of ~ is unknown" in found[-1].stderr
