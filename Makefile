@@ -11,7 +11,7 @@ demo: $(READY)  ## Run a search on scikit-learn's digits; about two minutes on t
 test: $(READY) lint  ## Run the linters, the type checker and the tests.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; half an hour.
+test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; about an hour.
 	$(BIN)/python -m pytest -m long
 
 fuzz: $(READY)  ## Read 10,000 changed search files, options and logs; about ten minutes.
