@@ -14,7 +14,7 @@ test: $(READY) lint  ## Run the linters, the type checker and the tests.
 test-long: $(READY)  ## Run the long tests, which `make test` skips: clusters, faults, replicates, other libraries; about an hour.
 	$(BIN)/python -m pytest -m long
 
-fuzz: $(READY)  ## Read 10,000 changed search files, options and logs; about ten minutes.
+fuzz: $(READY)  ## Read 10,000 changed search files, options and logs; about five minutes.
 	$(BIN)/python -m tests.support.fuzzing --examples 10000 --seed 0
 
 chaos: $(READY)  ## Disturb searches for eight minutes by faults of many kinds, and check what they saved.
