@@ -161,6 +161,8 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
     simulated = searches(planned, concurrency, measured.seconds or (1.0,))
     number = f"{planned.trials:,} trial{'s' * (planned.trials != 1)}"
     what = f"{number} on {search_spec.file.data.dataset}, {concurrency} at once{remark}"
+    for note in search_spec.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(f"dry run, nothing is started or written: {what}")
     click.echo(f"epochs: {_epochs(planned, simulated)}")
     click.echo(f"seconds an epoch: {measured.text}")
@@ -177,8 +179,6 @@ def dry_run(search_spec: spec.Spec, limits: Limits, address: str | None, asked: 
             resources.concurrency(limits, here)
         except ResourceError as error:
             click.echo(f"note: on this machine the search would not start: {error}", err=True)
-    for note in search_spec.notes:
-        click.echo(f"note: {note}", err=True)
     for failure in measured.failures:
         click.echo(f"rtune: {failure}", err=True)
     return 1 if measured.failures and not measured.seconds else 0

@@ -82,7 +82,7 @@ def _read(
         check_folder(folder)
         return _checked(source, train, folder, download)
     try:
-        folder, home = DEFAULT_FOLDER.expanduser(), True
+        folder, home = DEFAULT_FOLDER.expanduser().absolute(), True
     except RuntimeError:  # as in some containers
         folder, home = DEFAULT_FOLDER, False
     if source.system is not None and source.system.is_dir():
