@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,6 @@ def _start(folder: Path) -> None:
             job_config=_same_search_path(),
         )
     except Exception as error:
-        traceback.print_exc()
         logs = [str(found / "logs") for found in folder.glob(f"session_*_{os.getpid()}")]
         raise StartError(
             f"Ray could not be started on this machine: {_reason(error)}"
@@ -70,7 +68,6 @@ def _join(address: str | None) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        traceback.print_exc()
         reason = _reason(error)
         remedy = "; install the same versions on both" if reason.startswith("Version mismatch") else ""
         raise ResourceError(f"no Ray cluster can be used at {address}: {reason}{remedy}") from None
