@@ -218,6 +218,7 @@ def check_same(now: str, name: str, alike: bool) -> None:
     pd.testing.assert_series_equal(*seeds)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, alike: bool) -> None:
     run = copy(tmp_path, "interrupted") / "runs" / "interrupted"
@@ -246,6 +247,7 @@ def test_finished_search_continues_with_more_and_longer_trials(longer: Path, ali
     check_same(results, "longer", alike)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_further_replicates_of_a_replicated_trial(longer: Path, tmp_path: Path, alike: bool) -> None:
     shutil.copytree(longer / "runs", tmp_path / "runs")

@@ -88,6 +88,7 @@ def test_status_of_a_finished_run(finished: tuple[Path, Any], rtune: Rtune) -> N
     assert "the search is done" in rtune("status", str(finished[0])).stdout
 
 
+@pytest.mark.long
 def test_moved_finished_run_continues_with_more_trials(
     finished: tuple[Path, Any], tmp_path: Path, rtune: Rtune
 ) -> None:
