@@ -1,4 +1,4 @@
-"""A log in blocks of lines, and what pyarrow makes of the lines of epochs."""
+"""Reads a log in blocks of lines, and parses the lines of epochs with pyarrow."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 REQUIRED = schema.RECORDS["epoch"]
 FIELDS = pa.schema([pa.field("kind", pa.string()), *REQUIRED, *schema.RUNG])
-# Bytes: so much is read line by line because of one bad line, and so much is in memory a few times over.
+# Bytes of a block. One bad line makes a whole block be read line by line; a few blocks are in memory at once.
 _BLOCK = 16 * 2**20
 _AHEAD = 3
-# As `rtune.run.log.Writer` begins the line of an epoch.
+# Start of an epoch's line, as `rtune.run.log.Writer` writes it.
 _EPOCH = b'{"kind":"epoch",'
 # Seconds below which milliseconds are the same by floats and by Python's integers.
 _EXACT_TIME = 2.0**43
@@ -44,10 +44,10 @@ Block = list[Piece]
 
 @dataclass(frozen=True)
 class Parsed:
-    """Lines of a block that may yet turn out not to be records, or not to follow from those before.
+    """Parsed lines of a block. Whether they are valid records, in a valid order, has not been checked.
 
     Attributes:
-        epochs: (m,) in `FIELDS` and whatever else they have.
+        epochs: (m,) the columns of `FIELDS` and any others that the records have.
         others: all other lines, each with the number of epochs before it.
     """
 
@@ -56,10 +56,10 @@ class Parsed:
 
 
 def blocks(folder: Place) -> Iterator[tuple[Block, Parsed | None]]:
-    """All of a log in order, in blocks; with each what pyarrow makes of it, None if anything is odd.
+    """All blocks of a log in order, each with its parsed lines; None where pyarrow cannot parse a block.
 
     Raises:
-        StorageError: a segment cannot be read. FileNotFoundError: it has gone meanwhile.
+        StorageError: a segment cannot be read. FileNotFoundError: it was deleted while the log was read.
     """
     waiting: deque[tuple[Block, Future[Parsed | None]]] = deque()
     with ThreadPoolExecutor(2) as pool:
@@ -73,7 +73,7 @@ def blocks(folder: Place) -> Iterator[tuple[Block, Parsed | None]]:
 
 
 def read_lines(folder: Place, block: Block, known: dict[str, int], converter: Converter) -> Log:
-    """A block as `rtune.run.log.read` reads it, which see."""
+    """Reads a block line by line; arguments and result as of `rtune.run.log.read`."""
     found = Log()
     for piece in block:
         part = log.read(_Lines(folder, piece), known, converter)
@@ -84,7 +84,7 @@ def read_lines(folder: Place, block: Block, known: dict[str, int], converter: Co
 
 @dataclass(frozen=True)
 class _Lines(Place):
-    """A piece as a log of its own, in which lines keep their numbers."""
+    """A piece, as a log with one segment in which lines have their original numbers."""
 
     folder: Place
     piece: Piece
@@ -104,7 +104,7 @@ class _Lines(Place):
 
 
 def _pieces(folder: Place) -> Iterator[Piece]:
-    """All of a log in order."""
+    """The pieces of a log in order."""
     sizes = log.segments(folder)
     for name, parts in _local(folder, sizes) if folder.local else _remote(folder, sizes):
         line = 1
@@ -124,17 +124,17 @@ def _parts(file: Place) -> Iterator[bytes]:
             data += opened.readline()
             yield data
             if not data.endswith(b"\n"):
-                return  # the end; what is written from now on may be the rest of that line
+                return  # the end of the file: a process may be writing the rest of this line
 
 
 def _remote(folder: Place, sizes: dict[str, int]) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """A store's segments are small; as many as make a block are asked for at once."""
+    """Segments in a store are small, so those that fill a block are requested together."""
     for names in _batches(sizes, lambda name: sizes[name]):
         yield from zip(names, ([data] for data in folder.read_all(names)), strict=True)
 
 
 def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Items together that make up a block."""
+    """Groups of items, each with the size of a block."""
     batch: list[T] = []
     total = 0
     for item in items:
@@ -148,11 +148,11 @@ def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 
 
 def _parse(block: Block) -> Parsed | None:
-    """Lines parsed; None if those of epochs are not plain JSON of the schema."""
+    """Parses a block; None if the lines of epochs are not plain JSON of the schema."""
     epochs, count, others = _split(block[0].data if len(block) == 1 else b"\n".join(p.data for p in block))
     if not count:
         return Parsed(FIELDS.empty_table(), others)
-    # Of text without escapes and brackets, one object a line, pyarrow and `json` have the same notion.
+    # pyarrow and `json` agree on lines with one object each, without escapes and brackets.
     odd = b"\\" in epochs or b"[" in epochs or np.count_nonzero(_places(epochs, b"{")) != count
     if odd or not epochs.isascii():
         return None
@@ -168,7 +168,7 @@ def _parse(block: Block) -> Parsed | None:
 
 
 def _split(data: bytes) -> tuple[bytes, int, list[tuple[int, bytes]]]:
-    """Lines of epochs, their number, and `Parsed.others`."""
+    """The lines of epochs, their number, and `Parsed.others`."""
     starts = np.append(0, np.flatnonzero(_places(data, b"\n")) + 1)
     ends = np.append(starts[1:], len(data))
     if starts[-1] == len(data):
@@ -188,13 +188,13 @@ def _split(data: bytes) -> tuple[bytes, int, list[tuple[int, bytes]]]:
 
 
 def _places(data: bytes, character: bytes) -> np.ndarray:
-    """Where (len(data),) a character is, as bool; other threads go on meanwhile."""
+    """Whether each byte is the character, (len(data),) bool; runs without Python's lock."""
     found: np.ndarray = np.frombuffer(data, np.uint8) == ord(character)
     return found
 
 
 def fits(epochs: pa.Table) -> bool:
-    """The check of `rtune.run.log` that a record is whole, for a table of epochs."""
+    """Whether all epochs of a table pass the check of `rtune.run.log` for a record."""
     for field in epochs.schema:
         column = epochs[field.name]
         if field.name not in FIELDS.names:
@@ -207,7 +207,7 @@ def fits(epochs: pa.Table) -> bool:
             # A negative zero may have been written as an integer, which has none.
             if not np.isfinite(values).all() or np.signbit(values).any():
                 return False
-    # Ranges are intervals: where the least and the greatest fit, all do.
+    # Allowed ranges are intervals, so it is enough to check the smallest and the largest value.
     numbers = [field.name for field in FIELDS if not pa.types.is_string(field.type)]
     bounds = {name: pa.compute.min_max(epochs[name]).as_py() for name in numbers}
     least, greatest = ({name: bounds[name][which] for name in numbers} for which in ("min", "max"))
@@ -219,7 +219,7 @@ def fits(epochs: pa.Table) -> bool:
 
 
 def _is_plain(column: pa.ChunkedArray) -> bool:
-    """Whether a column that no schema knows has but values that `rtune.run.log` lets pass."""
+    """Whether a column that is in no schema has only values that `rtune.run.log` accepts."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return True
     values = column.drop_null().to_numpy()

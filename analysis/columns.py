@@ -34,7 +34,7 @@ def _kept() -> tuple[str, ...]:
     return (*schema.epoch(), "rung", "rung_position", "rung_size")
 
 
-# Stands for an epoch where only their number counts.
+# Placeholder for an epoch, where only the number of epochs is used.
 _COUNTED: Record = {}
 
 
@@ -55,7 +55,7 @@ class Columns:
     notes: list[str]
 
     def take(self, name: str) -> pa.Array:
-        """Hands over a column (n,) of `epochs`: it is gone from here, so that no memory holds it twice."""
+        """Returns a column (n,) of `epochs` and removes it here, so that it is not in memory twice."""
         type_ = pa.int64() if name == "time" else _type(name)
         return pa.concat_arrays([pa.array([], type_), *self.epochs.pop(name)])
 
@@ -76,10 +76,9 @@ def read(folder: RunFolder) -> Columns:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Context in which Python does not look for garbage.
+    """Context without Python's garbage collection.
 
-    Each of a hundred thousand trials is made of objects that stay; to look through them again and again, as
-    they grow in number, takes a quarter of the time.
+    All objects of a large run stay in use, and checking them again and again takes a quarter of the time.
     """
     was = gc.isenabled()
     gc.disable()
@@ -103,7 +102,7 @@ class _Checked:
 
 
 class _Reader:
-    """Takes blocks in, one after the other."""
+    """Reads blocks in the order of the log."""
 
     def __init__(self, place: Place, converter: Converter) -> None:
         self._place = place
@@ -122,7 +121,7 @@ class _Reader:
         return Columns(self._ledger, np.concatenate(self._trial), self._epochs, self._notes)
 
     def take(self, block: Block, parsed: Parsed | None) -> None:
-        """A block, and what pyarrow made of it."""
+        """Adds a block, given with its parsed lines if pyarrow could parse them."""
         found = None if parsed is None else self._check(parsed)
         if found is None:
             found = self._read(block)
@@ -134,7 +133,7 @@ class _Reader:
         self._notes += found.notes
 
     def _check(self, parsed: Parsed) -> _Checked | None:
-        """The block's records, if each is whole and follows from those before."""
+        """The records of a parsed block; None if one is not valid or does not follow from those before it."""
         lines = [(before, line) for before, line in parsed.others if line]
         piece = Piece("0001.jsonl", 1, b"\n".join(line for _, line in lines))
         found = read_lines(self._place, [piece], self._known, self._converter)
@@ -176,13 +175,13 @@ class _Reader:
         return _Checked(trial, table, milliseconds, decided, others, found.notes)
 
     def _apply(self, found: _Checked) -> None:
-        """Has the ledger go through all but the epochs after which a trial just goes on."""
+        """Applies the records to the ledger; epochs after which a trial continues are only counted."""
         new = [record["trial"] for _, record in found.others if record["kind"] == "trial"]
         self._codes.update((name, code) for code, name in enumerate(new, len(self._names)))
         self._names += new
         before = np.concatenate([self._counts, np.zeros(len(new), np.int64)])
         self._counts = before + np.bincount(found.trial, minlength=len(before))
-        # What stands before an epoch comes before it here too: sorting keeps the order of equals.
+        # Sorting is stable, so records that stand before an epoch in the log are applied before it.
         for row, record in sorted([*found.others, *found.decided], key=itemgetter(0)):
             if record["kind"] == "launch":
                 self._tell(before + np.bincount(found.trial[:row], minlength=len(before)))
@@ -191,7 +190,7 @@ class _Reader:
                 self._ledger.trials[record["trial"]].epochs[-1] = _COUNTED
 
     def _tell(self, counts: np.ndarray) -> None:
-        """Has the ledger's trials know how many epochs they have: it is told of none but their last."""
+        """Sets the number of epochs of each trial of the ledger, which was given only the last ones."""
         for trial, count in zip(self._ledger.trials.values(), counts.tolist(), strict=False):
             trial.epochs.extend([_COUNTED] * (count - len(trial.epochs)))
 
@@ -214,7 +213,7 @@ def _chunks(epochs: pa.Table, name: str) -> list[pa.Array]:
 
 
 def _decided(epochs: pa.Table) -> list[tuple[int, Record]]:
-    """`_Checked.decided`, of each record what a ledger looks at."""
+    """`_Checked.decided`; the records have the fields that the ledger uses."""
     rows = np.flatnonzero(pa.compute.not_equal(epochs["decision"], "continue").to_numpy())
     records = epochs.select(["kind", "trial", "epoch", "decision", "time"]).take(rows).to_pylist()
     return list(zip(rows.tolist(), records, strict=True))
@@ -226,7 +225,7 @@ def _is_whole(trial: np.ndarray, epoch: np.ndarray, counts: np.ndarray, begun: n
     Args:
         trial: (m,) places of epochs' trials.
         epoch: (m,) their numbers.
-        counts: (k,) epochs of each trial so far.
+        counts: (k,) number of epochs of each trial so far.
         begun: (l,) rows at which the trials k, k + 1, ... of this block begin.
     """
     first = np.concatenate([np.zeros(len(counts), np.int64), begun])

@@ -106,7 +106,7 @@ def table(run: str | Path | RunFolder) -> pa.Table:
 def networks(rows: pd.DataFrame) -> pd.DataFrame:
     """The network each trial ended with, or has so far: its last row with metrics; in the order of names."""
     trained = rows["robust_accuracy"].notna() & ~rows["status"].isin(["diverged", "failed"])
-    # Of millions of rows only what decides is sorted.
+    # Only rows with a network are sorted: there may be millions of others.
     places = np.flatnonzero(trained)
     trial = pd.factorize(rows["trial"])[0][places]
     order = np.lexsort((rows["epoch"].iloc[places].to_numpy(float, na_value=np.nan), trial))
@@ -115,12 +115,12 @@ def networks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _waiting(folder: RunFolder) -> str:
-    """What the status of a trial that has not ended is called."""
+    """The status of a trial that has not ended."""
     return "running" if folder.is_live() else "interrupted"
 
 
 def _frame(made: Iterable[tuple[pa.Field, pa.Array]]) -> pd.DataFrame:
-    """Columns in pandas, each converted as soon as it is made: there is no moment in which both have all."""
+    """Columns as a DataFrame, each converted when it is made, so that not all are in memory twice."""
     found = {}
     for field, column in made:
         found[field.name] = pa.table({"": column}).to_pandas(types_mapper=_WHOLE)[""]
@@ -157,7 +157,7 @@ def _columns(
     for field in schema.HEAD:
         is_number = field.name == "epoch"
         yield field, rows.numbers() if is_number else rows.of_trial(facts[field.name], field.type)
-    # Trials without a row have no say in what type a column is.
+    # The type of a column is that of the values of trials with a row.
     settings = [t.values if size else {} for t, size in zip(trials, rows.sizes.tolist(), strict=True)]
     table = [[values.get(path, _ABSENT) for path in searched] for values in settings]
     for path, column in zip(
@@ -191,8 +191,8 @@ class _Rows:
         self._ends = [t.ended_epoch for t in trials]
         broke = np.array([end is not None for end in self._ends], bool)
         self.sizes = np.bincount(trial, minlength=len(trials)) + broke
-        # (r,) each row's trial; whether it is that of an end; the place of its epoch in the log, or that
-        # of its trial in a list of trials behind.
+        # For each of the r rows: its trial; whether it is the row of an end; and the index of its epoch in
+        # the log, or n + the index of its trial for the row of an end.
         self._owner = np.repeat(np.arange(len(trials), dtype=np.int32), self.sizes)
         self._is_end = np.zeros(len(self._owner), bool)
         self._is_end[(np.cumsum(self.sizes) - 1)[broke]] = True
@@ -200,16 +200,16 @@ class _Rows:
         self._source[~self._is_end] = np.argsort(trial, kind="stable")
 
     def of_trial(self, values: list[Any], type_: pa.DataType) -> pa.Array:
-        """The same on all rows of a trial."""
+        """A value of each trial (k,), repeated on its rows."""
         return pa.array(values, type_).take(pa.array(self._owner))
 
     def of_epoch(self, column: pa.Array, type_: pa.DataType) -> pa.Array:
-        """What the log (n,) has of each epoch; null in rows of ends."""
-        whole = column.cast(type_, safe=False)  # of a MAC count with a fraction nobody asks for an error
+        """A column of the log (n,), in the order of the rows; null in rows of ends."""
+        whole = column.cast(type_, safe=False)  # not an error if a whole-number metric has a fraction
         return whole.take(pa.array(self._source, mask=self._is_end))
 
     def of_end(self, values: list[str | None]) -> pa.Array:
-        """A trial's, in the row of its end only."""
+        """A value of each trial (k,), in the row of its end; null in others."""
         return pa.array(values, pa.string()).take(pa.array(self._owner, mask=~self._is_end))
 
     def times(self, epochs: pa.Array, ends: list[int | None], type_: pa.DataType) -> pa.Array:

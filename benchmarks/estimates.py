@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.searching import tables
-from benchmarks.searching.ours import Rtune
-from benchmarks.searching.simulation import simulate
-from benchmarks.searching.tables import Table
+from benchmarks.search import tables
+from benchmarks.search.ours import Rtune
+from benchmarks.search.simulation import simulate
+from benchmarks.search.tables import Table
 from rtune.dryrun import estimate
 
 TABLES = {

@@ -20,10 +20,10 @@ import numpy as np
 import psutil
 from joblib import Parallel, delayed
 
-from benchmarks.searching.ours import DEFAULT, Rtune
-from benchmarks.searching.simulation import simulate
-from benchmarks.searching.summary import OURS, Searches
-from benchmarks.searching.tables import Table, load
+from benchmarks.search.ours import DEFAULT, Rtune
+from benchmarks.search.simulation import simulate
+from benchmarks.search.summary import OURS, Searches
+from benchmarks.search.tables import Table, load
 from benchmarks.speed.processor import processor
 
 _ACCURACIES = ("natural_accuracy", "robust_accuracy")

@@ -22,7 +22,9 @@ RUNS = (4, 6)
 
 def main() -> None:
     """Parses the command line and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.calibration", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--searches", type=int, default=200, help="simulated for each row")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

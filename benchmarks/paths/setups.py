@@ -4,67 +4,27 @@ Needs only torch, NumPy and scikit-learn, so that it runs on a GPU machine witho
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from benchmarks.claims.arms import pooled, stratified
-from rtune.robust import ADMM, RGSM, RVSM, Pruner, Recipe, Split, load
+from benchmarks.claims.arms import Preset
+from benchmarks.claims.presets import PRESETS
+from rtune.robust import ADMM, RGSM, RVSM, Pruner
 
 # Makes the pruner of a network.
 Maker = Callable[[nn.Module], Pruner]
 
 
-@dataclass(frozen=True)
-class Setup:
-    """A data set at a size for two cores; images are measured on the validation split.
-
-    Attributes:
-        dataset: name of the data set.
-        train_images, validation_images: largest numbers of images; 0 for all.
-        pool: side in pixels of the squares over which images are averaged.
-        recipe: training; its `max_epochs` is the length of an independent training and of a first step.
-        attack: (epsilon, step_size, steps) of the training, with a random start.
-        evaluation: (epsilon, step_size, steps) of the measurement, without one.
-    """
-
-    dataset: str
-    train_images: int
-    validation_images: int
-    pool: int
-    recipe: Recipe
-    attack: tuple[float, float, int]
-    evaluation: tuple[float, float, int]
-
-    def splits(self, seed: int, folder: Path | None) -> tuple[Split, Split]:
-        """Train and validation images, which depend on the seed."""
-        train, validation = load(self.dataset, folder, seed, download=False)
-        return (
-            pooled(stratified(train, self.train_images, seed), self.pool),
-            pooled(stratified(validation, self.validation_images, seed), self.pool),
-        )
+def _setup(preset: str, max_epochs: int) -> Preset:
+    """A preset of `benchmarks.paper` with another length of an independent training and of a first step."""
+    found = PRESETS[preset]
+    return replace(found, recipe=replace(found.recipe, max_epochs=max_epochs))
 
 
 SETUPS = {
-    "digits": Setup(
-        dataset="digits",
-        train_images=0,
-        validation_images=0,
-        pool=1,
-        recipe=Recipe(max_epochs=12, batch_size=32, milestones=(0.5, 0.8), crop_padding=0, flip=False),
-        attack=(0.07, 0.05, 2),
-        evaluation=(0.07, 0.02, 10),
-    ),
-    "fashion-mnist-reduced": Setup(
-        dataset="fashion-mnist",
-        train_images=1000,
-        validation_images=500,
-        pool=2,
-        recipe=Recipe(max_epochs=10, batch_size=32, milestones=(0.5, 0.8), crop_padding=0, flip=True),
-        attack=(0.1, 0.07, 2),
-        evaluation=(0.1, 0.025, 10),
-    ),
+    "digits": _setup("digits", 12),
+    "fashion-mnist-reduced": _setup("fashion-mnist-reduced", 10),
 }
 
 

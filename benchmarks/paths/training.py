@@ -2,13 +2,12 @@
 
 import time
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.claims.arms import NETWORKS
+from benchmarks.claims.arms import NETWORKS, splits
 from benchmarks.paths.setups import METHODS, SETUPS, WALKS, Maker
 from rtune.robust import (
     PGD,
@@ -36,7 +35,6 @@ class Job:
         arm: a key of `WALKS`, or `independent`.
         rung: of an independent training, its rung of the ladder; 0 for a path.
         seed: of the split, the initial weights and the training.
-        width: channels of the network's first stage.
     """
 
     setup: str
@@ -45,7 +43,6 @@ class Job:
     arm: str
     rung: int
     seed: int
-    width: int = 8
 
 
 def run(job: Job, folder: Path | None, device: str) -> list[dict[str, Any]]:
@@ -54,10 +51,12 @@ def run(job: Job, folder: Path | None, device: str) -> list[dict[str, Any]]:
     The rows of a training that diverges end before the step in which it did.
     """
     setup, method = SETUPS[job.setup], METHODS[job.method]
-    train, validation = _splits(job.setup, job.seed, folder, device)
+    train, validation = splits(setup, job.seed, device, folder, "validation")
     depth, members, gamma = NETWORKS[job.network]
     with seeded(job.seed, torch.device(device)):
-        model = PreActResNet(depth, job.width, train.images.shape[1], members=members, gamma=gamma).to(device)
+        model = PreActResNet(depth, setup.width, train.images.shape[1], members=members, gamma=gamma).to(
+            device
+        )
     rungs, path, recipe = method.rungs[job.rung : job.rung + 1], PenaltyPath(), setup.recipe
     if job.arm != INDEPENDENT:
         walk = WALKS[job.arm]
@@ -112,9 +111,3 @@ def _measured(
             }
         )
     return rows
-
-
-@cache
-def _splits(setup: str, seed: int, folder: Path | None, device: str) -> tuple[Split, Split]:
-    train, validation = SETUPS[setup].splits(seed, folder)
-    return train.to(device), validation.to(device)

@@ -21,10 +21,11 @@ from rtune.config.sections import (
 )
 from rtune.registry import PartError
 from rtune.robust import Attack, Network, Pruner, Recipe, Split, Trainer, data
-from rtune.robust.data import DataError, DataSource
+from rtune.robust.data import DataSource
 from rtune.robust.fast import engine_for
 from rtune.robust.losses import AttackLoss, Loss
 from rtune.robust.random import LOCK
+from rtune.storage.home import expand
 
 T = TypeVar("T")
 
@@ -37,11 +38,8 @@ def splits(config: DataConfig, seed: int, where: torch.device, download: bool) -
 
 
 def folder(config: DataConfig) -> Path | None:
-    """The data folder; None for the default. Raises DataError if it names a user without a home."""
-    try:
-        return None if config.folder is None else Path(config.folder).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"the data folder {config.folder} cannot be found: {error}") from None
+    """The data folder; None for the default. Raises UsageError if it names a user without a home."""
+    return None if config.folder is None else expand(config.folder)
 
 
 def pack(train: Split, validation: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.searching.tables import Setting, Table
+from benchmarks.search.tables import Setting, Table
 from rtune.config.ranges import Uniform
 
 HEADER = ["config", "epoch", "natural_accuracy", "robust_accuracy", "channel_sparsity", "weight_sparsity"]

@@ -65,7 +65,7 @@ def _check_reading(text: str, found: spec.Spec) -> None:
     model = search_file()
     default = fields.plain(model().model_dump(), model)
     now = fields.plain(found.file.model_dump(), model)
-    for path, written in _scalars(yaml.load(text.lstrip("\ufeff"), yaml.BaseLoader), ""):  # noqa: S506
+    for path, written in _scalars(yaml.compose(text.lstrip("\ufeff"), yaml.SafeLoader), ""):
         if path not in now or path in found.ranges or path == "data.folder":
             continue
         assert _means(written, now[path]), (path, written, now[path])
@@ -80,12 +80,13 @@ def _check_reading(text: str, found: spec.Spec) -> None:
         assert json.loads(shown[path]) == json.loads(json.dumps(ranges.dump(domain)))
 
 
-def _scalars(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _scalars(inner, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, str):
-        yield path, value
+def _scalars(node: yaml.Node, path: str) -> Iterator[tuple[str, str]]:
+    """Dotted path and text of each plain value; of lists nothing."""
+    if isinstance(node, yaml.MappingNode):
+        for key, inner in node.value:
+            yield from _scalars(inner, f"{path}.{key.value}".lstrip("."))
+    elif isinstance(node, yaml.ScalarNode):
+        yield path, node.value
 
 
 def _means(written: str, value: Any) -> bool:
@@ -98,10 +99,7 @@ def _means(written: str, value: Any) -> bool:
     if isinstance(value, str):
         return value == written
     if re.search(r"[smhd]", text):
-        total = sum(
-            float(n) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[u]
-            for n, u in re.findall(r"([0-9.]+)\s*([smhd])", text)
-        )
+        total = sum(float(n) * _UNITS[u] for n, u in re.findall(r"([0-9.]+)\s*([smhd])", text))
         return bool(total == value)
     if "/" in text:
         one, other = text.split("/")

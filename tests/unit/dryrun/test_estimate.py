@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import estimates
-from benchmarks.searching import tables
+from benchmarks.search import tables
 from rtune.cli.app import main
 from rtune.cluster.resources import Room
 from rtune.config import spaces, spec

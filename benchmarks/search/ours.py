@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.searching.simulation import Task
-from benchmarks.searching.tables import Table
+from benchmarks.search.simulation import Task
+from benchmarks.search.tables import Table
 from rtune.config.sections import EarlyStopping
 from rtune.pareto.objectives import Objective
 from rtune.search.plan import Plan

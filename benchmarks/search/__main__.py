@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from joblib import cpu_count
 
-from benchmarks.searching import summary
-from benchmarks.searching.methods import SearchError, compare, missing
-from benchmarks.searching.tables import Table, TableError, load
+from benchmarks.search import summary
+from benchmarks.search.methods import SearchError, compare, missing
+from benchmarks.search.tables import Table, TableError, load
 
 OBJECTIVES = "natural_accuracy,robust_accuracy,weight_sparsity"
 FULL_TRAININGS = 60

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from analysis.front import hypervolume
-from benchmarks.searching.tables import Table
+from benchmarks.search.tables import Table
 
 
 @dataclass(frozen=True)

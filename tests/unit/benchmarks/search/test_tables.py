@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import record
-from benchmarks.searching.ours import Rtune
-from benchmarks.searching.simulation import simulate
-from benchmarks.searching.tables import FRACTIONS, Setting, Table, TableError, load
+from benchmarks.search.ours import Rtune
+from benchmarks.search.simulation import simulate
+from benchmarks.search.tables import FRACTIONS, Setting, Table, TableError, load
 from rtune.config.ranges import Choice, Uniform
 from rtune.robust import Split
 from tests.support.recorded import OBJECTIVES, write

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.searching.peers import RandomOrder
-from benchmarks.searching.simulation import Task, simulate
-from benchmarks.searching.tables import Table
+from benchmarks.search.peers import RandomOrder
+from benchmarks.search.simulation import Task, simulate
+from benchmarks.search.tables import Table
 from tests.support.recorded import made
 
 

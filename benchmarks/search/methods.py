@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
-from benchmarks.searching import peers
-from benchmarks.searching.ours import Rtune
-from benchmarks.searching.simulation import Method, simulate
-from benchmarks.searching.summary import OURS, Searches
-from benchmarks.searching.tables import Table
+from benchmarks.search import peers
+from benchmarks.search.ours import Rtune
+from benchmarks.search.simulation import Method, simulate
+from benchmarks.search.summary import OURS, Searches
+from benchmarks.search.tables import Table
 
 
 class SearchError(Exception):

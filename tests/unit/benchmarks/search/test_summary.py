@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.searching.summary import Searches, quantile, summaries, text
+from benchmarks.search.summary import Searches, quantile, summaries, text
 
 
 def test_epochs_to_a_share_by_hand() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import search
-from benchmarks.searching import methods
-from benchmarks.searching.peers import ASHA, RandomOrder
-from benchmarks.searching.tables import Table, load
+from benchmarks.search import __main__ as search
+from benchmarks.search import methods
+from benchmarks.search.peers import ASHA, RandomOrder
+from benchmarks.search.tables import Table, load
 from tests.support.recorded import OBJECTIVES, generated
 
 

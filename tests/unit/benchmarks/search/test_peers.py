@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.searching import methods
-from benchmarks.searching.peers import ASHA, MOASHA, _configurations
-from benchmarks.searching.tables import Setting, Table
+from benchmarks.search import methods
+from benchmarks.search.peers import ASHA, MOASHA, _configurations
+from benchmarks.search.tables import Setting, Table
 from rtune.config.ranges import Choice, Range, Uniform
 from tests.support.recorded import made
 

@@ -18,8 +18,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from benchmarks.searching.simulation import Method, Task
-from benchmarks.searching.tables import Table
+from benchmarks.search.simulation import Method, Task
+from benchmarks.search.tables import Table
 from rtune.config.ranges import Choice
 from rtune.search import optuna_space
 
